@@ -1,0 +1,28 @@
+# The two commands are `make demo` and `make test`; each sets the checkout up first.
+.PHONY: demo test lint setup lock
+.DEFAULT_GOAL := setup
+PYTHON := .venv/bin/python
+
+setup:
+	@binder/bootstrap
+
+demo: setup
+	@$(PYTHON) -m workbench.cli demo
+
+test: setup
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+# Recompute the locks after a change of pyproject.toml or binder/package.json.
+lock: setup
+	@cd binder && ../.venv/bin/npm install --package-lock-only
+	@for name in uv requirements; do \
+	  if [ $$name = uv ]; then from=binder/uv.in; else from="--all-extras pyproject.toml"; fi; \
+	  env -u UV_INDEX -u UV_DEFAULT_INDEX .venv/bin/uv pip compile --quiet --universal --generate-hashes \
+	    --no-header --no-annotate --python-version 3.11 $$from -o binder/$$name.txt; \
+	done

@@ -1,0 +1,96 @@
+"""The trust root: whose signatures a verifier believes. Handed over by hand, never read from a bundle.
+
+The document may say more than the ledger reads (other processes have their own
+fields in it), so unknown fields are left alone; its digest covers all of them
+and stands in the genesis. What is read here is read strictly:
+
+* `ledger_id` and `origin` name the ledger; `checkpoint_keys` {name: hex} has at
+  least one key; `witnesses` {name: hex} may be empty.
+* `witness_quorum` lies between 0 and the number of witnesses: a quorum that
+  nobody can reach would otherwise only show when the first checkpoint fails.
+* No key stands twice, nor any name: one holder would count twice.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from ledger.checkpoint import NAME, Checkpoint, CheckpointError, verify
+from ledger.encoding import JSON, EncodingError, canonical, parse, unhex
+
+LIMIT = 4 * 1024 * 1024  # bytes; the document of a large committee is below 100 KiB
+
+
+class TrustRootError(ValueError):
+    """A trust root document is malformed: nothing can be believed under it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRoot:
+    """The part of the trust root document that the ledger reads, and the digest of all of it."""
+
+    ledger_id: str
+    origin: str
+    checkpoint_keys: Mapping[str, bytes]
+    witnesses: Mapping[str, bytes]
+    witness_quorum: int
+    digest: bytes
+
+    def __post_init__(self) -> None:
+        if not self.ledger_id or not NAME.fullmatch(self.origin):
+            raise TrustRootError("ledger_id is empty or origin is not a name")
+        if not self.checkpoint_keys:
+            raise TrustRootError("no checkpoint key: every checkpoint would be refused")
+        names = [*self.checkpoint_keys, *self.witnesses]
+        keys = [*self.checkpoint_keys.values(), *self.witnesses.values()]
+        if len(set(names)) != len(names) or len(set(keys)) != len(keys):
+            raise TrustRootError("a name or a key stands twice among checkpoint keys and witnesses")
+        if not all(NAME.fullmatch(name) for name in names):
+            raise TrustRootError("the name of a key is not printable ASCII without space and plus")
+        if not 0 <= self.witness_quorum <= len(self.witnesses):
+            raise TrustRootError(f"quorum {self.witness_quorum} of {len(self.witnesses)} witnesses")
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Read the document's canonical bytes."""
+        try:
+            return cls.of(parse(raw, limit=LIMIT))
+        except EncodingError as error:
+            raise TrustRootError(str(error)) from None
+
+    @classmethod
+    def of(cls, document: JSON) -> Self:
+        """Take what the ledger reads from the parsed document."""
+        if type(document) is not dict or type(document.get("v")) is not int or document["v"] != 1:
+            raise TrustRootError("not an object with v 1")
+        if type(document.get("ledger_id")) is not str or type(document.get("origin")) is not str:
+            raise TrustRootError("ledger_id or origin is not a string")
+        quorum = document.get("witness_quorum")
+        if type(quorum) is not int:
+            raise TrustRootError("witness_quorum is not an integer")
+        try:
+            return cls(
+                ledger_id=document["ledger_id"],
+                origin=document["origin"],
+                checkpoint_keys=_keys(document.get("checkpoint_keys")),
+                witnesses=_keys(document.get("witnesses")),
+                witness_quorum=quorum,
+                digest=hashlib.sha256(canonical(document, limit=LIMIT)).digest(),
+            )
+        except EncodingError as error:
+            raise TrustRootError(str(error)) from None
+
+    def verify(self, note: str) -> Checkpoint:
+        """Return a note's checkpoint if it counts under this trust root."""
+        checkpoint = verify(note, self.checkpoint_keys, self.witness_quorum, witnesses=self.witnesses)
+        # The same key may sign for several ledgers: another ledger's checkpoint proves nothing here.
+        if checkpoint.origin != self.origin:
+            raise CheckpointError(f"origin {checkpoint.origin}, expected {self.origin}")
+        return checkpoint
+
+
+def _keys(document: JSON) -> dict[str, bytes]:
+    if type(document) is not dict:
+        raise TrustRootError("checkpoint_keys or witnesses is not an object")
+    return {name: unhex(key, 32) for name, key in document.items()}

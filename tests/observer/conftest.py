@@ -1,0 +1,61 @@
+"""An observer over a chain of its own, with a key that a test may hold."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.chain.world import World, close_world, open_world
+from workbench.demo import node as chain
+from workbench.observer.__main__ import Desk
+from workbench.observer.core import Observer
+from workbench.process.crash import NEVER
+
+
+class TestKey:
+    """An Ed25519 key in memory."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self._key = Ed25519PrivateKey.generate()
+        self.public_key = self._key.public_key().public_bytes_raw()
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature."""
+        return self._key.sign(message)
+
+
+@pytest.fixture(scope="session")
+def newswap_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the finished NewSwap chain is kept for the session."""
+    return tmp_path_factory.mktemp("newswap")
+
+
+@pytest.fixture
+def fresh_world(newswap_cache: Path) -> Iterator[World]:
+    """Give a world that a test may change."""
+    world = open_world(newswap_cache)
+    yield world
+    close_world(world)
+
+
+@pytest.fixture
+def observer(fresh_world: World) -> Observer:
+    """Give an observer of that world."""
+    return Observer(
+        name="observer-1",
+        signer=TestKey(),
+        node=fresh_world.node,
+        simulator=fresh_world.simulator,
+        chain_id=chain.CHAIN_ID,
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+@pytest.fixture
+def desk(observer: Observer) -> Desk:
+    """Give the observer's desk, without its socket."""
+    return Desk(observer, NEVER)

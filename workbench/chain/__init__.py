@@ -1,0 +1,1 @@
+"""Everything that talks to Ethereum nodes: facts with proofs, private simulations, confirmations."""

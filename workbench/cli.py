@@ -1,0 +1,90 @@
+"""`workbench`: the command line. Exit codes: 0 done, 1 refused or unsound, 2 could not run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from workbench.chain.errors import ChainError
+from workbench.client import ProblemError, ServiceUnavailableError
+from workbench.custody.token import TokenError
+from workbench.demo.run import Outcome, demo
+from workbench.demo.stack import StackError
+from workbench.rules.codes import Refusal
+from workbench.rules.lifecycle import TABLE
+from workbench.runner.notebook import NotebookError
+
+DONE, REFUSED, COULD_NOT_RUN = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    options = _parser().parse_args(arguments)
+    command = {"demo": _demo, "codes": _codes, "states": _states}[options.command]
+    return command(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="workbench", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo_command = commands.add_parser("demo", help="run the worked example and print its outcome")
+    demo_command.add_argument("--state", type=Path, help="an empty folder to keep it in (default: a new one)")
+    commands.add_parser("codes", help="print every reason to refuse")
+    commands.add_parser("states", help="print the lifecycle's state table")
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    folder = options.state or _state_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        print(f"workbench: {folder} is not empty", file=sys.stderr)
+        return COULD_NOT_RUN
+    try:
+        outcome = demo(folder.resolve())
+    except (NotebookError, ProblemError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return REFUSED
+    except (ChainError, ServiceUnavailableError, StackError, TokenError, OSError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    _print(outcome)
+    return DONE
+
+
+def _state_folder() -> Path:
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "custody-workbench"
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="demo-", dir=base))
+
+
+def _print(outcome: Outcome) -> None:
+    width = max(len(purpose) for purpose, _, _ in outcome.intents)
+    print(f"{'intent':{width}}  {'state':11}  transaction")
+    for purpose, state, tx_hash in outcome.intents:
+        print(f"{purpose:{width}}  {state:11}  {'0x' + tx_hash if tx_hash else '-'}")
+    print(f"\nreport        {outcome.report}")
+    print(f"bundle        {outcome.bundle}")
+    print(f"trust root    {outcome.trust_root}")
+    print(f"ledger head   {outcome.size} entries, h {outcome.h}")
+    print(f"verification  {outcome.verification.splitlines()[0]}")
+
+
+def _codes(_: argparse.Namespace) -> int:
+    for code in Refusal:
+        print(code.value)
+    return DONE
+
+
+def _states(_: argparse.Namespace) -> int:
+    for (state, event), after in TABLE.items():
+        print(f"{state.value:12} {event.value:24} {after.value}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""The service's HTTP interface as typed calls: what a kernel, the CLI or an OMS speaks.
+
+A client holds a session key in memory and nothing else. It proposes, reads and carries
+decisions that people signed elsewhere; it cannot approve. What it shows is the
+service's word: for proof, verify a receipt or a bundle.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ledger.encoding import canonical, parse
+from workbench.rules.assertion import Assertion
+from workbench.rules.attestation import Simulation, Statement
+from workbench.rules.decision import Decision, SignedDecision
+from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Name, Whole, signed_bytes, write_time
+from workbench.rules.intent import INTENT_LINE, Intent, Proposal
+from workbench.rules.receipt import Receipt
+from workbench.rules.session import REQUEST_LINE, CertifiedSession, Request, Session
+
+ANSWER_MAX = 4 * DOCUMENT_MAX
+TIMEOUT_S = 180.0
+POLL_S = 0.1
+
+
+class ServiceUnavailableError(Exception):
+    """Nobody answers on the service's socket."""
+
+
+class ProblemError(Exception):
+    """The service refused: its code, the facts, the field, and the entry that records it."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(
+            f"{problem['code']}: {problem['detail']}" + (f" at {problem['path']}" if problem["path"] else "")
+        )
+        self.code: str = problem["code"]
+        self.detail: str = problem["detail"]
+        self.path: str = problem["path"]
+        self.status: int = problem["status"]
+        self.entry_seq: int = problem["entry_seq"]
+
+
+class IntentView(Document):
+    """An intent as the service sees it: its state, what is outstanding, what was decided."""
+
+    digest: Digest
+    state: Name
+    intent: Intent
+    nonce: Whole | None
+    simulation: Statement | None
+    denying: list[str]
+    needs: list[str]
+    missing: list[str]
+    decisions: list[SignedDecision]
+    tx_hash: str | None
+    outcome: dict[str, Any]
+    entry_seq: Whole
+
+    @property
+    def simulated(self) -> Simulation:
+        """The simulation that decisions are about."""
+        if self.simulation is None:
+            raise LookupError("this intent has not been simulated")
+        return Simulation.load(self.simulation.document)
+
+
+class Head(Document):
+    """The ledger's head and the newest checkpoint."""
+
+    size: Whole
+    root: Digest
+    h: Digest
+    checkpoint: str
+
+
+@dataclass(slots=True)
+class Client:
+    """A session's key and the socket that it speaks to."""
+
+    socket: Path
+    key: Ed25519PrivateKey
+    certified: CertifiedSession
+
+    @classmethod
+    def login(cls, socket: Path, person: str, *, wait_s: float = 60.0) -> Self:
+        """Open a login and wait until the person has signed it at an authenticator."""
+        key, session = open_login(socket, person)
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                value = _send(socket, "GET", f"/v1/sessions/{session.digest}", b"", {})
+                return cls(socket, key, CertifiedSession.load(value))
+            except ProblemError as problem:
+                if problem.code != "session_unknown" or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_S)
+
+    @property
+    def person(self) -> str:
+        """Who speaks."""
+        return self.certified.session.person
+
+    def proposal(self, intent: Intent) -> Proposal:
+        """Sign an intent with the session's key."""
+        signature = self.key.sign(signed_bytes(INTENT_LINE, intent.canonical()))
+        return Proposal(intent=intent, signature=signature.hex(), session=self.certified)
+
+    def propose(self, intent: Intent) -> IntentView:
+        """(1) Propose; the same intent again is the same proposal."""
+        return IntentView.load(self.post("/v1/intents", self.proposal(intent).dump()))
+
+    def simulate(self, digest: str, *, after: list[str] | None = None) -> IntentView:
+        """(3) Have an intent simulated, alone or after others as one sequence."""
+        sequence = [*(after or []), digest]
+        return IntentView.load(self.post(f"/v1/intents/{digest}/simulation", {"sequence": sequence}))
+
+    def intent(self, digest: str) -> IntentView:
+        """Return one intent."""
+        return IntentView.load(self.get(f"/v1/intents/{digest}"))
+
+    def intents(self) -> list[tuple[str, str]]:
+        """Return (digest, state) of every intent, oldest first."""
+        return [(each["digest"], each["state"]) for each in self.get("/v1/intents")["intents"]]
+
+    def draft(
+        self, digest: str, *, verb: Literal["approve", "reject", "abstain"], role: str, reason: str
+    ) -> Decision:
+        """(3) Return the decision document that the person would sign."""
+        asked = {"verb": verb, "role": role, "reason": reason}
+        return Decision.load(self.post(f"/v1/intents/{digest}/drafts", asked)["decision"])
+
+    def decide(self, signed: SignedDecision) -> IntentView:
+        """(3) Carry a signed decision to the service."""
+        return IntentView.load(self.post(f"/v1/intents/{signed.decision.intent}/decisions", signed.dump()))
+
+    def resume(self, digest: str) -> IntentView:
+        """(4) (5) (6) Take an intent as far as it can go now."""
+        return IntentView.load(self.post(f"/v1/intents/{digest}/resume", {}))
+
+    def head(self) -> Head:
+        """Return the ledger's head and newest checkpoint."""
+        return Head.load(self.get("/v1/head"))
+
+    def receipt(self, digest: str) -> Receipt:
+        """Return the ledger's entries about an intent, with proofs."""
+        return Receipt.load(self.get(f"/v1/receipts/{digest}"))
+
+    def bundle(self) -> Path:
+        """Have a bundle of the whole ledger written; return its folder."""
+        return Path(self.post("/v1/bundles", {})["path"])
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Make one signed GET request."""
+        return self._request("GET", path, b"")
+
+    def post(self, path: str, value: dict[str, Any]) -> dict[str, Any]:
+        """Make one signed POST request."""
+        return self._request("POST", path, canonical(value, limit=DOCUMENT_MAX))
+
+    def post_raw(self, path: str, body: bytes) -> dict[str, Any]:
+        """Make one signed POST request with these bytes as they are."""
+        return self._request("POST", path, body)
+
+    def _request(self, method: Literal["GET", "POST"], path: str, body: bytes) -> dict[str, Any]:
+        request = Request(
+            v=1,
+            session=self.certified.session.digest,
+            method=method,
+            path=path,
+            body=hashlib.sha256(body).hexdigest(),
+            nonce=secrets.token_hex(16),
+            at=write_time(datetime.now(UTC)),
+        ).canonical()
+        headers = {
+            "Workbench-Request": base64.b64encode(request).decode(),
+            "Workbench-Signature": self.key.sign(signed_bytes(REQUEST_LINE, request)).hex(),
+        }
+        return _send(self.socket, method, path, body, headers)
+
+
+def open_login(socket: Path, person: str) -> tuple[Ed25519PrivateKey, Session]:
+    """Make a session key and open a login for it."""
+    key = Ed25519PrivateKey.generate()
+    asked = {"person": person, "public_key": key.public_key().public_bytes_raw().hex()}
+    session = Session.load(_send(socket, "POST", "/v1/sessions", canonical(asked), {})["session"])
+    # the service must not slip another key, person or user under the person's finger
+    if (session.public_key, session.person, session.os_user) != (asked["public_key"], person, os.getuid()):
+        raise ServiceUnavailableError("the service answered with a session of somebody else")
+    return key, session
+
+
+def waiting_logins(socket: Path, person: str) -> list[Session]:
+    """Return the open logins of a person."""
+    found = _send(socket, "GET", f"/v1/sessions/waiting/{person}", b"", {})["sessions"]
+    return [Session.load(each) for each in found]
+
+
+def certify(socket: Path, session: Session, assertion: Assertion) -> CertifiedSession:
+    """Carry a person's assertion over an open login to the service."""
+    body = canonical({"assertion": assertion.dump()})
+    return CertifiedSession.load(_send(socket, "POST", f"/v1/sessions/{session.digest}", body, {}))
+
+
+def status(socket: Path) -> dict[str, Any]:
+    """Ask whether the service is up."""
+    return _send(socket, "GET", "/v1/status", b"", {})
+
+
+def _send(socket: Path, method: str, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), timeout=TIMEOUT_S) as http:
+        try:
+            response = http.request(method, f"http://service{path}", content=body, headers=headers)
+        except httpx.TransportError as error:
+            raise ServiceUnavailableError(f"{socket.name}: {error}") from error
+    if len(response.content) > ANSWER_MAX:
+        raise ServiceUnavailableError(f"an answer of {len(response.content)} bytes")
+    try:
+        value = parse(response.content, limit=ANSWER_MAX)
+    except ValueError as error:
+        raise ServiceUnavailableError(f"HTTP {response.status_code}: {error}") from error
+    if not isinstance(value, dict):
+        raise ServiceUnavailableError(f"HTTP {response.status_code}: no object")
+    if response.is_error:
+        raise ProblemError(value)
+    return value

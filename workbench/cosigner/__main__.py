@@ -1,0 +1,78 @@
+"""The co-signer's process: token, memory and trust root in; a unix socket out.
+
+State root: config.json, pin, token, genesis.json, head.json, signed/.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ledger.chain import Genesis
+from ledger.trust import TrustRoot as LedgerTrustRoot
+from workbench.cosigner import core
+from workbench.cosigner.gate import Identity
+from workbench.cosigner.memory import Memory, MemoryCorruptError
+from workbench.custody.token import Token, TokenError, softhsm_module
+from workbench.process.config import ConfigError, StateRoot, arguments
+from workbench.process.crash import CrashPoint
+from workbench.process.frames import FrameError, FrameServer
+from workbench.rules.codes import RefusedError
+from workbench.rules.trust import TrustRoot
+
+CONFIG = ("identity_key", "module", "name", "peers", "token_label")
+
+
+def main() -> int:
+    """Serve until ended; exit code 2 when the process cannot start."""
+    options = arguments("Co-signer: decides alone over evidence, signs in its own token.").parse_args()
+    # a core file would hold the PIN and, with a software token, the key
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        server = _server(options.state, options.trust_root, options.socket, options.testing_only_crash_at)
+    except (
+        ConfigError,
+        TokenError,
+        MemoryCorruptError,
+        FrameError,
+        RefusedError,
+        OSError,
+        ValueError,
+    ) as error:
+        print(f"cosigner: {error}", file=sys.stderr)
+        return 2
+    server.serve_forever()
+    return 0
+
+
+def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -> FrameServer:
+    root = StateRoot(state)
+    config = root.config(CONFIG)
+    pinned = trust_root.read_bytes()
+    believed = TrustRoot.read(pinned)
+    if crash_at is not None and believed.profile != "demo":
+        raise ConfigError("--testing-only-crash-at is refused under a production trust root")
+    genesis = Genesis.parse((state / "genesis.json").read_bytes())
+    if genesis.trust_root.hex() != believed.digest:
+        raise ConfigError("the ledger's genesis names another trust root")
+    module = Path(config["module"]) if config["module"] else softhsm_module()
+    token = Token(state, module=module, label=config["token_label"], pin=root.pin())
+    identity = Identity(
+        name=config["name"], trust_root=believed, ledger_trust_root=LedgerTrustRoot.parse(pinned)
+    )
+    cosigner = core.start(
+        identity=identity,
+        memory=Memory(state, genesis_hash=genesis.hash()),
+        token=token,
+        key=token.ed25519(bytes.fromhex(config["identity_key"])),
+        clock=lambda: datetime.now(UTC),
+        crash=CrashPoint(crash_at),
+    )
+    return FrameServer(socket, cosigner.handle, uids={os.geteuid(), *config["peers"]})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

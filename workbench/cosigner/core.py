@@ -1,0 +1,148 @@
+"""From evidence to a signed answer: gate, persist, sign, persist, answer.
+
+One lock: a co-signer decides one thing at a time. The same intent and bytes again get
+the stored signature, so a lost answer costs nothing and a nonce is never signed twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ledger.encoding import canonical
+from workbench.cosigner.gate import GateError, Identity, Permission, decide
+from workbench.cosigner.memory import Memory, Record
+from workbench.custody.token import Ed25519Key, Token
+from workbench.evm.transaction import assemble, signature_for
+from workbench.process.crash import CrashPoint
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import DOCUMENT_MAX, signed_bytes
+from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, RefusedAnswer, SignedAnswer
+
+DETAIL_MAX = 2000
+
+
+@dataclass(slots=True)
+class Cosigner:
+    """One co-signer at work."""
+
+    identity: Identity
+    memory: Memory
+    token: Token
+    identity_key: Ed25519Key
+    clock: Callable[[], datetime]
+    crash: CrashPoint
+    _lock: threading.Lock
+
+    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request: a status, or evidence."""
+        if request == {"v": 1, "operation": "status"}:
+            return self.status()
+        with self._lock:
+            return self.sign(request).dump()
+
+    def status(self) -> dict[str, Any]:
+        """Say who I am and from which head on I need leaves."""
+        head = self.memory.snapshot().head
+        return {
+            "v": 1,
+            "cosigner": self.identity.name,
+            "public_key": self.identity_key.public_key.hex(),
+            "size": head.size,
+            "policy_version": head.policy_version,
+        }
+
+    def sign(self, request: dict[str, Any]) -> SignedAnswer:
+        """Decide over evidence and answer, signed with the identity key."""
+        named = hashlib.sha256(canonical(request, limit=DOCUMENT_MAX)).hexdigest()
+        intent = request.get("intent")
+        intent = intent if isinstance(intent, str) and len(intent) == len(named) else "0" * len(named)
+        self.crash.reached("4-received")
+        try:
+            evidence = Evidence.load(request)
+            record = self._stored(evidence) or self._decide(evidence)
+        except GateError as error:
+            self._withdraw(intent)
+            return self._answer(named, intent, refused=(error.step, error.refusal))
+        except RefusedError as refusal:
+            return self._answer(named, intent, refused=(0, refusal))
+        self.crash.reached("4-answer")
+        return self._answer(named, intent, record=record)
+
+    def _stored(self, evidence: Evidence) -> Record | None:
+        """Return the record of exactly this intent and these bytes when it was signed before."""
+        record = self.memory.snapshot().of(evidence.intent)
+        if record is None or record.raw_tx is None or record.unsigned_tx != evidence.unsigned_tx:
+            return None
+        return record
+
+    def _decide(self, evidence: Evidence) -> Record:
+        memory = self.memory.snapshot()
+        permission = decide(evidence, memory=memory, identity=self.identity, now=self.clock())
+        self.crash.reached("4-decided")
+        # (8) a crash here leaves a record without signature: the same evidence again completes it
+        self.memory.advance(permission.head)
+        self.memory.reserve(permission.record)
+        self.crash.reached("4-persisted")
+        # (9)
+        return self._sign(permission)
+
+    def _sign(self, permission: Permission) -> Record:
+        public_key = bytes.fromhex(permission.key.public_key)
+        digest = permission.transaction.digest()
+        raw = self.token.secp256k1(public_key).sign_digest(digest)
+        r, s, y_parity = signature_for(digest, raw, public_key)
+        signed = assemble(permission.transaction, r, s, y_parity)
+        self.crash.reached("4-signed")
+        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([y_parity])
+        return self.memory.complete(permission.record, raw_tx=signed.hex(), signature=signature.hex())
+
+    def _withdraw(self, intent: str) -> None:
+        """Free the nonce of an intent that is refused before it ever got a signature."""
+        record = self.memory.snapshot().of(intent)
+        if record is not None and record.raw_tx is None:
+            self.memory.withdraw(record)
+
+    def _answer(
+        self,
+        evidence: str,
+        intent: str,
+        *,
+        record: Record | None = None,
+        refused: tuple[int, RefusedError] | None = None,
+    ) -> SignedAnswer:
+        refusal = None
+        if refused is not None:
+            step, error = refused
+            detail = error.detail if not error.path else f"{error.detail} at {error.path}"
+            refusal = RefusedAnswer(step=step, code=error.code.value, detail=detail[:DETAIL_MAX])
+        answer = Answer(
+            v=1,
+            cosigner=self.identity.name,
+            evidence=evidence,
+            intent=intent,
+            signature=record.signature if record else None,
+            raw_tx=record.raw_tx if record else None,
+            refused=refusal,
+        )
+        signature = self.identity_key.sign(signed_bytes(ANSWER_LINE, answer.canonical()))
+        return SignedAnswer(answer=answer, signature=signature.hex())
+
+
+def start(
+    *,
+    identity: Identity,
+    memory: Memory,
+    token: Token,
+    key: Ed25519Key,
+    clock: Callable[[], datetime],
+    crash: CrashPoint,
+) -> Cosigner:
+    """Return a co-signer whose identity key is the one that the trust root pins."""
+    if identity.trust_root.cosigners.get(identity.name) != key.public_key.hex():
+        raise RefusedError(Refusal.TRUST_ROOT, f"the trust root pins another key for {identity.name}")
+    return Cosigner(identity, memory, token, key, clock, crash, threading.Lock())

@@ -1,0 +1,329 @@
+"""The gate: one co-signer's own decision, from evidence and memory to yes or a refusal.
+
+(1) a fresh lease of the watcher names this policy version and nothing is paused
+(2) the reservation lies in the ledger, under a checkpoint that counts and extends my head
+(3) the policy set descends from my trust root and is not older than one I have seen
+(4) the proposer's signature and each approval verify
+(5) the bytes are the intent, and the intent is the attested state diff, within tolerance
+(6) attested facts and rules say yes (Cedar action `sign`)
+(7) the nonce is unused, the intent has no other nonce, my own limits hold
+(8) persist and (9) sign are the process's; it does exactly what the gate returns.
+
+Everything arrives through the service, which is not believed: each part is verified
+under this co-signer's own copy of the trust root. Pure: memory, evidence and `now` in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ledger import chain
+from ledger.checkpoint import Checkpoint, CheckpointError
+from ledger.encoding import EncodingError
+from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
+from ledger.merkle import ProofError, verify_inclusion
+from ledger.trust import TrustRoot as LedgerTrustRoot
+from workbench.cosigner.memory import Head, Record, Snapshot
+from workbench.evm.errors import EvmError
+from workbench.evm.transaction import UnsignedTransaction, address_of
+from workbench.rules import attestation, cedar, decision, facts
+from workbench.rules.attestation import Simulation, State
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import read_time, write_time
+from workbench.rules.evidence import Evidence, Reservation
+from workbench.rules.intent import Intent, verify_proposal
+from workbench.rules.lifecycle import Event
+from workbench.rules.policy import Key, PolicySet, verify_chain
+from workbench.rules.trust import TrustRoot
+
+LIMIT_WINDOW = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What this co-signer was given by hand: its name, its trust root, the ledger's genesis."""
+
+    name: str
+    trust_root: TrustRoot
+    ledger_trust_root: LedgerTrustRoot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """The gate's yes: what to persist, then what to sign, with which key."""
+
+    head: Head
+    record: Record
+    transaction: UnsignedTransaction
+    key: Key
+
+
+class GateError(Exception):
+    """The gate's no, and the step that said it."""
+
+    def __init__(self, step: int, refusal: RefusedError) -> None:
+        super().__init__(f"step {step}: {refusal}")
+        self.step = step
+        self.refusal = refusal
+
+
+@contextmanager
+def _step(number: int) -> Iterator[None]:
+    """Attribute every refusal inside to this step."""
+    try:
+        yield
+    except RefusedError as refusal:
+        raise GateError(number, refusal) from refusal
+    except (CheckpointError, ProofError) as error:
+        raise GateError(number, RefusedError(Refusal.CHECKPOINT, str(error))) from error
+    except (EntryError, EncodingError, EvmError) as error:
+        raise GateError(number, RefusedError(Refusal.MALFORMED, str(error))) from error
+
+
+def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: datetime) -> Permission:
+    """Return the permission to sign, or raise GateError with the step and its refusal."""
+    trust_root = identity.trust_root
+    with _step(0):
+        # time never goes back for this co-signer, whatever its clock says after a restart
+        now = max(now, read_time(memory.head.time_floor)) if memory.head.time_floor else now
+        intent = evidence.proposal.intent
+        if intent.digest != evidence.intent:
+            raise RefusedError(
+                Refusal.DECISION_OTHER_INTENT, "the evidence names another intent than it carries"
+            )
+    with _step(1):
+        _lease(trust_root)
+    with _step(2):
+        checkpoint, head = _extend(evidence, memory, identity)
+        reservation = _reservation(evidence, checkpoint)
+    with _step(3):
+        policy = _policy(evidence, memory, trust_root, now)
+        key = _key(policy, intent, identity.name)
+    with _step(4):
+        state = _state(evidence, policy, trust_root, now)
+        # expiries count from the latest of the clocks: a slow clock must not keep an intent alive
+        latest = max(now, state.block_time)
+        verify_proposal(evidence.proposal, policy=policy, trust_root=trust_root, now=latest)
+        approved = _simulation(evidence, "approved", policy, trust_root, now)
+        subject = decision.Subject(
+            intent=intent.digest,
+            nonce=reservation.nonce,
+            simulation=approved.digest,
+            proposer=intent.proposer,
+        )
+        approvals = decision.count(
+            evidence.decisions, subject=subject, policy=policy, trust_root=trust_root, now=latest
+        )
+        _somebody(approvals)
+    with _step(5):
+        transaction = _bytes(evidence, intent, reservation)
+        fresh = _simulation(evidence, "fresh", policy, trust_root, now)
+        _state_diff(intent, approved, fresh, policy, approvals)
+    with _step(6):
+        given = facts.Given(
+            intent=intent,
+            policy=policy,
+            transaction=transaction,
+            reserved_nonce=reservation.nonce,
+            state=state,
+            approved=approved,
+            fresh=fresh,
+            approvals=approvals,
+            now=latest,
+        )
+        computed = facts.compute(given)
+        cedar.evaluate(
+            policy, "sign", person=policy.person(intent.proposer), key=key, facts=computed
+        ).require()
+    record = Record(
+        chain_id=intent.chain_id,
+        address=key.address,
+        nonce=transaction.nonce,
+        intent=intent.digest,
+        unsigned_tx=transaction.encode().hex(),
+        usd_cents=int(computed["amount_usd_cents"]),
+        at=write_time(now),
+        raw_tx=None,
+        signature=None,
+    )
+    with _step(7):
+        _unused(record, memory)
+        _own_limit(record, memory, policy, now)
+    return Permission(
+        head=Head(
+            size=checkpoint.size,
+            hashes=head.hashes,
+            chain=head.chain,
+            policy=policy.digest,
+            policy_version=policy.manifest.version,
+            time_floor=write_time(now),
+        ),
+        record=record,
+        transaction=transaction,
+        key=key,
+    )
+
+
+def _lease(trust_root: TrustRoot) -> None:
+    # (1) Only a demo trust root may name no watcher; where one is named, silence is a pause.
+    # Leases are not verified yet, so a named watcher stops everything.
+    if trust_root.watcher is not None:
+        raise RefusedError(Refusal.LEASE_MISSING, "no lease of the watcher")
+
+
+@dataclass(frozen=True, slots=True)
+class _Extended:
+    hashes: tuple[bytes, ...]
+    chain: bytes
+
+
+def _extend(evidence: Evidence, memory: Snapshot, identity: Identity) -> tuple[Checkpoint, _Extended]:
+    """(2) Grow my own head by the leaves that the courier brings; it must meet the checkpoint."""
+    update, mine = evidence.head, memory.head
+    checkpoint = identity.ledger_trust_root.verify(update.checkpoint)
+    # rollback: a co-signer never signs under a smaller ledger than it has seen
+    if checkpoint.size < mine.size:
+        raise RefusedError(
+            Refusal.HEAD_BEHIND, f"checkpoint of {checkpoint.size} entries, I have seen {mine.size}"
+        )
+    if update.start != mine.size or len(update.leaves) != checkpoint.size - mine.size:
+        raise RefusedError(Refusal.HEAD_BEHIND, f"leaves must run from {mine.size} to {checkpoint.size}")
+    frontier, linked = mine.frontier(), mine.chain
+    for offset, leaf in enumerate(update.leaves):
+        raw = bytes.fromhex(leaf)
+        linked = chain.link(linked, mine.size + offset, raw)
+        frontier.append(raw)
+    # fork: another history of the same length
+    if frontier.root() != checkpoint.root or linked != checkpoint.chain:
+        raise RefusedError(Refusal.HEAD_FORKED, f"my head of {mine.size} does not grow into this checkpoint")
+    return checkpoint, _Extended(frontier.hashes, linked)
+
+
+def _reservation(evidence: Evidence, checkpoint: Checkpoint) -> Reservation:
+    proof, intent = evidence.reservation, evidence.proposal.intent
+    head = proof.head.encode()
+    envelope = parse_head(head)
+    data = parse_data(proof.data.encode())
+    if envelope["seq"] != proof.seq or envelope["type"] != Event.RESERVED.value:
+        raise RefusedError(Refusal.RESERVATION, f"entry {proof.seq} is no reservation")
+    if envelope["datahash"] != datahash(bytes.fromhex(proof.salt), data):
+        raise RefusedError(Refusal.RESERVATION, "the reservation's data is not what the entry commits to")
+    path = [bytes.fromhex(node) for node in proof.proof]
+    verify_inclusion(leaf_of(head), proof.seq, checkpoint.size, path, checkpoint.root)
+    reservation = Reservation.load(data, at="/reservation")
+    if (reservation.intent, reservation.key, reservation.chain_id) != (
+        intent.digest,
+        intent.key,
+        intent.chain_id,
+    ):
+        raise RefusedError(Refusal.RESERVATION, "the reservation is of another intent, key or chain")
+    return reservation
+
+
+def _policy(evidence: Evidence, memory: Snapshot, trust_root: TrustRoot, now: datetime) -> PolicySet:
+    sets = [
+        PolicySet.load(value, at=f"/policy_chain/{index}")
+        for index, value in enumerate(evidence.policy_chain)
+    ]
+    policy = verify_chain(sets, trust_root=trust_root, now=now)
+    seen = memory.head
+    # rollback of the rules: a set I have seen superseded never counts again
+    if policy.manifest.version < seen.policy_version:
+        raise RefusedError(
+            Refusal.POLICY_OLD, f"version {policy.manifest.version}, I have seen {seen.policy_version}"
+        )
+    if policy.manifest.version == seen.policy_version and policy.digest != seen.policy:
+        raise RefusedError(Refusal.POLICY_CHAIN, f"two sets of version {seen.policy_version}")
+    return policy
+
+
+def _key(policy: PolicySet, intent: Intent, name: str) -> Key:
+    key = policy.key(intent.key)
+    if name not in key.cosigners:
+        raise RefusedError(Refusal.KEY_UNKNOWN, f"{name} is no co-signer of {key.id}")
+    if address_of(bytes.fromhex(key.public_key)) != key.address:
+        raise RefusedError(Refusal.POLICY_INVALID, f"the address of {key.id} is not that of its public key")
+    return key
+
+
+def _state(evidence: Evidence, policy: PolicySet, trust_root: TrustRoot, now: datetime) -> State:
+    age = policy.limits.attestation_age_s_max
+    return attestation.verify_state(
+        evidence.attestations.state, trust_root=trust_root, now=now, age_s_max=age
+    )
+
+
+def _simulation(
+    evidence: Evidence, which: str, policy: PolicySet, trust_root: TrustRoot, now: datetime
+) -> Simulation:
+    shown = which == "approved"
+    return attestation.verify_simulation(
+        evidence.attestations.approved if shown else evidence.attestations.fresh,
+        intent=evidence.proposal.intent.digest,
+        trust_root=trust_root,
+        now=now,
+        age_s_max=policy.limits.decision_life_s_max if shown else policy.limits.simulation_age_s_max,
+    )
+
+
+def _somebody(approvals: decision.Approvals) -> None:
+    """Refuse a request that no person stands behind, naming why each decision did not count."""
+    if not approvals.roles:
+        skipped = ", ".join(sorted(f"{key}: {code.value}" for key, code in approvals.skipped.items()))
+        code = next(iter(approvals.skipped.values()), Refusal.POLICY_DENIED)
+        raise RefusedError(code, f"no approval counts ({skipped or 'no decision at all'})")
+
+
+def _bytes(evidence: Evidence, intent: Intent, reservation: Reservation) -> UnsignedTransaction:
+    """(5) Take the bytes apart myself: they must be this intent under the reserved nonce."""
+    raw = bytes.fromhex(evidence.unsigned_tx)
+    transaction = UnsignedTransaction.parse(raw)
+    if transaction.nonce != reservation.nonce:
+        raise RefusedError(
+            Refusal.DECISION_OTHER_NONCE,
+            f"nonce {transaction.nonce}, reserved and approved is {reservation.nonce}",
+        )
+    if transaction != intent.transaction(reservation.nonce):
+        raise RefusedError(Refusal.BYTES_OTHER, "the transaction is not the intent's", path="/unsigned_tx")
+    return transaction
+
+
+def _state_diff(
+    intent: Intent, approved: Simulation, fresh: Simulation, policy: PolicySet, approvals: decision.Approvals
+) -> None:
+    if fresh.revert is not None:
+        raise RefusedError(Refusal.SIMULATION_FAILED, f"the transaction reverts: {fresh.revert}")
+    if not facts.state_diff_declared(intent, fresh, policy):
+        raise RefusedError(Refusal.STATE_DIFF, "the simulation moves something else than the intent declares")
+    if not facts.within_tolerance(approved, fresh, inflow_bps=approvals.tolerance_inflow_bps):
+        raise RefusedError(
+            Refusal.TOLERANCE, f"worse than approved by over {approvals.tolerance_inflow_bps} bps"
+        )
+
+
+def _unused(record: Record, memory: Snapshot) -> None:
+    """(7) One nonce, one intent; one intent, one nonce; one pair, one sequence of bytes."""
+    there = memory.at(record.lane)
+    if there is not None and (there.intent, there.unsigned_tx) != (record.intent, record.unsigned_tx):
+        raise RefusedError(Refusal.NONCE_USED, f"nonce {record.nonce} belongs to intent {there.intent[:12]}")
+    before = memory.of(record.intent)
+    if before is not None and before.lane != record.lane:
+        raise RefusedError(Refusal.INTENT_SPENT, f"this intent holds nonce {before.nonce}")
+
+
+def _own_limit(record: Record, memory: Snapshot, policy: PolicySet, now: datetime) -> None:
+    """(7) What I myself signed in a day, whatever the ledger says of it."""
+    since = now - LIMIT_WINDOW
+    spent = sum(
+        item.usd_cents
+        for item in memory.records
+        if item.address == record.address and read_time(item.at) > since and item.lane != record.lane
+    )
+    if spent + record.usd_cents > policy.limits.daily_usd_cents_max:
+        raise RefusedError(
+            Refusal.OWN_LIMIT,
+            f"{spent + record.usd_cents} cents in a day, at most {policy.limits.daily_usd_cents_max}",
+        )

@@ -1,0 +1,170 @@
+"""The demo world's policy set: the template of `policies/desk`, with people, key and contracts filled in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ledger.encoding import canonical
+from workbench.demo.authenticator import UnsafeSoftwareAuthenticator
+from workbench.demo.newswap import Deployment
+from workbench.evm.calldata import APPROVE, EXACT_INPUT_SINGLE
+from workbench.evm.transaction import address_of
+from workbench.identity.ctap import Authenticator
+from workbench.rules.documents import write_time
+from workbench.rules.policy import Manifest, PolicySet, Signature, manifest_of
+from workbench.rules.trust import UNSAFE_AAGUID, RelyingParty
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "policies" / "desk"
+ENTRY_LIFE = timedelta(days=180)
+LOGIN = RelyingParty(id="login.localhost", origin="http://login.localhost:8442")
+APPROVAL = RelyingParty(id="approve.localhost", origin="http://approve.localhost:8443")
+KEY_ID = "treasury"
+COSIGNER = "cosigner-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of the demo world's people: an id that says what they are, and their roles."""
+
+    id: str
+    name: str
+    roles: tuple[str, ...]
+    team: str
+    site: str
+
+
+MEMBERS = (
+    Member("pm-1", "Portfolio manager", ("portfolio_manager",), "trading", "north"),
+    Member("trader-1", "Trader", ("trader",), "trading", "north"),
+    Member("cro-1", "Chief risk officer", ("cro", "committee"), "risk", "south"),
+    Member("risk-1", "Risk officer", ("risk_officer", "committee"), "risk", "north"),
+    Member("committee-1", "Committee member", ("committee",), "security", "south"),
+    Member("auditor-1", "Auditor", ("auditor",), "audit", "elsewhere"),
+)
+SIGNERS = ("committee-1", "cro-1", "risk-1")
+
+
+def authenticator(folder: Path, person: str, party: RelyingParty) -> Authenticator:
+    """Return a person's software authenticator for one relying party."""
+    return Authenticator(UnsafeSoftwareAuthenticator(folder / f"{person}.json"), party)
+
+
+def enrol(folder: Path, *, second_key: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Make everybody's credentials; those in `second_key` get a second approval credential."""
+    people = []
+    for member in MEMBERS:
+        paths = [("login", LOGIN), ("approval", APPROVAL)]
+        paths += [("approval", APPROVAL)] if member.id in second_key else []
+        credentials = [
+            authenticator(folder, member.id, party)
+            .enrol(person=member.id, name=member.name, path=path, aaguids=[UNSAFE_AAGUID])
+            .dump()
+            for path, party in paths
+        ]
+        people.append(
+            {
+                "id": member.id,
+                "name": member.name,
+                "roles": list(member.roles),
+                "team": member.team,
+                "site": member.site,
+                "credentials": credentials,
+            }
+        )
+    return people
+
+
+def files(
+    *,
+    people: list[dict[str, Any]],
+    public_key: str,
+    deployment: Deployment,
+    code: Mapping[str, str],
+    now: datetime,
+) -> dict[str, bytes]:
+    """Return the set's files; `code` maps each contract's address to its code hash."""
+    until = write_time(now + ENTRY_LIFE)
+
+    def entry(address: str, name: str, audit: str, function: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "address": address,
+            "name": name,
+            "chain_id": deployment.chain_id,
+            "code_hash": code[address],
+            "expires_at": until,
+            "audit": audit,
+            "functions": [function],
+        }
+
+    swap = {
+        "fragment": EXACT_INPUT_SINGLE,
+        "bounds": {
+            "params.tokenIn": {"one_of": [deployment.usdc]},
+            "params.tokenOut": {"one_of": [deployment.weth]},
+            "params.fee": {"one_of": [str(deployment.fee)]},
+            "params.recipient": {"equals": "key_address"},
+            "params.deadline": {"at_most": "expires_at"},
+            "params.amountIn": {"any": True},
+            "params.amountOutMinimum": {"any": True},
+            "params.sqrtPriceLimitX96": {"one_of": ["0"]},
+        },
+    }
+    approve = {
+        "fragment": APPROVE,
+        "bounds": {"spender": {"one_of": [deployment.router]}, "amount": {"any": True}},
+    }
+    documents: dict[str, Any] = {
+        "people.json": people,
+        "keys.json": [
+            {
+                "id": KEY_ID,
+                "address": address_of(bytes.fromhex(public_key)),
+                "public_key": public_key,
+                "tier": "hot",
+                "engine": "hsm",
+                "purpose": "treasury of the desk",
+                "cosigners": [COSIGNER],
+            }
+        ],
+        "assets.json": [
+            {"asset": "ETH", "symbol": "ETH", "decimals": 18, "unit_usd_cents": 250_000},
+            {"asset": deployment.usdc, "symbol": "USDC", "decimals": 6, "unit_usd_cents": 100},
+            {"asset": deployment.weth, "symbol": "WETH", "decimals": 18, "unit_usd_cents": 250_000},
+        ],
+        "whitelist.json": [
+            entry(deployment.router, "NewSwap router", "re-audited after the patch, no open finding", swap),
+            entry(deployment.usdc, "USD Coin", "token contract, approve only", approve),
+        ],
+        "limits.json": json.loads((TEMPLATE / "limits.json").read_text()),
+    }
+    made = {name: canonical(value, limit=2**20) for name, value in documents.items()}
+    for name in ("policies.cedar", "schema.cedarschema"):
+        made[name] = (TEMPLATE / name).read_bytes()
+    return made
+
+
+def signed(
+    made: Mapping[str, bytes], *, officers: Path, version: int, previous: PolicySet | None, now: datetime
+) -> PolicySet:
+    """Return the set with the assertions of the committee over its manifest."""
+    manifest: Manifest = manifest_of(
+        made,
+        name="desk",
+        version=version,
+        previous=previous.digest if previous else None,
+        at=write_time(now),
+    )
+    unsigned = PolicySet(manifest, dict(made), [])
+    signatures = []
+    for person in SIGNERS:
+        credential = next(c for c in unsigned.people[person].credentials if c.path == "approval")
+        assertion = authenticator(officers, person, APPROVAL).sign(
+            unsigned.challenge, credential=credential.id
+        )
+        signatures.append(Signature(person=person, assertion=assertion))
+    return PolicySet(manifest, dict(made), signatures)

@@ -1,0 +1,118 @@
+"""The demo world's people at their authenticators: log in, look, decide.
+
+Each looks for himself: the simulation's signature under the trust root, the call decoded
+with the whitelist entry, the state diff against what was declared. That is what a person
+does on the approval page; here a rule of thumb stands for his judgement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Self
+
+from workbench import client
+from workbench.client import Client, IntentView
+from workbench.demo import charter
+from workbench.rules import attestation, facts
+from workbench.rules.decision import Decision, SignedDecision
+from workbench.rules.documents import digest
+from workbench.rules.policy import PolicySet
+from workbench.rules.session import SESSION_LINE, CertifiedSession, Session
+from workbench.rules.trust import TrustRoot
+
+LOOK_BACK_S = 900
+
+
+@dataclass(slots=True)
+class Officer:
+    """A person, the folder of software authenticators, and a session of the person's own."""
+
+    id: str
+    folder: Path
+    policy: PolicySet
+    speaks: Client
+
+    @classmethod
+    def log_in(cls, person: str, *, folder: Path, socket: Path, policy: PolicySet) -> Self:
+        """Make a session key and certify it with the person's login credential."""
+        key, session = client.open_login(socket, person)
+        certified = sign_login(session, person=person, folder=folder, socket=socket, policy=policy)
+        return cls(person, folder, policy, Client(socket, key, certified))
+
+    def decide(
+        self, intent: str, *, verb: Literal["approve", "reject", "abstain"], role: str, reason: str
+    ) -> IntentView:
+        """Ask for the decision document, sign it at the authenticator, hand it in."""
+        drafted = self.speaks.draft(intent, verb=verb, role=role, reason=reason)
+        return self.speaks.decide(self.sign(drafted))
+
+    def sign(self, decision: Decision) -> SignedDecision:
+        """Sign a decision document at the authenticator."""
+        credential = _credential(self.policy, self.id, "approval")
+        authenticator = charter.authenticator(self.folder, self.id, charter.APPROVAL)
+        return SignedDecision(
+            decision=decision, assertion=authenticator.sign(decision.challenge, credential=credential)
+        )
+
+
+def sign_login(
+    session: Session, *, person: str, folder: Path, socket: Path, policy: PolicySet
+) -> CertifiedSession:
+    """Certify an open login with the person's login credential."""
+    credential = _credential(policy, person, "login")
+    authenticator = charter.authenticator(folder, person, charter.LOGIN)
+    challenge = digest(SESSION_LINE, session.canonical())
+    return client.certify(socket, session, authenticator.sign(challenge, credential=credential))
+
+
+def judge(
+    view: IntentView, *, policy: PolicySet, trust_root: TrustRoot
+) -> tuple[Literal["approve", "reject"], str] | None:
+    """Return what a careful person says of an intent; None while there is nothing to judge."""
+    if view.simulation is None:
+        return None
+    simulation = attestation.verify_simulation(
+        [view.simulation],
+        intent=view.digest,
+        trust_root=trust_root,
+        now=datetime.now(UTC),
+        age_s_max=LOOK_BACK_S,
+    )
+    loss = loss_text(simulation, policy)
+    slippage = facts.slippage_bps(simulation)
+    if slippage is None or slippage > policy.limits.slippage_bps_max:
+        return (
+            "reject",
+            f"simulated slippage {loss}; the limit is {policy.limits.slippage_bps_max / 100:.2f} %",
+        )
+    if simulation.revert is not None or not facts.state_diff_declared(view.intent, simulation, policy):
+        return (
+            "reject",
+            f"the simulation is not what the intent declares ({simulation.revert or 'state diff'})",
+        )
+    if simulation.sequence is not None:
+        return None
+    call = facts.decoded(view.intent, policy)
+    return "approve", f"{call.function} as declared, slippage {loss}"
+
+
+def asked_for(view: IntentView, role: str) -> bool:
+    """Whether the rules ask for this role: the chief risk officer by name, others where anybody will do."""
+    if "approve:cro:1" in view.needs:
+        return role == "cro"
+    return role != "cro" and "approve:any:1" in view.needs
+
+
+def loss_text(simulation: attestation.Simulation, policy: PolicySet) -> str:
+    """Return slippage and loss in human units: "3.0000 %, 150,000 USDC"."""
+    if simulation.slippage_ppm is None or simulation.loss is None:
+        return "none"
+    asset = policy.assets[simulation.loss.asset]
+    amount = int(simulation.loss.amount) / 10**asset.decimals
+    return f"{simulation.slippage_ppm / 10_000:.4f} %, {amount:,.0f} {asset.symbol}"
+
+
+def _credential(policy: PolicySet, person: str, path: str) -> str:
+    return next(each.id for each in policy.person(person).credentials if each.path == path)

@@ -1,0 +1,59 @@
+"""Make one process's token and keys: run as a process of its own, since a process opens one token.
+
+Prints {"ed25519": hex} and, when asked, {"secp256k1": hex}: public parts only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+from workbench.custody.token import Token, TokenError, create_softhsm, softhsm_module
+
+SECONDS = 60
+
+
+def provision(folder: Path, label: str, *, owns_assets: bool = False) -> dict[str, str]:
+    """Make a state root with a token in it, in a fresh process; return the public keys in hex."""
+    command = [sys.executable, "-m", "workbench.demo.provision", str(folder), label]
+    command += ["--owns-assets"] if owns_assets else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    if done.returncode != 0:
+        raise TokenError(done.stderr.strip())
+    keys: dict[str, str] = json.loads(done.stdout)
+    return keys
+
+
+def main() -> int:
+    """Make the folder, the PIN file, the token and the keys."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("label")
+    parser.add_argument("--owns-assets", action="store_true")
+    options = parser.parse_args()
+    folder: Path = options.folder
+    folder.mkdir(mode=0o700, parents=True)
+    pin = secrets.token_hex(8)
+    descriptor = os.open(folder / "pin", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(pin)
+    try:
+        create_softhsm(folder, label=options.label, pin=pin, so_pin=secrets.token_hex(8))
+        token = Token(folder, module=softhsm_module(), label=options.label, pin=pin)
+        keys = {"ed25519": token.generate_ed25519("identity/1").public_key.hex()}
+        if options.owns_assets:
+            keys["secp256k1"] = token.generate_secp256k1("treasury/1").public_key.hex()
+    except TokenError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(keys))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

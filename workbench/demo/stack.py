@@ -1,0 +1,123 @@
+"""Bring a built world to life: start its processes, wait until each answers, end them by pid.
+
+Order: observer, co-signer, service; each is ready when its socket answers `status`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from workbench import client
+from workbench.demo import charter
+from workbench.demo.world import OBSERVER, SERVICE, World
+from workbench.process.frames import FrameError, call
+
+ORDER = (OBSERVER, charter.COSIGNER, SERVICE)
+MODULES = {
+    OBSERVER: "workbench.observer",
+    charter.COSIGNER: "workbench.cosigner",
+    SERVICE: "workbench.service",
+}
+READY_S = 60.0
+END_S = 10.0
+POLL_S = 0.02
+
+
+class StackError(Exception):
+    """A process did not come up; the message holds what it said."""
+
+
+@dataclass(slots=True)
+class Stack:
+    """The running processes of one world."""
+
+    world: World
+    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        for name in ORDER:
+            self.start(name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, name: str, *, crash_at: str | None = None) -> None:
+        """Start one process and wait until it answers."""
+        places = self.world.places
+        command = [sys.executable, "-m", MODULES[name], "--state", str(places.root(name))]
+        command += ["--trust-root", str(places.trust_root), "--socket", str(places.socket(name))]
+        command += ["--testing-only-crash-at", crash_at] if crash_at else []
+        with self.log(name).open("ab") as log:
+            self._running[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
+        self._wait(name)
+
+    def kill(self, name: str) -> None:
+        """End a process as a power cut would."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait(END_S)
+
+    def wait_for_end(self, name: str) -> int:
+        """Wait until a process that is to crash has done so; return its exit code."""
+        return self._running.pop(name).wait(READY_S)
+
+    def alive(self, name: str) -> bool:
+        """Whether a process runs."""
+        return name in self._running and self._running[name].poll() is None
+
+    def stop(self) -> None:
+        """End everything, in reverse order."""
+        for name in reversed(ORDER):
+            process = self._running.pop(name, None)
+            if process is None:
+                continue
+            process.terminate()
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(END_S)
+
+    def log(self, name: str) -> Path:
+        """Return where a process writes what it has to say."""
+        return self.world.places.state / f"{name}.log"
+
+    def _wait(self, name: str) -> None:
+        deadline = time.monotonic() + READY_S
+        probe = _PROBES[name]
+        while time.monotonic() < deadline:
+            if self._running[name].poll() is not None:
+                raise StackError(f"{name} ended: {self.log(name).read_text()[-2000:]}")
+            try:
+                probe(self.world.places.socket(name))
+            except (FrameError, client.ServiceUnavailableError, OSError):
+                time.sleep(POLL_S)
+            else:
+                return
+        raise StackError(f"{name} is not ready after {READY_S:.0f} s")
+
+
+def _ask_observer(socket: Path) -> None:
+    call(socket, {"v": 1, "operation": "status"}, timeout_s=READY_S)
+
+
+def _ask_cosigner(socket: Path) -> None:
+    call(socket, {"v": 1, "operation": "status"}, timeout_s=READY_S)
+
+
+def _ask_service(socket: Path) -> None:
+    client.status(socket)
+
+
+_PROBES: dict[str, Callable[[Path], None]] = {
+    OBSERVER: _ask_observer,
+    charter.COSIGNER: _ask_cosigner,
+    SERVICE: _ask_service,
+}

@@ -1,0 +1,189 @@
+"""Build the demo world: a chain with NewSwap on it, tokens, people, a signed policy set, a ledger.
+
+Everything is real but the people's fingers: SoftHSM tokens, anvil with Uniswap's own
+contracts, WebAuthn assertions from a software authenticator. The trust root it makes has
+the profile `demo`; under a production one the same processes refuse to run like this.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ledger import store
+from ledger.encoding import canonical
+from workbench.chain.node import Node
+from workbench.chain.state import proven_account
+from workbench.demo import charter
+from workbench.demo.newswap import ETHER, USDC_UNIT, Deployment, fund
+from workbench.demo.node import anvil_binary
+from workbench.demo.provision import provision
+from workbench.evm.transaction import address_of
+from workbench.rules.policy import PolicySet
+from workbench.rules.trust import UNSAFE_AAGUID, TrustRoot
+
+TREASURY_USDC = 20_000_000 * USDC_UNIT
+TREASURY_ETHER = 10 * ETHER
+SERVICE, OBSERVER = "service", "observer"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where everything of one world is; sockets stand apart because their paths must be short."""
+
+    state: Path
+    runtime: Path
+
+    @property
+    def officers(self) -> Path:
+        """The software authenticators."""
+        return self.state / "officers"
+
+    @property
+    def trust_root(self) -> Path:
+        """The trust root, as every process and every auditor has it."""
+        return self.state / "trust-root.json"
+
+    @property
+    def policies(self) -> Path:
+        """The policy sets, as the service carries them."""
+        return self.state / SERVICE / "policies"
+
+    def root(self, process: str) -> Path:
+        """Return a process's state root."""
+        return self.state / ("cosigners/" + process if process.startswith("cosigner") else process)
+
+    def socket(self, process: str) -> Path:
+        """Return a process's socket."""
+        return self.runtime / f"{process}.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """A built world; `workbench.demo.stack` brings it to life."""
+
+    places: Places
+    deployment: Deployment
+    trust_root: TrustRoot
+    policy: PolicySet
+    treasury: str
+    packages: Path
+
+
+def build(
+    places: Places, *, packages: Path, deployment: Deployment, node_url: str, second_key: Sequence[str] = ()
+) -> World:
+    """Make every token, person, document and the empty ledger; fund the treasury on the chain."""
+    now = datetime.now(UTC)
+    keys = {
+        name: provision(places.root(name), name, owns_assets=name == charter.COSIGNER)
+        for name in (SERVICE, OBSERVER, charter.COSIGNER)
+    }
+    places.officers.mkdir(mode=0o700)
+    treasury = address_of(bytes.fromhex(keys[charter.COSIGNER]["secp256k1"]))
+    fund(node_url, deployment, treasury, usdc=TREASURY_USDC, ether=TREASURY_ETHER)
+    made = charter.files(
+        people=charter.enrol(places.officers, second_key=second_key),
+        public_key=keys[charter.COSIGNER]["secp256k1"],
+        deployment=deployment,
+        code=_code_hashes(node_url, deployment),
+        now=now,
+    )
+    policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now)
+    trust_root = TrustRoot.load(_trust_root(keys, policy, deployment.chain_id))
+    places.trust_root.write_bytes(trust_root.canonical())
+    _open_ledger(places, trust_root, now)
+    keep_policy(places, policy)
+    _configure(places, keys, packages, node_url)
+    return World(
+        places=places,
+        deployment=deployment,
+        trust_root=trust_root,
+        policy=policy,
+        treasury=treasury,
+        packages=packages,
+    )
+
+
+def keep_policy(places: Places, policy: PolicySet) -> None:
+    """Put a signed set where the service finds it."""
+    places.policies.mkdir(mode=0o700, exist_ok=True)
+    path = places.policies / f"{policy.manifest.version:06d}.json"
+    path.write_bytes(canonical(policy.dump(), limit=2**22))
+
+
+def _trust_root(keys: dict[str, dict[str, str]], policy: PolicySet, chain_id: int) -> dict[str, Any]:
+    return {
+        "v": 1,
+        "profile": "demo",
+        "ledger_id": secrets.token_hex(16),
+        "chain_id": chain_id,
+        "origin": "desk.demo/ledger",
+        "checkpoint_keys": {SERVICE: keys[SERVICE]["ed25519"]},
+        "witnesses": {},
+        "witness_quorum": 0,
+        "cosigners": {charter.COSIGNER: keys[charter.COSIGNER]["ed25519"]},
+        "observers": {OBSERVER: keys[OBSERVER]["ed25519"]},
+        "observer_quorum": 1,
+        "node_quorum": 1,
+        "watcher": None,
+        "login": charter.LOGIN.dump(),
+        "approval": charter.APPROVAL.dump(),
+        "aaguids": [UNSAFE_AAGUID],
+        "genesis_policy": policy.digest,
+    }
+
+
+def _code_hashes(node_url: str, deployment: Deployment) -> dict[str, str]:
+    node = Node(node_url)
+    try:
+        header = node.head()
+        return {
+            address: proven_account(node, header, address).account.code_hash.hex()
+            for address in (deployment.router, deployment.usdc)
+        }
+    finally:
+        node.close()
+
+
+def _open_ledger(places: Places, trust_root: TrustRoot, now: datetime) -> None:
+    genesis = {
+        "v": 1,
+        "ledger_id": trust_root.ledger_id,
+        "created": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "trust_root": trust_root.digest,
+    }
+    path = places.root(SERVICE) / "ledger.duckdb"
+    store.open(path, now=lambda: now, salt=lambda: secrets.token_bytes(32), genesis=genesis).close()
+    (places.root(charter.COSIGNER) / "genesis.json").write_bytes(canonical(genesis))
+
+
+def _configure(places: Places, keys: dict[str, dict[str, str]], packages: Path, node_url: str) -> None:
+    common: dict[str, Any] = {"module": None}
+    configs: dict[str, dict[str, Any]] = {
+        SERVICE: {
+            "checkpoint_key": keys[SERVICE]["ed25519"],
+            "cosigners": {charter.COSIGNER: str(places.socket(charter.COSIGNER))},
+            "observer": str(places.socket(OBSERVER)),
+        },
+        OBSERVER: {
+            "anvil": str(anvil_binary(packages)),
+            "identity_key": keys[OBSERVER]["ed25519"],
+            "name": OBSERVER,
+            "node": node_url,
+            "peers": [],
+        },
+        charter.COSIGNER: {
+            "identity_key": keys[charter.COSIGNER]["ed25519"],
+            "name": charter.COSIGNER,
+            "peers": [],
+        },
+    }
+    for name, config in configs.items():
+        path = places.root(name) / "config.json"
+        path.write_text(json.dumps({**common, "token_label": name, **config}, indent=1))

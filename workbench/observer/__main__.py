@@ -1,0 +1,186 @@
+"""The observer's process: node, anvil, token and trust root in; a unix socket out.
+
+State root: config.json, pin, token. Requests are {"v": 1, "operation": ..., fields}, answers {"result": ...}
+or {"error": {"code", "detail"}}:
+* status -> {"observer", "chain_id", "block"}
+* attest {accounts} -> attestation, header, accounts with proofs; crash point 2
+* simulate {step, transactions, target} -> a signed simulation; step 3 is before approval, 4 before signing,
+  and the crash point has the step's number
+* broadcast {raw} -> {"tx_hash"}; crash points 5-before and 5-after
+* confirm {tx_hash} -> status, with proofs when mined; crash point 6
+
+Codes: "request" (it cannot be answered as asked), "chain" (the node did not give the fact), "simulation" (not
+every effect could be told). Whoever may connect may ask, and gets only what the chain shows.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.encoding import EncodingError
+from workbench.chain.errors import ChainError, SimulationError
+from workbench.chain.node import Node
+from workbench.chain.simulator import Simulator
+from workbench.custody.token import Token, TokenError, softhsm_module
+from workbench.evm.errors import EvmError
+from workbench.evm.fields import HASH_BYTES, from_hex
+from workbench.observer.core import Observer
+from workbench.process.config import ConfigError, StateRoot, arguments
+from workbench.process.crash import CrashPoint
+from workbench.process.frames import FrameError, FrameServer
+from workbench.rules.codes import RefusedError
+from workbench.rules.trust import TrustRoot
+
+CONFIG: Final = ("anvil", "identity_key", "module", "name", "node", "peers", "token_label")
+SIMULATION_STEPS: Final = (3, 4)
+DETAIL_CHARS_MAX: Final = 500
+
+Message = dict[str, Any]
+
+
+class RequestError(Exception):
+    """A request that cannot be answered as it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Answers requests; the crash points stand where a step's work would be lost."""
+
+    observer: Observer
+    crash: CrashPoint
+
+    def handle(self, request: Message) -> Message:
+        """Return the answer to one request."""
+        try:
+            return {"result": self._answer(request)}
+        except SimulationError as error:
+            return _error("simulation", error)
+        except ChainError as error:
+            return _error("chain", error)
+        except (RequestError, EvmError, EncodingError) as error:
+            return _error("request", error)
+
+    def _answer(self, request: Message) -> Message:
+        operations: Mapping[object, tuple[Callable[[Message], Message], frozenset[str]]] = {
+            "status": (self._status, frozenset()),
+            "attest": (self._attest, frozenset({"accounts"})),
+            "simulate": (self._simulate, frozenset({"step", "transactions", "target"})),
+            "broadcast": (self._broadcast, frozenset({"raw"})),
+            "confirm": (self._confirm, frozenset({"tx_hash"})),
+        }
+        operation = request.get("operation")
+        version = request.get("v")
+        if (
+            type(version) is not int
+            or version != 1
+            or not isinstance(operation, str)
+            or operation not in operations
+        ):
+            raise RequestError(f"operation {operation!r:.60}, expected one of {sorted(map(str, operations))}")
+        answer, expected = operations[operation]
+        fields = {name: value for name, value in request.items() if name not in ("v", "operation")}
+        if set(fields) != expected:
+            raise RequestError(f"{operation}: fields {sorted(fields)}, expected {sorted(expected)}")
+        return answer(fields)
+
+    def _status(self, _: Message) -> Message:
+        head = self.observer.node.head()
+        return {"observer": self.observer.name, "chain_id": self.observer.chain_id, "block": head.number}
+
+    def _attest(self, fields: Message) -> Message:
+        self.crash.reached("2")
+        return self.observer.attest([_text(address) for address in _list(fields["accounts"])])
+
+    def _simulate(self, fields: Message) -> Message:
+        step, target = fields["step"], fields["target"]
+        if step not in SIMULATION_STEPS or type(target) is not int:
+            raise RequestError(f"step {step!r:.20}, target {target!r:.20}")
+        self.crash.reached(str(step))
+        transactions = _list(fields["transactions"])
+        if not all(isinstance(each, dict) for each in transactions):
+            raise RequestError("transactions are objects")
+        return self.observer.simulate(transactions, target)
+
+    def _broadcast(self, fields: Message) -> Message:
+        raw = _hex(fields["raw"])
+        self.crash.reached("5-before")
+        result = self.observer.broadcast(raw)
+        # A crash here has sent the bytes and told nobody: asking again finds them known.
+        self.crash.reached("5-after")
+        return result
+
+    def _confirm(self, fields: Message) -> Message:
+        self.crash.reached("6")
+        tx_hash = _hex(fields["tx_hash"])
+        if len(tx_hash) != HASH_BYTES:
+            raise RequestError(f"a transaction hash has {HASH_BYTES} bytes, got {len(tx_hash)}")
+        return self.observer.confirm(tx_hash)
+
+
+def main() -> int:
+    """Serve until ended; exit code 2 when the process cannot start."""
+    parser = arguments("Observer: attests, simulates, broadcasts, confirms; signs what it saw, nothing else.")
+    try:
+        server = _server(parser.parse_args())
+    except (ConfigError, TokenError, FrameError, RefusedError, ChainError, OSError, ValueError) as error:
+        print(f"observer: {error}", file=sys.stderr)
+        return 2
+    server.serve_forever()
+    return 0
+
+
+def _server(options: argparse.Namespace) -> FrameServer:
+    root = StateRoot(options.state)
+    config = root.config(CONFIG)
+    believed = TrustRoot.read(options.trust_root.read_bytes())
+    if options.testing_only_crash_at is not None and believed.profile != "demo":
+        raise ConfigError("--testing-only-crash-at is refused under a production trust root")
+    # An observer whose key nobody believes would only be found out at the first signature.
+    if believed.observers.get(config["name"]) != config["identity_key"]:
+        raise ConfigError(f"the trust root does not know {config['name']} with this key")
+    module = Path(config["module"]) if config["module"] else softhsm_module()
+    token = Token(options.state, module=module, label=config["token_label"], pin=root.pin())
+    observer = Observer(
+        name=config["name"],
+        signer=token.ed25519(bytes.fromhex(config["identity_key"])),
+        node=Node(config["node"]),
+        simulator=Simulator(Path(config["anvil"])),
+        chain_id=believed.chain_id,
+        clock=lambda: datetime.now(UTC),
+    )
+    desk = Desk(observer, CrashPoint(options.testing_only_crash_at))
+    return FrameServer(options.socket, desk.handle, uids={os.geteuid(), *config["peers"]})
+
+
+def _error(code: str, error: Exception) -> Message:
+    # Part of the text may be a node's; it must fit a frame and be text.
+    detail = str(error)[:DETAIL_CHARS_MAX].encode(errors="replace").decode()
+    return {"error": {"code": code, "detail": detail}}
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise RequestError(f"a list was expected, got {type(value).__name__}")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise RequestError(f"text was expected, got {type(value).__name__}")
+    return value
+
+
+def _hex(value: object) -> bytes:
+    try:
+        return from_hex(_text(value))
+    except ValueError as error:
+        raise RequestError(str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""What a process reads at start: its state root, its PIN, the trust root, its peers.
+
+Every file is checked before it is believed: a PIN that others can read, a state
+root that belongs to somebody else, or an unknown field stops the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PIN_MODE_MAX = 0o600
+PIN_BYTES_MAX = 256
+
+
+class ConfigError(Exception):
+    """The process cannot start as it was configured; the message says what to mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateRoot:
+    """One process's folder: its memory, its token, its configuration."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not self.path.is_dir():
+            raise ConfigError(
+                f"{self.path}: no such state root; `workbench init` or `workbench demo` makes one"
+            )
+        status = self.path.stat()
+        if status.st_uid != os.geteuid():
+            raise ConfigError(f"{self.path}: belongs to uid {status.st_uid}, this process is {os.geteuid()}")
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(f"{self.path}: mode {stat.filemode(status.st_mode)}, only the owner may enter")
+
+    def pin(self) -> str:
+        """Return the token's PIN from a file that nobody else can read."""
+        path = self.path / "pin"
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+        if status.st_mode & 0o777 & ~PIN_MODE_MAX or status.st_uid != os.geteuid():
+            raise ConfigError(f"{path}: others may read the PIN; chmod 400 it")
+        pin = path.read_bytes()[: PIN_BYTES_MAX + 1].decode().strip()
+        if not 1 <= len(pin) <= PIN_BYTES_MAX:
+            raise ConfigError(f"{path}: a PIN of {len(pin)} characters")
+        return pin
+
+    def config(self, fields: Iterable[str]) -> dict[str, Any]:
+        """Return config.json, which must hold exactly these fields."""
+        path = self.path / "config.json"
+        try:
+            value = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        expected = set(fields)
+        if not isinstance(value, dict) or set(value) != expected:
+            got = sorted(value) if isinstance(value, dict) else type(value).__name__
+            raise ConfigError(f"{path}: fields {got}, expected {sorted(expected)}")
+        return value
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """Return the options that every process has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--state", type=Path, required=True, help="this process's own state root")
+    parser.add_argument(
+        "--trust-root", type=Path, required=True, help="the trust root, as distributed by hand"
+    )
+    parser.add_argument("--socket", type=Path, required=True, help="the unix socket to listen on")
+    parser.add_argument(
+        "--testing-only-crash-at",
+        metavar="STEP",
+        help="end the process at this point as kill -9 would; refused under a production trust root",
+    )
+    return parser

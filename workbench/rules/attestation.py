@@ -1,0 +1,250 @@
+"""What observers attest: headers with proofs beside them, and simulations.
+
+An observer signs; a statement is believed when as many observers of the trust root as
+it demands have signed the same facts, and when it is not older than the policy set
+allows. State is not believed from a signature alone: each account is proven against the
+attested state root, and the header is hashed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ledger.encoding import canonical
+from workbench.evm.errors import EvmError
+from workbench.evm.header import Header
+from workbench.evm.proof import Account, verify_account
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import (
+    Address,
+    Amount,
+    Asset,
+    Digest,
+    Document,
+    Hex,
+    Name,
+    Prose,
+    Time,
+    Whole,
+    digest,
+    read_time,
+    verify_ed25519,
+)
+from workbench.rules.intent import Allowance, Delta
+from workbench.rules.trust import TrustRoot
+
+SIMULATION_LINE = "oms-simulation/v1"
+HEADER_LINE = "oms-header/v1"
+STATEMENT_MAX = 1024 * 1024
+FUTURE_S = 5
+"""An attestation may be this far ahead of our clock: two clocks of one host."""
+
+
+class Statement(Document):
+    """A document, the observer that signed it, and the signature."""
+
+    document: dict[str, Any]
+    observer: Name
+    signature: Hex
+
+
+class Block(Document):
+    """The block that a simulation starts from."""
+
+    number: Whole
+    hash: Digest
+
+
+class AttestedBlock(Block):
+    """A block with the roots that proofs are checked against."""
+
+    state_root: Digest
+    receipts_root: Digest
+
+
+class HeaderAttestation(Document):
+    """What `oms-header/v1` signs."""
+
+    v: Literal[1]
+    chain_id: Whole
+    block: AttestedBlock
+    at: Time
+
+
+class Loss(Document):
+    """What slippage costs, in base units of the asset given up."""
+
+    asset: Asset
+    amount: Annotated[str, Field(pattern=r"^-?(0|[1-9][0-9]{0,77})$")]
+
+
+class Step(Document):
+    """One transaction of a sequence."""
+
+    intent: Digest | None
+    gas: Whole
+    slippage_ppm: int | None
+    loss: Loss | None
+    reverted: bool
+
+
+class Run(Document):
+    """A sequence simulated as one: each on the state that the one before left."""
+
+    steps: Annotated[list[Step], Field(min_length=1, max_length=64)]
+    slippage_ppm: int | None
+    loss: Loss | None
+
+
+class Simulation(Document):
+    """What `oms-simulation/v1` signs; slippage in bps and, finer, in parts per million."""
+
+    v: Literal[1]
+    intent: Digest | None
+    chain_id: Whole
+    block: Block
+    sender: Address
+    deltas: Annotated[list[Delta], Field(max_length=256)]
+    allowances: Annotated[list[Allowance], Field(max_length=256)]
+    admin_changes: Annotated[list[dict[str, Any]], Field(max_length=256)]
+    gas: Whole
+    slippage_bps: int | None
+    slippage_ppm: int | None
+    loss: Loss | None
+    sequence: Run | None
+    revert: Prose | None
+    at: Time
+
+    @property
+    def digest(self) -> str:
+        """The name of the simulation, as decisions cite it."""
+        return digest(SIMULATION_LINE, self.canonical()).hex()
+
+
+class ProvenAccount(Document):
+    """An account as a node told it, with the proof that it is so."""
+
+    address: Address
+    nonce: Whole
+    balance: Amount
+    storage_root: Digest
+    code_hash: Digest
+    proof: Annotated[list[Hex], Field(max_length=80)]
+
+
+class AttestedState(Document):
+    """Accounts under one attested header."""
+
+    attestation: Statement
+    header: Hex
+    accounts: Annotated[list[ProvenAccount], Field(max_length=16)]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Accounts that hold at a block, and when that block was."""
+
+    block_number: int
+    block_time: datetime
+    attested_at: datetime
+    accounts: Mapping[str, Account]
+
+    def account(self, address: str) -> Account:
+        """Return a proven account; an unproven one is a missing fact."""
+        try:
+            return self.accounts[address]
+        except KeyError:
+            raise RefusedError(
+                Refusal.FACT_MISSING, f"no proof for account {address}", path="/accounts"
+            ) from None
+
+
+def verify_simulation(
+    statements: Sequence[Statement], *, intent: str, trust_root: TrustRoot, now: datetime, age_s_max: int
+) -> Simulation:
+    """Verify that the observers attest one simulation of this intent, lately."""
+    documents = _attested(statements, SIMULATION_LINE, trust_root)
+    simulations = [Simulation.load(document) for document in documents]
+    first = simulations[0]
+    for other in simulations[1:]:
+        if _without_time(other) != _without_time(first):
+            raise RefusedError(Refusal.SIMULATION_OTHER, "observers attest different simulations")
+    if first.intent != intent or first.chain_id != trust_root.chain_id:
+        raise RefusedError(
+            Refusal.SIMULATION_OTHER, f"a simulation of {first.intent} on chain {first.chain_id}"
+        )
+    _fresh(first.at, now, age_s_max)
+    return first
+
+
+def verify_state(
+    states: Sequence[AttestedState], *, trust_root: TrustRoot, now: datetime, age_s_max: int
+) -> State:
+    """Verify header, signatures and proofs of the attested accounts; return what holds."""
+    documents = _attested([state.attestation for state in states], HEADER_LINE, trust_root)
+    attested = [HeaderAttestation.load(document) for document in documents]
+    if len({(item.chain_id, item.block.hash) for item in attested}) != 1:
+        raise RefusedError(Refusal.PROOF, "observers attest different blocks")
+    head, state = attested[0], states[0]
+    if head.chain_id != trust_root.chain_id:
+        raise RefusedError(Refusal.CHAIN_OTHER, f"an attestation of chain {head.chain_id}")
+    _fresh(head.at, now, age_s_max)
+    try:
+        header = Header.parse(bytes.fromhex(state.header))
+        root = bytes.fromhex(head.block.state_root)
+        if (
+            header.hash().hex() != head.block.hash
+            or header.state_root != root
+            or header.number != head.block.number
+        ):
+            raise RefusedError(Refusal.PROOF, "the header is not the attested one")
+        accounts = {account.address: _proven(account, root) for account in state.accounts}
+    except EvmError as error:
+        raise RefusedError(Refusal.PROOF, str(error)) from error
+    block_time = datetime.fromtimestamp(header.timestamp, tz=UTC)
+    return State(header.number, block_time, read_time(head.at), accounts)
+
+
+def _proven(account: ProvenAccount, root: bytes) -> Account:
+    proven = verify_account(root, account.address, [bytes.fromhex(node) for node in account.proof])
+    # What the node said beside the proof is not believed; it must be what the proof says.
+    told = (account.nonce, int(account.balance), account.storage_root, account.code_hash)
+    if told != (proven.nonce, proven.balance, proven.storage_root.hex(), proven.code_hash.hex()):
+        raise RefusedError(Refusal.PROOF, f"account {account.address} differs from its proof")
+    return proven
+
+
+def _attested(statements: Sequence[Statement], line: str, trust_root: TrustRoot) -> list[dict[str, Any]]:
+    """Return the documents of as many distinct observers as the trust root demands."""
+    signed: dict[str, dict[str, Any]] = {}
+    for statement in statements:
+        key = trust_root.observers.get(statement.observer)
+        if key is None:
+            raise RefusedError(
+                Refusal.OBSERVER_UNKNOWN, f"{statement.observer} is no observer of the trust root"
+            )
+        raw = canonical(statement.document, limit=STATEMENT_MAX)
+        verify_ed25519(key, statement.signature, line, raw, what=f"attestation of {statement.observer}")
+        signed[statement.observer] = statement.document
+    if len(signed) < trust_root.observer_quorum:
+        raise RefusedError(
+            Refusal.FACT_MISSING, f"{len(signed)} of {trust_root.observer_quorum} observers attest"
+        )
+    return list(signed.values())
+
+
+def _without_time(simulation: Simulation) -> dict[str, Any]:
+    return {name: value for name, value in simulation.dump().items() if name != "at"}
+
+
+def _fresh(at: str, now: datetime, age_s_max: int) -> None:
+    age = (now - read_time(at)).total_seconds()
+    if not -FUTURE_S <= age <= age_s_max:
+        raise RefusedError(
+            Refusal.ATTESTATION_STALE, f"attested {age:.0f} s ago, at most {age_s_max}", path="/at"
+        )

@@ -1,0 +1,92 @@
+"""Every reason to refuse, in one place.
+
+A refusal has a code from this table, a detail with the facts (got / expected, never
+a secret) and, where a document is at fault, the path of the field. The same codes
+stand in problem responses, in the ledger's refusal entries and in co-signers'
+answers; `workbench codes` prints them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """Why something was refused; the value is what crosses boundaries."""
+
+    # documents
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    SIGNATURE = "signature_invalid"
+    EXPIRED = "expired"
+    NOT_FOUND = "not_found"
+    # trust root and policy set
+    TRUST_ROOT = "trust_root_invalid"
+    POLICY_INVALID = "policy_invalid"
+    POLICY_CHAIN = "policy_chain_broken"
+    POLICY_OLD = "policy_superseded"
+    POLICY_DENIED = "policy_denied"
+    FACT_MISSING = "fact_missing"
+    # people and sessions
+    PERSON_UNKNOWN = "person_unknown"
+    ROLE_NOT_HELD = "role_not_held"
+    CREDENTIAL_UNKNOWN = "credential_unknown"
+    ASSERTION = "assertion_invalid"
+    ASSERTION_OTHER = "assertion_over_something_else"
+    AUTHENTICATOR = "authenticator_not_admitted"
+    SESSION_UNKNOWN = "session_unknown"
+    SESSION_FOREIGN = "session_of_another"
+    SESSION_ENDED = "session_ended"
+    REPLAYED = "replayed"
+    # intents
+    ID_REUSED = "id_reused_with_other_bytes"
+    ASSET_UNKNOWN = "asset_unknown"
+    KEY_UNKNOWN = "key_unknown"
+    CHAIN_OTHER = "other_chain"
+    NOT_PERMITTED_TO_PROPOSE = "not_permitted_to_propose"
+    NOT_WHITELISTED = "not_whitelisted"
+    CODE_CHANGED = "code_differs_from_whitelist"
+    CALLDATA = "calldata_not_decodable"
+    ARGUMENT = "argument_out_of_bounds"
+    # decisions
+    DECISION_OTHER_INTENT = "decision_over_another_intent"
+    DECISION_OTHER_NONCE = "decision_over_another_nonce"
+    DECISION_OTHER_POLICY = "decision_under_another_policy"
+    DECISION_OTHER_SIMULATION = "decision_over_another_simulation"
+    DECISION_NOT_APPROVAL = "decision_is_no_approval"
+    DECISION_BY_PROPOSER = "decision_by_the_proposer"
+    DECISION_REPEATED = "person_counted_already"
+    DECISION_LIMIT = "too_many_decisions"
+    REJECTED = "rejected"
+    # lifecycle
+    STATE = "not_in_this_state"
+    # attested facts
+    OBSERVER_UNKNOWN = "observer_unknown"
+    ATTESTATION_STALE = "attestation_stale"
+    PROOF = "proof_invalid"
+    SIMULATION_OTHER = "simulation_of_something_else"
+    SIMULATION_FAILED = "simulation_reverts"
+    STATE_DIFF = "state_diff_differs_from_intent"
+    TOLERANCE = "outside_approved_tolerance"
+    # co-signer's own memory
+    LEASE_MISSING = "lease_missing"
+    HEAD_BEHIND = "ledger_head_behind"
+    HEAD_FORKED = "ledger_head_forked"
+    CHECKPOINT = "checkpoint_invalid"
+    RESERVATION = "reservation_not_in_ledger"
+    BYTES_OTHER = "bytes_differ_from_intent"
+    NONCE_USED = "nonce_used"
+    INTENT_SPENT = "intent_signed_under_another_nonce"
+    OWN_LIMIT = "own_limit_exceeded"
+    # around the decision
+    UNAVAILABLE = "unavailable"
+
+
+class RefusedError(Exception):
+    """A refusal: the code, the facts, and the field it is about."""
+
+    def __init__(self, code: Refusal, detail: str, *, path: str = "") -> None:
+        super().__init__(f"{code.value}: {detail}" + (f" at {path}" if path else ""))
+        self.code = code
+        self.detail = detail
+        self.path = path

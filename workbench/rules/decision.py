@@ -1,0 +1,180 @@
+"""Decisions: what a person said of an intent, and which of them count as approvals.
+
+A decision document names everything the person could see: the intent, the nonce, the
+policy set, the simulation with its tolerance, the ledger head. The assertion signs its
+digest. An approval counts when its person is in the policy set under the role it names,
+is not the proposer, has not been counted, pressed a key for the approval path, and the
+document is about exactly this intent, nonce, policy set and simulation, unexpired.
+
+What does not count is skipped and named, never fatal: otherwise anyone able to attach a
+bad approval could veto a good quorum. A valid rejection, though, ends the matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from workbench.rules import assertion as webauthn
+from workbench.rules.assertion import Assertion
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import Digest, Document, Hex16, Name, Prose, Time, Whole, digest, read_time
+from workbench.rules.policy import PolicySet
+from workbench.rules.trust import TrustRoot
+
+DECISION_LINE = "oms-decision/v1"
+DECISIONS_MAX = 32
+APPROVING_ROLES = frozenset({"committee", "cro", "custodian", "risk_officer"})
+"""Whose consent can count: an auditor reads, an administrator administers, a trader proposes."""
+
+
+class LedgerHead(Document):
+    """The ledger as the person's screen knew it."""
+
+    size: Whole
+    root: Digest
+    h: Digest
+
+
+class Tolerance(Document):
+    """How far the state at signing may differ from what was approved: inflows, in bps."""
+
+    inflow_bps: Annotated[int, Field(ge=0, le=10_000)]
+
+
+class Decision(Document):
+    """What the assertion signs."""
+
+    v: Literal[1]
+    id: Hex16
+    verb: Literal["approve", "reject", "abstain"]
+    intent: Digest
+    nonce: Whole
+    policy: Digest
+    simulation: Digest
+    tolerance: Tolerance
+    ledger: LedgerHead
+    person: Name
+    role: Name
+    proposer: Name
+    reason: Prose
+    server_nonce: Digest
+    expires_at: Time
+
+    @property
+    def challenge(self) -> bytes:
+        """What the assertion signs; in hex it names the decision."""
+        return digest(DECISION_LINE, self.canonical())
+
+
+class SignedDecision(Document):
+    """A decision and the assertion over it."""
+
+    decision: Decision
+    assertion: Assertion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a decision must be about in order to count."""
+
+    intent: str
+    nonce: int
+    simulation: str
+    proposer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approvals:
+    """Who counts, under which role; and why the others do not."""
+
+    roles: Mapping[str, str]
+    skipped: Mapping[str, Refusal]
+    tolerance_inflow_bps: int
+
+    def holding(self, role: str) -> int:
+        """Return how many counted under this role."""
+        return sum(held == role for held in self.roles.values())
+
+
+def verify_decision(
+    signed: SignedDecision, *, subject: Subject, policy: PolicySet, trust_root: TrustRoot, now: datetime
+) -> None:
+    """Verify that a person made this decision about this subject, whatever its verb."""
+    decision = signed.decision
+    checks = (
+        (decision.intent == subject.intent, Refusal.DECISION_OTHER_INTENT),
+        (decision.nonce == subject.nonce, Refusal.DECISION_OTHER_NONCE),
+        # consent given under a superseded policy set is consent to other rules
+        (decision.policy == policy.digest, Refusal.DECISION_OTHER_POLICY),
+        (decision.simulation == subject.simulation, Refusal.DECISION_OTHER_SIMULATION),
+        (decision.proposer == subject.proposer, Refusal.DECISION_OTHER_INTENT),
+        (decision.tolerance.inflow_bps <= policy.limits.tolerance_inflow_bps_max, Refusal.TOLERANCE),
+        (read_time(decision.expires_at) > now, Refusal.EXPIRED),
+    )
+    for passed, code in checks:
+        if not passed:
+            raise RefusedError(code, f"decision {decision.id} of {decision.person}")
+    person = policy.person(decision.person)
+    if decision.role not in person.roles:
+        raise RefusedError(Refusal.ROLE_NOT_HELD, f"{person.id} does not hold {decision.role}")
+    credential = policy.credential(person, signed.assertion.credential, path="approval")
+    webauthn.verify(
+        signed.assertion,
+        credential,
+        party=trust_root.approval,
+        challenge=decision.challenge,
+        aaguids=trust_root.aaguids,
+    )
+
+
+def verify_approval(
+    signed: SignedDecision, *, subject: Subject, policy: PolicySet, trust_root: TrustRoot, now: datetime
+) -> None:
+    """Verify that this decision is an approval that may count."""
+    if signed.decision.verb != "approve":
+        raise RefusedError(
+            Refusal.DECISION_NOT_APPROVAL, f"{signed.decision.person} said {signed.decision.verb}"
+        )
+    if signed.decision.role not in APPROVING_ROLES:
+        raise RefusedError(Refusal.ROLE_NOT_HELD, f"a {signed.decision.role} approves nothing")
+    if signed.decision.person == subject.proposer:
+        raise RefusedError(Refusal.DECISION_BY_PROPOSER, f"{subject.proposer} approves what he proposed")
+    verify_decision(signed, subject=subject, policy=policy, trust_root=trust_root, now=now)
+
+
+def count(
+    decisions: Sequence[SignedDecision],
+    *,
+    subject: Subject,
+    policy: PolicySet,
+    trust_root: TrustRoot,
+    now: datetime,
+) -> Approvals:
+    """Return who approves; refuse when somebody entitled to has rejected."""
+    if len(decisions) > DECISIONS_MAX:
+        raise RefusedError(Refusal.DECISION_LIMIT, f"{len(decisions)} decisions, at most {DECISIONS_MAX}")
+    roles: dict[str, str] = {}
+    skipped: dict[str, Refusal] = {}
+    tolerances = []
+    for signed in decisions:
+        decision = signed.decision
+        verify = verify_decision if decision.verb == "reject" else verify_approval
+        try:
+            verify(signed, subject=subject, policy=policy, trust_root=trust_root, now=now)
+        except RefusedError as refusal:
+            skipped[decision.id] = refusal.code
+            continue
+        if decision.verb == "reject":
+            raise RefusedError(Refusal.REJECTED, f"{decision.person}: {decision.reason}")
+        if decision.person in roles:
+            skipped[decision.id] = Refusal.DECISION_REPEATED
+            continue
+        roles[decision.person] = decision.role
+        tolerances.append(decision.tolerance.inflow_bps)
+    # the strictest of those who approve binds everybody
+    return Approvals(roles=roles, skipped=skipped, tolerance_inflow_bps=min(tolerances, default=0))

@@ -1,0 +1,110 @@
+"""Evidence: everything a co-signer needs to decide alone, and its answer.
+
+The service carries it and is not believed: each part is signed by its own author or
+proven under a checkpoint. What is malformed is refused before anything is decided.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from workbench.rules.attestation import AttestedState, Statement
+from workbench.rules.decision import DECISIONS_MAX, SignedDecision
+from workbench.rules.documents import Amount, Asset, Digest, Document, Hex, Name, Prose, Whole
+from workbench.rules.intent import Proposal
+from workbench.rules.policy import SETS_MAX
+
+ANSWER_LINE = "oms-answer/v1"
+LEAVES_MAX = 50_000
+"""More new leaves than fit into one piece of evidence travel in several head updates."""
+
+
+class AmountOf(Document):
+    """So much of an asset."""
+
+    asset: Asset
+    amount: Amount
+
+
+class Reservation(Document):
+    """The ledger's record that an intent holds a nonce and an amount of its key's lane."""
+
+    v: Literal[1]
+    intent: Digest
+    key: Name
+    chain_id: Whole
+    nonce: Whole
+    amounts: Annotated[list[AmountOf], Field(max_length=64)]
+
+
+class EntryProof(Document):
+    """A ledger entry with its inclusion proof under the checkpoint that travels beside it."""
+
+    seq: Whole
+    head: Annotated[str, Field(max_length=65536)]
+    data: Annotated[str, Field(max_length=65536)]
+    salt: Digest
+    proof: Annotated[list[Digest], Field(max_length=64)]
+
+
+class HeadUpdate(Document):
+    """The leaves from the co-signer's last head on, and the checkpoint they lead to."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+    start: Annotated[Whole, Field(alias="from")]
+    leaves: Annotated[list[Digest], Field(max_length=LEAVES_MAX)]
+    checkpoint: Annotated[str, Field(max_length=16384)]
+
+
+class Attestations(Document):
+    """The simulation that was approved, a fresh one, and the state that holds at the head."""
+
+    approved: Annotated[list[Statement], Field(max_length=8)]
+    fresh: Annotated[list[Statement], Field(max_length=8)]
+    state: Annotated[list[AttestedState], Field(max_length=8)]
+
+
+class Evidence(Document):
+    """FORMATS' evidence."""
+
+    v: Literal[1]
+    operation: Literal["sign"]
+    intent: Digest
+    proposal: Proposal
+    unsigned_tx: Hex
+    reservation: EntryProof
+    decisions: Annotated[list[SignedDecision], Field(max_length=DECISIONS_MAX)]
+    policy_chain: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=SETS_MAX)]
+    attestations: Attestations
+    lease: dict[str, Any] | None
+    head: HeadUpdate
+
+
+class RefusedAnswer(Document):
+    """Why a co-signer did not sign, and at which step of its gate."""
+
+    step: Annotated[int, Field(ge=0, le=9)]
+    code: Name
+    detail: Prose
+
+
+class Answer(Document):
+    """What a co-signer signs with its identity key: a signature over a transaction, or a refusal."""
+
+    v: Literal[1]
+    cosigner: Name
+    evidence: Digest
+    intent: Digest
+    signature: Hex | None
+    raw_tx: Hex | None
+    refused: RefusedAnswer | None
+
+
+class SignedAnswer(Document):
+    """An answer and the co-signer's Ed25519 signature over it."""
+
+    answer: Answer
+    signature: Hex

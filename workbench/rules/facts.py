@@ -1,0 +1,227 @@
+"""Facts: what is true of an intent, in the numbers and truths that the rules read.
+
+Everything here is computed from documents that were verified before: bytes, whitelist
+entry, attested state, attested simulations, counted approvals. Cedar cannot sum, count
+or compare 256-bit integers, so that is done here, exactly, and handed over as cents,
+counts and truths. A fact that cannot be computed is absent, never a default: the
+evaluation refuses an absent fact by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from workbench.evm import calldata
+from workbench.evm.errors import EvmError
+from workbench.evm.transaction import UnsignedTransaction
+from workbench.rules.attestation import Simulation, State
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.decision import Approvals
+from workbench.rules.documents import read_time
+from workbench.rules.intent import Intent
+from workbench.rules.policy import Bound, Function, PolicySet, WhitelistEntry
+
+Facts = Mapping[str, int | bool]
+
+BPS = 10_000
+PRICE_DECIMALS = 36
+PRICE_SCALE: int = 10**PRICE_DECIMALS
+CENTS_MAX: int = 2**62
+"""Cedar's integers end at 2^63 - 1; what is larger is over every limit anyway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the facts are computed from; None where nothing was shown."""
+
+    intent: Intent
+    policy: PolicySet
+    transaction: UnsignedTransaction | None
+    reserved_nonce: int | None
+    state: State | None
+    approved: Simulation | None
+    fresh: Simulation | None
+    approvals: Approvals | None
+    now: datetime
+
+
+def compute(given: Given) -> dict[str, int | bool]:
+    """Return every fact that can be computed."""
+    found: dict[str, int | bool] = {"amount_usd_cents": amount_usd_cents(given.intent, given.policy)}
+    entry = given.policy.whitelist.get(given.intent.to)
+    found["contract_whitelisted"] = entry is not None and _in_force(entry, given)
+    function = _function(entry, given.intent)
+    found["function_permitted"] = function is not None
+    found["arguments_within_bounds"] = entry is not None and _within_bounds(entry, given)
+    if given.approvals is not None:
+        found["approvals"] = len(given.approvals.roles)
+        found["approvals_cro"] = given.approvals.holding("cro")
+    if given.transaction is not None and given.reserved_nonce is not None:
+        found["nonce_reserved"] = given.transaction.nonce == given.reserved_nonce
+        found["bytes_are_intent"] = given.transaction == given.intent.transaction(given.transaction.nonce)
+    if given.state is not None:
+        found |= _state_facts(given, given.state, entry)
+    if given.fresh is not None:
+        found |= _simulation_facts(given, given.fresh)
+    if given.fresh is not None and given.approved is not None and given.approvals is not None:
+        found["within_tolerance"] = within_tolerance(
+            given.approved, given.fresh, inflow_bps=given.approvals.tolerance_inflow_bps
+        )
+    return found
+
+
+def amount_usd_cents(intent: Intent, policy: PolicySet) -> int:
+    """Return what the intent puts at stake, in cents, rounded up: outflows and allowances left behind."""
+    total = int(intent.value) * _price(policy, "ETH")
+    for delta in intent.deltas:
+        if delta.asset != "ETH" and int(delta.amount) < 0:
+            total += -int(delta.amount) * _price(policy, delta.asset)
+    for allowance in intent.allowances:
+        total += int(allowance.amount) * _price(policy, allowance.asset)
+    return min(-(-total // PRICE_SCALE), CENTS_MAX)
+
+
+def _price(policy: PolicySet, asset: str) -> int:
+    """Return the price of one base unit in 10^-36 cents, exactly."""
+    facts = policy.assets.get(asset)
+    if facts is None:
+        raise RefusedError(Refusal.ASSET_UNKNOWN, f"no asset {asset}")
+    scale: int = 10 ** (PRICE_DECIMALS - facts.decimals)
+    return facts.unit_usd_cents * scale
+
+
+def _in_force(entry: WhitelistEntry, given: Given) -> bool:
+    return entry.chain_id == given.intent.chain_id and read_time(entry.expires_at) > given.now
+
+
+def _function(entry: WhitelistEntry | None, intent: Intent) -> Function | None:
+    if entry is None:
+        return None
+    for function in entry.functions:
+        if intent.data.startswith(calldata.selector(function.fragment)):
+            return function
+    return None
+
+
+def decoded(intent: Intent, policy: PolicySet) -> calldata.Call:
+    """Return the call that the intent makes, read with its whitelist entry's ABI."""
+    function = _function(policy.whitelist.get(intent.to), intent)
+    if function is None:
+        raise RefusedError(Refusal.NOT_WHITELISTED, f"{intent.to} has no entry for this call", path="/to")
+    try:
+        return calldata.decode(bytes.fromhex(intent.data), [function.fragment])
+    except EvmError as error:
+        raise RefusedError(Refusal.CALLDATA, str(error), path="/data") from error
+
+
+def _within_bounds(entry: WhitelistEntry, given: Given) -> bool:
+    function = _function(entry, given.intent)
+    if function is None:
+        return False
+    try:
+        arguments = flatten(calldata.decode(bytes.fromhex(given.intent.data), [function.fragment]).arguments)
+    except EvmError:
+        return False
+    # an argument that no bound names is out of bounds, and so is a bound that names none
+    return set(arguments) == set(function.bounds) and all(
+        _bounded(arguments[name], bound, given) for name, bound in function.bounds.items()
+    )
+
+
+def _bounded(value: Any, bound: Bound, given: Given) -> bool:  # noqa: ANN401 - a decoded argument
+    if bound.equals is not None:
+        return bool(value == given.policy.key(given.intent.key).address)
+    if bound.one_of is not None:
+        return value in bound.one_of
+    if bound.at_most is not None:
+        return int(value) <= int(read_time(given.intent.expires_at).timestamp())
+    return True
+
+
+def flatten(arguments: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the arguments with tuples unfolded: {"params.tokenIn": …}."""
+    flat: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _state_facts(given: Given, state: State, entry: WhitelistEntry | None) -> dict[str, int | bool]:
+    owner = state.account(given.policy.key(given.intent.key).address)
+    code_hash = state.account(given.intent.to).code_hash.hex()
+    cost = int(given.intent.value) + given.intent.gas_max * given.intent.max_fee_per_gas
+    facts: dict[str, int | bool] = {
+        "code_unchanged": entry is not None and entry.code_hash == code_hash,
+        "attestation_age_s": age_s(given.now, state.attested_at),
+        "gas_affordable": owner.balance >= cost,
+    }
+    if given.reserved_nonce is not None:
+        facts["nonce_unspent"] = owner.nonce <= given.reserved_nonce
+    return facts
+
+
+def _simulation_facts(given: Given, fresh: Simulation) -> dict[str, int | bool]:
+    facts: dict[str, int | bool] = {
+        "simulation_succeeds": fresh.revert is None,
+        "simulation_alone": fresh.sequence is None,
+        "simulation_age_s": age_s(given.now, read_time(fresh.at)),
+        "state_diff_declared": state_diff_declared(given.intent, fresh, given.policy),
+        "admin_changes": len(fresh.admin_changes),
+    }
+    slippage = slippage_bps(fresh)
+    if slippage is not None:
+        facts["slippage_bps"] = slippage
+    return facts
+
+
+def slippage_bps(simulation: Simulation) -> int | None:
+    """Return the slippage; None where assets leave and the observer could not price the exchange."""
+    if simulation.slippage_bps is not None:
+        return simulation.slippage_bps
+    gives_up = any(int(delta.amount) < 0 for delta in simulation.deltas)
+    return None if gives_up else 0
+
+
+def state_diff_declared(intent: Intent, simulation: Simulation, policy: PolicySet) -> bool:
+    """Whether the simulated state diff is what the intent declares, and nothing else.
+
+    Outflows are exact, inflows at least as declared, allowances exact. An outflow or an
+    allowance that nobody declared is how approvals drain a wallet.
+    """
+    if simulation.sender != policy.key(intent.key).address:
+        return False
+    declared = {(delta.account, delta.asset): int(delta.amount) for delta in intent.deltas}
+    simulated = {(delta.account, delta.asset): int(delta.amount) for delta in simulation.deltas}
+    for place in declared.keys() | simulated.keys():
+        promised, got = declared.get(place, 0), simulated.get(place, 0)
+        if got != promised if promised < 0 or got < 0 else got < promised:
+            return False
+    wanted = {(item.owner, item.asset, item.spender, item.amount) for item in intent.allowances}
+    made = {(item.owner, item.asset, item.spender, item.amount) for item in simulation.allowances}
+    return wanted == made
+
+
+def within_tolerance(approved: Simulation, fresh: Simulation, *, inflow_bps: int) -> bool:
+    """Whether the fresh simulation is as good as the approved one, within the approved tolerance."""
+    before = {(delta.account, delta.asset): int(delta.amount) for delta in approved.deltas}
+    after = {(delta.account, delta.asset): int(delta.amount) for delta in fresh.deltas}
+    if before.keys() != after.keys() or approved.allowances != fresh.allowances:
+        return False
+    for place, amount in before.items():
+        got = after[place]
+        if amount < 0 and got != amount:
+            return False
+        if amount > 0 and got * BPS < amount * (BPS - inflow_bps):
+            return False
+    return True
+
+
+def age_s(now: datetime, at: datetime) -> int:
+    """Return whole seconds, rounded up, never below zero."""
+    return max(0, -int((at - now).total_seconds() // 1))

@@ -1,0 +1,190 @@
+"""An intent: what a proposer wants done, to the last byte; its digest names it for ever.
+
+A proposal is an intent, the signature of the session that proposes it, and the login
+that certifies the session, so that anyone can attribute it offline and the service
+cannot invent one. Here stands what can be said of the intent alone and of its author;
+whether it may be done is `facts` and the policy set.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from workbench.evm.transaction import UnsignedTransaction
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import (
+    Address,
+    Amount,
+    Asset,
+    Document,
+    Hex,
+    Hex16,
+    Name,
+    Prose,
+    SignedAmount,
+    Time,
+    Whole,
+    digest,
+    read_time,
+    verify_ed25519,
+)
+from workbench.rules.policy import PolicySet
+from workbench.rules.session import CertifiedSession, verify_session
+from workbench.rules.trust import TrustRoot
+
+INTENT_LINE = "oms-intent/v1"
+INTENT_MAX = 32 * 1024
+PROPOSING_ROLES = frozenset({"trader", "portfolio_manager"})
+
+
+class Delta(Document):
+    """How much of an asset an account gains (positive: at least) or gives up (negative: exactly)."""
+
+    account: Address
+    asset: Asset
+    amount: SignedAmount
+
+
+class Allowance(Document):
+    """What a spender may take from the owner after the transaction, to the base unit."""
+
+    owner: Address
+    spender: Address
+    asset: Address
+    amount: Amount
+
+
+class Programme(Document):
+    """The place of this intent in a sequence that was planned as one."""
+
+    id: Hex16
+    index: Annotated[int, Field(ge=0, le=255)]
+    count: Annotated[int, Field(ge=1, le=256)]
+
+
+class Intent(Document):
+    """FORMATS' intent; `value` in wei, fees in wei a gas, `data` is calldata in hex."""
+
+    v: Literal[1]
+    id: Hex16
+    proposer: Name
+    key: Name
+    chain_id: Whole
+    to: Address
+    value: Amount
+    data: Hex
+    gas_max: Whole
+    max_fee_per_gas: Whole
+    max_priority_fee_per_gas: Whole
+    deltas: Annotated[list[Delta], Field(max_length=32)]
+    allowances: Annotated[list[Allowance], Field(max_length=32)]
+    purpose: Annotated[Prose, Field(min_length=1)]
+    expires_at: Time
+    programme: Programme | None = None
+
+    @property
+    def digest(self) -> str:
+        """The name of the intent."""
+        return digest(INTENT_LINE, self.canonical()).hex()
+
+    def transaction(self, nonce: int) -> UnsignedTransaction:
+        """Return the only transaction that carries out this intent under this nonce."""
+        return UnsignedTransaction(
+            chain_id=self.chain_id,
+            nonce=nonce,
+            max_priority_fee_per_gas=self.max_priority_fee_per_gas,
+            max_fee_per_gas=self.max_fee_per_gas,
+            gas=self.gas_max,
+            to=self.to,
+            value=int(self.value),
+            data=bytes.fromhex(self.data),
+        )
+
+
+class Proposal(Document):
+    """An intent with its author's signature and the login behind it."""
+
+    intent: Intent
+    signature: Hex
+    session: CertifiedSession
+
+    @classmethod
+    def sized(cls, value: object, *, at: str = "") -> Proposal:
+        """Build a proposal, refusing an intent over its own limit."""
+        proposal = cls.load(value, at=at)
+        size = len(proposal.intent.canonical())
+        if size > INTENT_MAX:
+            raise RefusedError(
+                Refusal.TOO_LARGE, f"an intent of {size} bytes, at most {INTENT_MAX}", path=at + "/intent"
+            )
+        return proposal
+
+
+def verify_proposal(proposal: Proposal, *, policy: PolicySet, trust_root: TrustRoot, now: datetime) -> None:
+    """Verify who proposes, that he may, and that the intent is one this desk can speak of.
+
+    An intent must not outlive the session that signed it: otherwise a session key that
+    leaks after its end could still be used to date proposals back.
+    """
+    intent, session = proposal.intent, proposal.session.session
+    person = verify_session(proposal.session, policy=policy, trust_root=trust_root)
+    verify_ed25519(session.public_key, proposal.signature, INTENT_LINE, intent.canonical(), what="intent")
+    if intent.proposer != person.id:
+        raise RefusedError(
+            Refusal.SESSION_FOREIGN, f"{person.id} proposes as {intent.proposer}", path="/proposer"
+        )
+    if not PROPOSING_ROLES & set(session.roles):
+        raise RefusedError(
+            Refusal.NOT_PERMITTED_TO_PROPOSE, f"{person.id} holds {session.roles}", path="/proposer"
+        )
+    _verify_times(intent, policy, session.expires_at, now)
+    key = policy.key(intent.key)
+    if intent.chain_id != trust_root.chain_id:
+        raise RefusedError(
+            Refusal.CHAIN_OTHER, f"chain {intent.chain_id}, ours is {trust_root.chain_id}", path="/chain_id"
+        )
+    _verify_assets(intent, policy, key.address)
+    if intent.gas_max > policy.limits.gas_max or intent.max_fee_per_gas > policy.limits.fee_per_gas_wei_max:
+        raise RefusedError(Refusal.OWN_LIMIT, "gas or fee over the limit", path="/gas_max")
+    if intent.max_priority_fee_per_gas > intent.max_fee_per_gas:
+        raise RefusedError(
+            Refusal.MALFORMED, "priority fee over the whole fee", path="/max_priority_fee_per_gas"
+        )
+
+
+def _verify_times(intent: Intent, policy: PolicySet, session_ends: str, now: datetime) -> None:
+    expires = read_time(intent.expires_at)
+    if expires <= now:
+        raise RefusedError(Refusal.EXPIRED, f"expired at {intent.expires_at}", path="/expires_at")
+    if expires > now + timedelta(seconds=policy.limits.intent_life_s_max):
+        raise RefusedError(Refusal.EXPIRED, f"lives until {intent.expires_at}, too long", path="/expires_at")
+    if expires > read_time(session_ends):
+        raise RefusedError(Refusal.EXPIRED, f"outlives its session ({session_ends})", path="/expires_at")
+
+
+def _verify_assets(intent: Intent, policy: PolicySet, owner: str) -> None:
+    for index, delta in enumerate(intent.deltas):
+        if delta.asset not in policy.assets:
+            raise RefusedError(
+                Refusal.ASSET_UNKNOWN, f"no asset {delta.asset}", path=f"/deltas/{index}/asset"
+            )
+        if delta.account != owner or delta.amount == "0":
+            raise RefusedError(
+                Refusal.MALFORMED, "a delta of another account, or of nothing", path=f"/deltas/{index}"
+            )
+    for index, allowance in enumerate(intent.allowances):
+        if allowance.asset not in policy.assets:
+            raise RefusedError(
+                Refusal.ASSET_UNKNOWN, f"no asset {allowance.asset}", path=f"/allowances/{index}/asset"
+            )
+        if allowance.owner != owner:
+            raise RefusedError(
+                Refusal.MALFORMED, "an allowance of another owner", path=f"/allowances/{index}/owner"
+            )
+    named = [delta.asset for delta in intent.deltas]
+    pairs = [(allowance.asset, allowance.spender) for allowance in intent.allowances]
+    if len(set(named)) != len(named) or len(set(pairs)) != len(pairs):
+        raise RefusedError(Refusal.MALFORMED, "the same asset or allowance declared twice", path="/deltas")

@@ -1,0 +1,88 @@
+"""The six steps of a transaction, as one table of states.
+
+(1) initiation · (2) policy · (3) approval · (4) signing · (5) broadcast · (6) confirmation.
+An event that the table does not list for a state is refused. From APPROVED on there is no
+expiry: a co-signer may have signed although its answer was lost, so only the co-signer's
+own word (a signature or a signed refusal) leads on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from workbench.rules.codes import Refusal, RefusedError
+
+
+class State(StrEnum):
+    """Where an intent stands."""
+
+    PROPOSED = "proposed"
+    OUTSTANDING = "outstanding"
+    APPROVED = "approved"
+    SIGNED = "signed"
+    BROADCAST = "broadcast"
+    CONFIRMED = "confirmed"
+    REVERTED = "reverted"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    REFUSED = "refused"
+
+
+class Event(StrEnum):
+    """What can happen to an intent; the values are the types of ledger entries."""
+
+    SIMULATED = "simulation.attested"
+    RESERVED = "reservation.made"
+    DECIDED = "decision.recorded"
+    REJECTED = "intent.rejected"
+    RELEASED = "intent.released"
+    EXPIRED = "intent.expired"
+    SIGNED = "transaction.signed"
+    SIGNING_REFUSED = "signature.refused"
+    BROADCAST = "transaction.broadcast"
+    CONFIRMED = "transaction.confirmed"
+    REVERTED = "transaction.reverted"
+
+
+PROPOSED_EVENT = "intent.proposed"
+"""The entry that brings an intent into being."""
+
+TABLE: Mapping[tuple[State, Event], State] = {
+    (State.PROPOSED, Event.SIMULATED): State.PROPOSED,
+    (State.PROPOSED, Event.RESERVED): State.OUTSTANDING,
+    (State.PROPOSED, Event.EXPIRED): State.EXPIRED,
+    (State.OUTSTANDING, Event.SIMULATED): State.OUTSTANDING,
+    (State.OUTSTANDING, Event.DECIDED): State.OUTSTANDING,
+    (State.OUTSTANDING, Event.REJECTED): State.REJECTED,
+    (State.OUTSTANDING, Event.RELEASED): State.APPROVED,
+    (State.OUTSTANDING, Event.EXPIRED): State.EXPIRED,
+    (State.APPROVED, Event.SIMULATED): State.APPROVED,
+    (State.APPROVED, Event.SIGNED): State.SIGNED,
+    (State.APPROVED, Event.SIGNING_REFUSED): State.REFUSED,
+    (State.SIGNED, Event.BROADCAST): State.BROADCAST,
+    (State.BROADCAST, Event.CONFIRMED): State.CONFIRMED,
+    (State.BROADCAST, Event.REVERTED): State.REVERTED,
+}
+FINAL = frozenset({State.CONFIRMED, State.REVERTED, State.REJECTED, State.EXPIRED, State.REFUSED})
+HOLDS_NONCE = frozenset(
+    {State.OUTSTANDING, State.APPROVED, State.SIGNED, State.BROADCAST, State.CONFIRMED, State.REVERTED}
+)
+"""States in which the reserved nonce is not free for another intent."""
+
+
+def after(state: State, event: Event) -> State:
+    """Return the state that the event leads to, or refuse."""
+    try:
+        return TABLE[state, event]
+    except KeyError:
+        raise RefusedError(Refusal.STATE, f"{event.value} while {state.value}") from None
+
+
+def free_nonce(first: int, held: Iterable[int]) -> int:
+    """Return the lowest nonce from `first` on that nobody holds: a gap would stop the lane."""
+    taken = set(held)
+    nonce = first
+    while nonce in taken:
+        nonce += 1
+    return nonce

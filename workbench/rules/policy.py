@@ -1,0 +1,373 @@
+"""The policy set: who the people are, what the keys may do, and under which rules.
+
+A set is a manifest of files and the officers' assertions over it. It is believed when
+(1) every file has the digest that the manifest names, and no other file is there;
+(2) it is the genesis set of the trust root, or names its predecessor and counts one up;
+(3) a quorum of the set before it *and* of itself has signed the manifest, so that
+    nobody is added by people who will not answer for him, and none stays who left;
+(4) its time has come.
+A chain of sets is verified from the genesis set on; a caller that has seen a higher
+version refuses the chain itself, since what was seen is memory, not a decision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, model_validator
+
+from ledger.encoding import canonical
+from workbench.rules import assertion as webauthn
+from workbench.rules.assertion import Assertion, Credential
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import (
+    DOCUMENT_MAX,
+    Address,
+    Asset,
+    Digest,
+    Document,
+    Hex,
+    Name,
+    Prose,
+    Time,
+    Whole,
+    digest,
+    read_json,
+    read_time,
+)
+from workbench.rules.trust import TrustRoot
+
+T = TypeVar("T", bound=Document)
+
+POLICY_LINE = "oms-policy/v1"
+SETS_MAX = 1000
+SIGNATURES_MAX = 64
+FILES = frozenset(
+    {
+        "assets.json",
+        "keys.json",
+        "limits.json",
+        "people.json",
+        "policies.cedar",
+        "schema.cedarschema",
+        "whitelist.json",
+    }
+)
+
+
+class Manifest(Document):
+    """What is signed: the files by digest, the predecessor, the time."""
+
+    v: Literal[1]
+    name: Name
+    version: Annotated[int, Field(ge=1)]
+    previous: Digest | None
+    activates_at: Time
+    files: dict[str, Digest]
+
+
+class Signature(Document):
+    """One officer's assertion over the manifest."""
+
+    person: Name
+    assertion: Assertion
+
+
+class Person(Document):
+    """Somebody who may hold roles and press keys."""
+
+    id: Name
+    name: Prose
+    roles: Annotated[list[Name], Field(min_length=1, max_length=8)]
+    team: Name
+    site: Name
+    credentials: Annotated[list[Credential], Field(max_length=16)]
+
+
+class Key(Document):
+    """A key that owns assets on chain; `public_key` is its 65-byte point."""
+
+    id: Name
+    address: Address
+    public_key: Hex
+    tier: Literal["cold", "warm", "hot"]
+    engine: Literal["hsm"]
+    purpose: Prose
+    cosigners: Annotated[list[Name], Field(min_length=1)]
+
+
+class AssetFacts(Document):
+    """How an asset counts towards a limit: the desk's own signed reference price.
+
+    `unit_usd_cents` is the price of one whole unit (10^decimals base units).
+    """
+
+    asset: Asset
+    symbol: Annotated[str, Field(pattern=r"^[A-Z0-9.]{1,12}$")]
+    decimals: Annotated[int, Field(ge=0, le=36)]
+    unit_usd_cents: Annotated[int, Field(ge=1, le=10**12)]
+
+
+class Bound(Document):
+    """What one argument may be; exactly one of the fields is given.
+
+    `any` is spelled out: an argument that no bound names is refused.
+    """
+
+    equals: Literal["key_address"] | None = None
+    one_of: list[str] | None = None
+    at_most: Literal["expires_at"] | None = None
+    any: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(value is not None for value in (self.equals, self.one_of, self.at_most, self.any)) != 1:
+            raise ValueError("a bound is exactly one of equals, one_of, at_most, any")
+        return self
+
+
+class Function(Document):
+    """One function that may be called, with a bound for each argument."""
+
+    fragment: dict[str, Any]
+    bounds: dict[str, Bound]
+
+
+class WhitelistEntry(Document):
+    """A contract that may be called, bound to its code; anything that drifts voids it."""
+
+    address: Address
+    name: Prose
+    chain_id: Whole
+    code_hash: Digest
+    expires_at: Time
+    audit: Prose
+    functions: Annotated[list[Function], Field(min_length=1, max_length=64)]
+
+
+class Limits(Document):
+    """The numbers that the Cedar rules compare with, and how old a fact may be."""
+
+    single_usd_cents_max: Whole
+    daily_usd_cents_max: Whole
+    slippage_bps_max: Whole
+    tolerance_inflow_bps_max: Whole
+    gas_max: Whole
+    fee_per_gas_wei_max: Whole
+    attestation_age_s_max: Whole
+    simulation_age_s_max: Whole
+    intent_life_s_max: Whole
+    decision_life_s_max: Whole
+    session_idle_s: Whole
+    session_life_s_max: Whole
+    sessions_per_person_max: Whole
+    confirmations_min: Annotated[int, Field(ge=1)]
+    policy_quorum: Annotated[int, Field(ge=1)]
+    policy_quorum_role: Name
+
+
+@dataclass(frozen=True)
+class PolicySet:
+    """One set whose files match its manifest; whether it counts is `verify_chain`'s to say."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+    signatures: Sequence[Signature]
+
+    @classmethod
+    def load(cls, value: object, *, at: str = "") -> PolicySet:
+        """Build from {manifest, files: {path: text}, signatures}, checking (1)."""
+        carried = _Carried.load(value, at=at)
+        files = {path: text.encode() for path, text in carried.files.items()}
+        digests = {path: hashlib.sha256(raw).hexdigest() for path, raw in files.items()}
+        if digests != carried.manifest.files or set(files) != FILES:
+            raise RefusedError(Refusal.POLICY_INVALID, "files and manifest differ", path=at + "/files")
+        built = cls(carried.manifest, files, carried.signatures)
+        built.validate()
+        return built
+
+    def dump(self) -> dict[str, Any]:
+        """Return the set in the form that `load` takes."""
+        return {
+            "manifest": self.manifest.dump(),
+            "files": {path: raw.decode() for path, raw in self.files.items()},
+            "signatures": [signature.dump() for signature in self.signatures],
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical manifest; it names the set."""
+        return hashlib.sha256(self.manifest.canonical()).hexdigest()
+
+    @property
+    def challenge(self) -> bytes:
+        """What each officer's assertion signs."""
+        return digest(POLICY_LINE, self.manifest.canonical())
+
+    @cached_property
+    def people(self) -> Mapping[str, Person]:
+        """The people by id."""
+        return _by(self._list("people.json", Person), "id")
+
+    @cached_property
+    def keys(self) -> Mapping[str, Key]:
+        """The keys by id."""
+        return _by(self._list("keys.json", Key), "id")
+
+    @cached_property
+    def assets(self) -> Mapping[str, AssetFacts]:
+        """The assets by address, the chain's own coin as "ETH"."""
+        return _by(self._list("assets.json", AssetFacts), "asset")
+
+    @cached_property
+    def whitelist(self) -> Mapping[str, WhitelistEntry]:
+        """The whitelist by address."""
+        return _by(self._list("whitelist.json", WhitelistEntry), "address")
+
+    @cached_property
+    def limits(self) -> Limits:
+        """The numbers."""
+        return Limits.read(self.files["limits.json"])
+
+    def validate(self) -> None:
+        """Read every file once, so that a malformed set stops everything at once."""
+        limits = self.limits
+        holders = [person for person in self.people.values() if limits.policy_quorum_role in person.roles]
+        # Fewer holders than the quorum: nobody could ever change the set again.
+        if len(holders) < limits.policy_quorum:
+            raise RefusedError(
+                Refusal.POLICY_INVALID, f"{len(holders)} people for a quorum of {limits.policy_quorum}"
+            )
+        credentials = [credential.id for person in self.people.values() for credential in person.credentials]
+        if len(set(credentials)) != len(credentials):
+            raise RefusedError(
+                Refusal.POLICY_INVALID, "two people share a credential", path="/files/people.json"
+            )
+        _ = (self.keys, self.assets, self.whitelist)
+
+    def person(self, person_id: str) -> Person:
+        """Return a person, or refuse."""
+        try:
+            return self.people[person_id]
+        except KeyError:
+            raise RefusedError(
+                Refusal.PERSON_UNKNOWN, f"{person_id} is not in policy set {self.digest[:12]}"
+            ) from None
+
+    def key(self, key_id: str) -> Key:
+        """Return a key, or refuse."""
+        try:
+            return self.keys[key_id]
+        except KeyError:
+            raise RefusedError(Refusal.KEY_UNKNOWN, f"no key {key_id}", path="/key") from None
+
+    def credential(self, person: Person, credential_id: str, *, path: str) -> Credential:
+        """Return a person's own credential for this path, or refuse."""
+        for credential in person.credentials:
+            if credential.id == credential_id and credential.path == path:
+                return credential
+        raise RefusedError(Refusal.CREDENTIAL_UNKNOWN, f"{person.id} has no such credential for {path}")
+
+    def _list(self, path: str, kind: type[T]) -> list[T]:
+        values = read_json(self.files[path], limit=DOCUMENT_MAX)
+        if not isinstance(values, list):
+            raise RefusedError(Refusal.POLICY_INVALID, "not a list", path=f"/files/{path}")
+        return [kind.load(value, at=f"/files/{path}/{index}") for index, value in enumerate(values)]
+
+
+class _Carried(Document):
+    manifest: Manifest
+    files: dict[str, str]
+    signatures: Annotated[list[Signature], Field(max_length=SIGNATURES_MAX)]
+
+
+def verify_chain(sets: Sequence[PolicySet], *, trust_root: TrustRoot, now: datetime) -> PolicySet:
+    """Verify the sets from the genesis set on and return the last, or refuse.
+
+    Args:
+        sets: oldest first, without gaps.
+        trust_root: names the genesis set.
+        now: a set that activates later than this is not yet one.
+
+    """
+    if not 1 <= len(sets) <= SETS_MAX:
+        raise RefusedError(Refusal.POLICY_CHAIN, f"{len(sets)} policy sets")
+    previous: PolicySet | None = None
+    for current in sets:
+        _follows(current, previous, trust_root)
+        for judge in (previous or current, current):
+            _signed_by_quorum(current, judge, trust_root)
+        # (4)
+        if read_time(current.manifest.activates_at) > now:
+            raise RefusedError(Refusal.POLICY_CHAIN, f"version {current.manifest.version} is not active yet")
+        previous = current
+    return sets[-1]
+
+
+def _follows(current: PolicySet, previous: PolicySet | None, trust_root: TrustRoot) -> None:
+    # (2)
+    if previous is None:
+        if current.digest != trust_root.genesis_policy or current.manifest.previous is not None:
+            raise RefusedError(Refusal.POLICY_CHAIN, "the first set is not the trust root's genesis set")
+        return
+    if (
+        current.manifest.previous != previous.digest
+        or current.manifest.version != previous.manifest.version + 1
+    ):
+        raise RefusedError(
+            Refusal.POLICY_CHAIN, f"version {current.manifest.version} does not follow its predecessor"
+        )
+
+
+def _signed_by_quorum(current: PolicySet, judge: PolicySet, trust_root: TrustRoot) -> None:
+    # (3) what does not count is skipped: a junk signature must not veto a good quorum
+    counted = set()
+    for signature in current.signatures:
+        try:
+            person = judge.person(signature.person)
+            credential = judge.credential(person, signature.assertion.credential, path="approval")
+            webauthn.verify(
+                signature.assertion,
+                credential,
+                party=trust_root.approval,
+                challenge=current.challenge,
+                aaguids=trust_root.aaguids,
+            )
+        except RefusedError:
+            continue
+        if judge.limits.policy_quorum_role in person.roles:
+            counted.add(person.id)
+    if len(counted) < judge.limits.policy_quorum:
+        raise RefusedError(
+            Refusal.POLICY_CHAIN,
+            f"version {current.manifest.version}: {len(counted)} of {judge.limits.policy_quorum} signatures",
+        )
+
+
+def _by(documents: list[T], field: str) -> Mapping[str, T]:
+    found = {getattr(document, field): document for document in documents}
+    if len(found) != len(documents):
+        raise RefusedError(Refusal.POLICY_INVALID, f"the same {field} twice")
+    return found
+
+
+def manifest_of(
+    files: Mapping[str, bytes], *, name: str, version: int, previous: str | None, at: str
+) -> Manifest:
+    """Return the manifest of a set's files, to be signed."""
+    digests = {path: hashlib.sha256(raw).hexdigest() for path, raw in files.items()}
+    value = {
+        "v": 1,
+        "name": name,
+        "version": version,
+        "previous": previous,
+        "activates_at": at,
+        "files": digests,
+    }
+    canonical(value)
+    return Manifest.load(value)

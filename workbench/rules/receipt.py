@@ -1,0 +1,106 @@
+"""A receipt: what the ledger holds of one intent, verifiable with nothing but the trust root.
+
+It carries the entries about the intent with their inclusion proofs under one checkpoint,
+and the policy sets. Verification walks from the checkpoint's signature to each person's
+key press: (1) the checkpoint counts, (2) each entry lies under it, (3) the policy sets
+descend from the trust root, (4) the proposer's signature and every decision verify.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ledger.checkpoint import CheckpointError
+from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
+from ledger.merkle import ProofError, verify_inclusion
+from ledger.trust import TrustRoot as LedgerTrustRoot
+from workbench.rules import assertion as webauthn
+from workbench.rules import documents
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.decision import SignedDecision
+from workbench.rules.documents import Digest, Document
+from workbench.rules.evidence import EntryProof
+from workbench.rules.intent import INTENT_LINE, Proposal
+from workbench.rules.lifecycle import PROPOSED_EVENT, Event
+from workbench.rules.policy import PolicySet, verify_chain
+from workbench.rules.session import verify_session
+from workbench.rules.trust import TrustRoot
+
+
+class Receipt(Document):
+    """What the service hands out for an intent."""
+
+    v: Literal[1]
+    intent: Digest
+    checkpoint: Annotated[str, Field(max_length=16384)]
+    entries: Annotated[list[EntryProof], Field(max_length=1000)]
+    policy_chain: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1000)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One verified entry of a receipt, for people."""
+
+    seq: int
+    at: datetime
+    type: str
+    actor: str
+    data: dict[str, Any]
+
+
+def verify_receipt(receipt: Receipt, *, trust_root: TrustRoot, now: datetime) -> list[Line]:
+    """Verify a receipt and return its entries, oldest first."""
+    try:
+        ledger_root = LedgerTrustRoot.parse(trust_root.canonical())
+        checkpoint = ledger_root.verify(receipt.checkpoint)  # (1)
+        lines = []
+        for proof in receipt.entries:
+            head = proof.head.encode()
+            path = [bytes.fromhex(node) for node in proof.proof]
+            verify_inclusion(leaf_of(head), proof.seq, checkpoint.size, path, checkpoint.root)  # (2)
+            lines.append(_line(proof, receipt.intent))
+    except (CheckpointError, ProofError, EntryError) as error:
+        raise RefusedError(Refusal.CHECKPOINT, str(error)) from error
+    sets = [PolicySet.load(value) for value in receipt.policy_chain]
+    policy = verify_chain(sets, trust_root=trust_root, now=now)  # (3)
+    for line in lines:
+        _people(line, policy, trust_root)  # (4)
+    return sorted(lines, key=lambda line: line.seq)
+
+
+def _line(proof: EntryProof, intent: str) -> Line:
+    envelope = parse_head(proof.head.encode())
+    data = parse_data(proof.data.encode())
+    if envelope["datahash"] != datahash(bytes.fromhex(proof.salt), data):
+        raise RefusedError(Refusal.CHECKPOINT, f"entry {proof.seq}: data is not what the entry commits to")
+    if envelope["seq"] != proof.seq or envelope["subject"] != intent:
+        raise RefusedError(Refusal.CHECKPOINT, f"entry {proof.seq} is about something else")
+    return Line(seq=proof.seq, at=envelope["time"], type=envelope["type"], actor=envelope["actor"], data=data)
+
+
+def _people(line: Line, policy: PolicySet, trust_root: TrustRoot) -> None:
+    if line.type == PROPOSED_EVENT:
+        proposal = Proposal.sized(line.data)
+        verify_session(proposal.session, policy=policy, trust_root=trust_root)
+        documents.verify_ed25519(
+            proposal.session.session.public_key,
+            proposal.signature,
+            INTENT_LINE,
+            proposal.intent.canonical(),
+            what=f"entry {line.seq}: intent",
+        )
+    elif line.type in {Event.DECIDED.value, Event.REJECTED.value}:
+        signed = SignedDecision.load(line.data["signed"])
+        person = policy.person(signed.decision.person)
+        credential = policy.credential(person, signed.assertion.credential, path="approval")
+        webauthn.verify(
+            signed.assertion,
+            credential,
+            party=trust_root.approval,
+            challenge=signed.decision.challenge,
+            aaguids=trust_root.aaguids,
+        )

@@ -1,0 +1,1 @@
+"""Runs notebooks and makes reports of them. It proposes, watches and reports; it never approves."""

@@ -1,0 +1,141 @@
+"""The service's process: ledger, token, policy sets and trust root in; a unix socket out.
+
+State root: config.json, pin, token, ledger.duckdb, checkpoints/, policies/, blobs/, bundles/.
+At start it verifies its policy sets and its own ledger against the newest checkpoint kept
+outside the database, and takes up what a crash left unfinished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ledger.encoding import parse
+from ledger.store import StoreError
+from workbench.custody.token import Token, TokenError, softhsm_module
+from workbench.process.config import ConfigError, StateRoot, arguments
+from workbench.process.crash import CrashPoint
+from workbench.process.frames import FrameError, listener, peer_of
+from workbench.rules.codes import RefusedError
+from workbench.rules.documents import DOCUMENT_MAX
+from workbench.rules.policy import PolicySet, verify_chain
+from workbench.rules.trust import TrustRoot
+from workbench.service import app
+from workbench.service.books import Books
+from workbench.service.desk import Desk
+from workbench.service.lane import Lane
+from workbench.service.links import Links
+from workbench.service.record import Recorder, open_ledger
+from workbench.service.sessions import Sessions
+
+CONFIG: Final = ("checkpoint_key", "cosigners", "module", "observer", "token_label")
+
+
+class PeerProtocol(H11Protocol):
+    """HTTP that tells the application which OS user is at the other end of the socket."""
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's
+        """Take the peer's credentials from the kernel before the first byte is read."""
+        super().connection_made(transport)
+        uid = peer_of(transport.get_extra_info("socket")).uid
+        inner = self.app
+
+        async def with_peer(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+            scope["peer_uid"] = uid
+            await inner(scope, receive, send)
+
+        self.app = with_peer
+
+
+def main() -> int:
+    """Serve until ended; exit code 2 when the process cannot start."""
+    options = arguments("Service: sole writer of the ledger, courier between all others.").parse_args()
+    try:
+        desk, bundles = _desk(options)
+        bound = listener(options.socket, mode=0o660)
+    except (ConfigError, TokenError, StoreError, FrameError, RefusedError, OSError, ValueError) as error:
+        print(f"service: {error}", file=sys.stderr)
+        return 2
+    threading.Thread(target=_take_up, args=(desk,), daemon=True).start()
+    _serve(desk, bundles, bound)
+    return 0
+
+
+def _serve(desk: Desk, bundles: Path, bound: socket.socket) -> None:
+    config = uvicorn.Config(
+        app.build(desk, bundles),
+        http=PeerProtocol,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+    )
+    uvicorn.Server(config).run(sockets=[bound])
+
+
+def _take_up(desk: Desk) -> None:
+    """Resume what a crash left between release and confirmation."""
+    for digest in desk.unfinished():
+        try:
+            desk.resume(digest)
+        except RefusedError as refused:
+            desk.lane.recorder.refusal(refused, actor="service", about=f"resume {digest}")
+
+
+def _desk(options: argparse.Namespace) -> tuple[Desk, Path]:
+    root = StateRoot(options.state)
+    config = root.config(CONFIG)
+    pinned = options.trust_root.read_bytes()
+    trust_root = TrustRoot.read(pinned)
+    if options.testing_only_crash_at is not None and trust_root.profile != "demo":
+        raise ConfigError("--testing-only-crash-at is refused under a production trust root")
+    policies = _policies(options.state / "policies")
+    verify_chain(policies, trust_root=trust_root, now=_clock())
+    module = Path(config["module"]) if config["module"] else softhsm_module()
+    token = Token(options.state, module=module, label=config["token_label"], pin=root.pin())
+    ledger = open_ledger(options.state, now=_clock)
+    key = token.ed25519(bytes.fromhex(config["checkpoint_key"]))
+    recorder = Recorder(ledger, trust_root, pinned, key, options.state)
+    books = Books.of(recorder.entries())
+    links = Links(
+        observer=Path(config["observer"]),
+        cosigners={name: Path(path) for name, path in config["cosigners"].items()},
+    )
+    lane = Lane(
+        policies, trust_root, books, recorder, links, _clock, CrashPoint(options.testing_only_crash_at)
+    )
+    sessions = Sessions(policies[-1], trust_root, books, recorder, _clock)
+    _adopt(recorder, policies)
+    return Desk(lane, sessions), options.state / "bundles"
+
+
+def _adopt(recorder: Recorder, policies: list[PolicySet]) -> None:
+    """Record each policy set once, by digest; the sets themselves travel in the bundle."""
+    for policy in policies:
+        data = {"manifest": policy.manifest.dump(), "signatures": [each.dump() for each in policy.signatures]}
+        recorder.append("policy.adopted", policy.digest, data, actor="service")
+
+
+def _policies(folder: Path) -> list[PolicySet]:
+    paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    if not paths:
+        raise ConfigError(f"{folder}: no policy set")
+    return [PolicySet.load(parse(path.read_bytes(), limit=DOCUMENT_MAX)) for path in paths]
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())

@@ -1,0 +1,312 @@
+"""HTTP over the unix socket: requests in, canonical JSON or RFC 9457 problems out.
+
+Every request but a login and `status` carries a signed request document. What is
+refused is recorded, with who asked and why, and changes nothing else. This module
+knows HTTP; what a request means is `desk` and `sessions`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ledger import checkpoint as notes
+from ledger.encoding import canonical
+from workbench.rules.assertion import Assertion
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.decision import SignedDecision
+from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Hex, Name, Prose, read_json
+from workbench.rules.intent import Proposal
+from workbench.rules.session import CertifiedSession, Request
+from workbench.service.desk import Desk
+
+BODY_MAX = DOCUMENT_MAX
+STATUS = {
+    Refusal.MALFORMED: HTTPStatus.BAD_REQUEST,
+    Refusal.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Refusal.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Refusal.STATE: HTTPStatus.CONFLICT,
+    Refusal.ID_REUSED: HTTPStatus.CONFLICT,
+    Refusal.SESSION_UNKNOWN: HTTPStatus.UNAUTHORIZED,
+    Refusal.SESSION_ENDED: HTTPStatus.UNAUTHORIZED,
+    Refusal.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+BOOKKEEPING_ROLES = frozenset(
+    {"auditor", "compliance", "committee", "cro", "portfolio_manager", "risk_officer"}
+)
+
+
+class LoginRequest(Document):
+    """A key that wants to speak for a person."""
+
+    person: Name
+    public_key: Digest
+
+
+class Certificate(Document):
+    """The person's assertion over an open login."""
+
+    assertion: Assertion
+
+
+class SequenceRequest(Document):
+    """Which intents are simulated one after the other."""
+
+    sequence: Annotated[list[Digest], Field(min_length=1, max_length=64)]
+
+
+class DraftRequest(Document):
+    """What a person is about to say of an intent."""
+
+    verb: Literal["approve", "reject", "abstain"]
+    role: Name
+    reason: Prose
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request: who asks, what, and with which bytes."""
+
+    speaker: CertifiedSession | None
+    digest: str
+    body: bytes
+    os_user: int
+
+    @property
+    def session(self) -> CertifiedSession:
+        """The session that speaks."""
+        if self.speaker is None:
+            raise RefusedError(Refusal.SESSION_UNKNOWN, "this needs a session")
+        return self.speaker
+
+    def read(self) -> Any:  # noqa: ANN401 - the JSON edge
+        """Return the body's JSON."""
+        return read_json(self.body, limit=BODY_MAX)
+
+
+Action = Callable[[Call], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The routes over one desk."""
+
+    desk: Desk
+    bundles: Path
+
+    def routes(self) -> list[Route]:
+        """Return the routes: method, path, whether a session must speak, what is done."""
+        intents, one = "/v1/intents", "/v1/intents/{digest}"
+        table: list[tuple[str, str, bool, Action]] = [
+            ("GET", "/v1/status", False, self.status),
+            ("POST", "/v1/sessions", False, self.login),
+            ("GET", "/v1/sessions/waiting/{digest}", False, self.waiting),
+            ("POST", "/v1/sessions/{digest}", False, self.certify),
+            ("GET", "/v1/sessions/{digest}", False, self.session),
+            ("POST", intents, True, self.propose),
+            ("GET", intents, True, self.intents),
+            ("GET", one, True, self.intent),
+            ("POST", one + "/simulation", True, self.simulate),
+            ("POST", one + "/drafts", True, self.draft),
+            ("POST", one + "/decisions", True, self.decide),
+            ("POST", one + "/resume", True, self.resume),
+            ("GET", "/v1/head", True, self.head),
+            ("GET", "/v1/receipts/{digest}", True, self.receipt),
+            ("POST", "/v1/bundles", True, self.bundle),
+        ]
+        return [
+            Route(path, self._endpoint(action, speaks=speaks), methods=[method])
+            for method, path, speaks, action in table
+        ]
+
+    def status(self, _: Call) -> dict[str, Any]:
+        """Say that the service is up, and under which trust root and policy set."""
+        lane = self.desk.lane
+        return {
+            "v": 1,
+            "ledger_size": lane.recorder.ledger.head().size,
+            "policy": lane.policy.digest,
+            "trust_root": lane.trust_root.digest,
+        }
+
+    def login(self, call: Call) -> dict[str, Any]:
+        """Open a login for a key."""
+        asked = LoginRequest.load(call.read())
+        session = self.desk.sessions.challenge(
+            person=asked.person, public_key=asked.public_key, os_user=call.os_user
+        )
+        return {"session": session.dump()}
+
+    def waiting(self, call: Call) -> dict[str, Any]:
+        """List the open logins of a person."""
+        return {"sessions": [session.dump() for session in self.desk.sessions.waiting(call.digest)]}
+
+    def certify(self, call: Call) -> dict[str, Any]:
+        """Start a session with its person's assertion."""
+        return self.desk.sessions.certify(call.digest, Certificate.load(call.read()).assertion).dump()
+
+    def session(self, call: Call) -> dict[str, Any]:
+        """Return a started session."""
+        return self.desk.sessions.get(call.digest).dump()
+
+    def propose(self, call: Call) -> dict[str, Any]:
+        """(1)."""
+        return self.desk.propose(Proposal.sized(call.read()), call.session)
+
+    def intents(self, _: Call) -> dict[str, Any]:
+        """List the intents with their states, oldest first."""
+        matters = self.desk.lane.books.matters
+        listed = [{"digest": digest, "state": matter.state.value} for digest, matter in list(matters.items())]
+        return {"intents": listed}
+
+    def intent(self, call: Call) -> dict[str, Any]:
+        """Return one intent."""
+        return self.desk.view(call.digest)
+
+    def simulate(self, call: Call) -> dict[str, Any]:
+        """(3) Simulate."""
+        return self.desk.simulate(call.digest, SequenceRequest.load(call.read()).sequence, call.session)
+
+    def draft(self, call: Call) -> dict[str, Any]:
+        """(3) Return the decision document to be signed."""
+        asked = DraftRequest.load(call.read())
+        drafted = self.desk.draft(
+            call.digest, verb=asked.verb, role=asked.role, reason=asked.reason, speaker=call.session
+        )
+        return {"decision": drafted.dump()}
+
+    def decide(self, call: Call) -> dict[str, Any]:
+        """(3) Take a signed decision."""
+        return self.desk.decide(call.digest, SignedDecision.load(call.read()), call.session)
+
+    def resume(self, call: Call) -> dict[str, Any]:
+        """(4) (5) (6)."""
+        return self.desk.resume(call.digest)
+
+    def head(self, _: Call) -> dict[str, Any]:
+        """Return the ledger's head and the newest checkpoint."""
+        recorder = self.desk.lane.recorder
+        head = recorder.ledger.head()
+        return {
+            "size": head.size,
+            "root": head.root.hex(),
+            "h": head.h.hex(),
+            "checkpoint": recorder.checkpoint(),
+        }
+
+    def receipt(self, call: Call) -> dict[str, Any]:
+        """Return the ledger's entries about an intent, proven under a checkpoint."""
+        lane = self.desk.lane
+        lane.books.matter(call.digest)
+        note = lane.recorder.checkpoint()
+        size = notes.split(note)[0].size
+        entries = [
+            entry for entry in lane.recorder.entries() if entry.subject == call.digest and entry.seq < size
+        ]
+        return {
+            "v": 1,
+            "intent": call.digest,
+            "checkpoint": note,
+            "entries": [lane.entry_proof(entry.seq, size) for entry in entries],
+            "policy_chain": [policy.dump() for policy in lane.policies],
+        }
+
+    def bundle(self, call: Call) -> dict[str, Any]:
+        """Write a bundle and say where it is."""
+        if not BOOKKEEPING_ROLES & set(call.session.session.roles):
+            raise RefusedError(Refusal.ROLE_NOT_HELD, "this role takes no bundles away")
+        recorder = self.desk.lane.recorder
+        self.bundles.mkdir(mode=0o700, exist_ok=True)
+        size = notes.split(recorder.checkpoint())[0].size
+        path = self.bundles / f"{size:012d}"
+        if not path.exists():
+            recorder.bundle(path)
+        return {"path": str(path), "size": size}
+
+    def _endpoint(self, action: Action, *, speaks: bool) -> Callable[[HttpRequest], Awaitable[Response]]:
+        async def endpoint(request: HttpRequest) -> Response:
+            os_user = int(request.scope["peer_uid"])
+            try:
+                body = await _body(request)
+                return await run_in_threadpool(
+                    self._run, request, action, body, speaks=speaks, os_user=os_user
+                )
+            except RefusedError as refused:
+                return await run_in_threadpool(self._refuse, request, refused, f"uid:{os_user}")
+
+        return endpoint
+
+    def _run(
+        self, request: HttpRequest, action: Action, body: bytes, *, speaks: bool, os_user: int
+    ) -> Response:
+        actor = f"uid:{os_user}"
+        try:
+            speaker = self._speaker(request, body, os_user) if speaks else None
+            actor = speaker.session.person if speaker else actor
+            digest = str(request.path_params.get("digest", ""))
+            return _json(HTTPStatus.OK, action(Call(speaker, digest, body, os_user)))
+        except RefusedError as refused:
+            return self._refuse(request, refused, actor)
+
+    def _speaker(self, request: HttpRequest, body: bytes, os_user: int) -> CertifiedSession:
+        signed, signature = _signed_request(request)
+        if (signed.method, signed.path) != (request.method, request.url.path):
+            raise RefusedError(Refusal.SIGNATURE, "the signed request is another one")
+        return self.desk.sessions.speaking(signed, signature, body=body, os_user=os_user)
+
+    def _refuse(self, request: HttpRequest, refused: RefusedError, actor: str) -> Response:
+        seq = self.desk.lane.recorder.refusal(
+            refused, actor=actor, about=f"{request.method} {request.url.path}"[:400]
+        )
+        status = STATUS.get(refused.code, HTTPStatus.FORBIDDEN)
+        problem = {
+            "type": f"urn:custody-workbench:refusal:{refused.code.value}",
+            "title": refused.code.value.replace("_", " "),
+            "status": int(status),
+            "detail": refused.detail,
+            "code": refused.code.value,
+            "path": refused.path,
+            "entry_seq": seq,
+        }
+        return _json(status, problem, kind="application/problem+json")
+
+
+def build(desk: Desk, bundles: Path) -> Starlette:
+    """Return the application."""
+    return Starlette(routes=Api(desk, bundles).routes())
+
+
+async def _body(request: HttpRequest) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_MAX:
+            raise RefusedError(Refusal.TOO_LARGE, f"a body of over {BODY_MAX} bytes")
+    return bytes(body)
+
+
+def _signed_request(request: HttpRequest) -> tuple[Request, Hex]:
+    try:
+        document = base64.b64decode(request.headers["workbench-request"], validate=True)
+        signature = request.headers["workbench-signature"]
+    except KeyError:
+        raise RefusedError(Refusal.SESSION_UNKNOWN, "this needs a session's signature") from None
+    except binascii.Error as error:
+        raise RefusedError(Refusal.MALFORMED, f"Workbench-Request: {error}") from error
+    return Request.read(document, limit=4096), signature
+
+
+def _json(status: HTTPStatus, value: dict[str, Any], *, kind: str = "application/json") -> Response:
+    return Response(canonical(value, limit=4 * BODY_MAX), status_code=status, media_type=kind)

@@ -1,0 +1,142 @@
+"""The books: what the ledger's entries add up to.
+
+They are rebuilt from the ledger at start and kept in step with each entry by the same
+function, so a restart cannot know anything that the ledger does not. Nothing here is
+believed by anybody: co-signers and auditors look at the entries' own signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ledger.entry import Entry
+from workbench.rules.attestation import AttestedState, Simulation, Statement
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.decision import SignedDecision
+from workbench.rules.documents import read_time
+from workbench.rules.intent import Proposal
+from workbench.rules.lifecycle import HOLDS_NONCE, PROPOSED_EVENT, Event, State, after
+from workbench.rules.session import CertifiedSession
+
+SESSION_STARTED = "session.started"
+SESSION_ENDED = "session.ended"
+
+
+@dataclass(slots=True)
+class Matter:
+    """One intent and everything that happened to it."""
+
+    proposal: Proposal
+    proposed_at: datetime
+    state: State = State.PROPOSED
+    seq: int = 0
+    approved: Statement | None = None
+    fresh: Statement | None = None
+    attested: AttestedState | None = None
+    reservation_seq: int | None = None
+    nonce: int | None = None
+    decisions: list[SignedDecision] = field(default_factory=list)
+    released_at: datetime | None = None
+    released_cents: int = 0
+    raw_tx: str | None = None
+    tx_hash: str | None = None
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def simulation(self) -> Simulation | None:
+        """The simulation that decisions are about."""
+        return None if self.approved is None else Simulation.load(self.approved.document)
+
+
+@dataclass(slots=True)
+class Books:
+    """Every intent and every session, by digest."""
+
+    matters: dict[str, Matter] = field(default_factory=dict)
+    sessions: dict[str, CertifiedSession] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Books:
+        """Add up a whole ledger."""
+        books = cls()
+        for entry in entries:
+            books.enter(entry)
+        return books
+
+    def matter(self, digest: str) -> Matter:
+        """Return one intent's matter, or refuse."""
+        try:
+            return self.matters[digest]
+        except KeyError:
+            raise RefusedError(Refusal.NOT_FOUND, f"no intent {digest}") from None
+
+    def held_nonces(self, key: str, chain_id: int) -> set[int]:
+        """Return the nonces of a lane that are not free."""
+        return {
+            matter.nonce
+            for matter in self.matters.values()
+            if matter.nonce is not None
+            and matter.state in HOLDS_NONCE
+            and (matter.proposal.intent.key, matter.proposal.intent.chain_id) == (key, chain_id)
+        }
+
+    def released_cents(self, proposer: str, *, since: datetime) -> int:
+        """Return what was released for a proposer since then, in cents."""
+        return sum(
+            matter.released_cents
+            for matter in self.matters.values()
+            if matter.released_at is not None
+            and matter.released_at > since
+            and matter.proposal.intent.proposer == proposer
+        )
+
+    def enter(self, entry: Entry) -> None:
+        """Take one entry into account."""
+        data = entry.data or {}
+        if entry.type == SESSION_STARTED:
+            session = CertifiedSession.load(data)
+            self.sessions[session.session.digest] = session
+        elif entry.type == SESSION_ENDED:
+            self.sessions.pop(data["session"], None)
+        elif entry.type == PROPOSED_EVENT:
+            proposal = Proposal.sized(data)
+            self.matters[proposal.intent.digest] = Matter(proposal, entry.time, seq=entry.seq)
+        elif entry.type in _EVENTS:
+            self._move(entry, Event(entry.type), data)
+
+    def _move(self, entry: Entry, event: Event, data: dict[str, Any]) -> None:
+        matter = self.matters[str(entry.subject)]
+        matter.state = after(matter.state, event)
+        matter.seq = entry.seq
+        if event is Event.SIMULATED:
+            statement = Statement.load(data["statement"])
+            matter.attested = AttestedState.load(data["state"])
+            matter.fresh = statement
+            if data["purpose"] == "approval":
+                # what was decided about another simulation does not count for this one
+                matter.approved = statement
+        elif event is Event.RESERVED:
+            matter.nonce, matter.reservation_seq = data["nonce"], entry.seq
+        elif event in {Event.DECIDED, Event.REJECTED}:
+            matter.decisions.append(SignedDecision.load(data["signed"]))
+        elif event is Event.RELEASED:
+            matter.released_at, matter.released_cents = entry.time, data["facts"]["amount_usd_cents"]
+        elif event is Event.SIGNED:
+            matter.raw_tx, matter.tx_hash = data["raw_tx"], data["tx_hash"]
+        if event in _OUTCOMES:
+            matter.outcome = data
+
+
+_EVENTS = frozenset(event.value for event in Event)
+_OUTCOMES = frozenset({Event.CONFIRMED, Event.REVERTED, Event.SIGNING_REFUSED, Event.EXPIRED})
+
+
+def expired(matter: Matter, now: datetime) -> bool:
+    """Whether an intent that nobody released has run out of time."""
+    return (
+        matter.state in {State.PROPOSED, State.OUTSTANDING}
+        and read_time(matter.proposal.intent.expires_at) <= now
+    )

@@ -1,0 +1,319 @@
+"""What the service does for people: steps (1), (2) and (3), and driving the rest.
+
+(1) initiation: a proposal is verified and recorded; its digest names it for ever
+(2) policy: facts, the rules' answer and what is outstanding; a nonce is reserved in the lane
+(3) approval: decisions are drafted, signed by people at their authenticators, and recorded
+
+One lock stands around everything that writes. What a peer must answer first (simulation,
+signature, broadcast) happens under it too: the service serves one desk, and an order of
+events that can be read from the ledger is worth more than speed here.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from workbench.rules import attestation, cedar, decision, facts
+from workbench.rules.attestation import AttestedState, Simulation, Statement
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.decision import Decision, SignedDecision, Subject
+from workbench.rules.documents import read_time, write_time
+from workbench.rules.intent import Proposal, verify_proposal
+from workbench.rules.lifecycle import PROPOSED_EVENT, Event, State, free_nonce
+from workbench.rules.session import CertifiedSession
+from workbench.service.books import Matter, expired
+from workbench.service.lane import SERVICE, Lane, ready
+from workbench.service.sessions import Sessions
+
+DAY = timedelta(hours=24)
+DRAFTS_MAX = 256
+SEQUENCE_MAX = 32
+TOLERANCE_INFLOW_BPS = 10
+ANY_AGE_S = 10**9
+
+
+@dataclass(slots=True)
+class Desk:
+    """The lane, the sessions, and the drafts that wait for a signature."""
+
+    lane: Lane
+    sessions: Sessions
+    _drafts: dict[str, Decision] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def propose(self, proposal: Proposal, speaker: CertifiedSession) -> dict[str, Any]:
+        """(1) Verify and record a proposal; the same bytes again are the same proposal."""
+        with self._lock:
+            lane, intent = self.lane, proposal.intent
+            if proposal.session.session.digest != speaker.session.digest:
+                raise RefusedError(Refusal.SESSION_FOREIGN, "a proposal of another session", path="/session")
+            if intent.digest not in lane.books.matters:
+                verify_proposal(proposal, policy=lane.policy, trust_root=lane.trust_root, now=lane.clock())
+                lane.crash.reached("1")
+                receipt = lane.recorder.append(
+                    PROPOSED_EVENT, intent.id, proposal.dump(), actor=intent.proposer, subject=intent.digest
+                )
+                lane.books.enter(next(lane.recorder.ledger.entries(receipt.seq, receipt.seq)))
+            return self.view(intent.digest)
+
+    def simulate(self, digest: str, sequence: Sequence[str], speaker: CertifiedSession) -> dict[str, Any]:
+        """(3) Have an intent simulated, alone or as part of a sequence."""
+        with self._lock:
+            matter = self._open(digest)
+            if len(sequence) > SEQUENCE_MAX or len(set(sequence)) != len(sequence):
+                raise RefusedError(Refusal.MALFORMED, "a sequence of distinct intents", path="/sequence")
+            if digest not in sequence:
+                raise RefusedError(Refusal.MALFORMED, "the sequence leaves this intent out", path="/sequence")
+            if matter.state not in {State.PROPOSED, State.OUTSTANDING}:
+                raise RefusedError(Refusal.STATE, f"simulating while {matter.state.value}")
+            actor = speaker.session.person
+            self.lane.simulate(digest, step=3, purpose="approval", sequence=sequence, actor=actor)
+            return self.view(digest)
+
+    def draft(self, digest: str, *, verb: str, role: str, reason: str, speaker: CertifiedSession) -> Decision:
+        """(2) (3) Reserve the nonce if none is, and return the document that this person would sign."""
+        with self._lock:
+            lane, matter = self.lane, self._open(digest)
+            simulation = matter.simulation
+            if simulation is None:
+                raise RefusedError(Refusal.FACT_MISSING, "no simulation to decide about", path="/simulation")
+            if matter.state is State.PROPOSED:
+                self._reserve(digest, matter)
+            head = lane.recorder.ledger.head()
+            intent = matter.proposal.intent
+            drafted = Decision.load(
+                {
+                    "v": 1,
+                    "id": secrets.token_hex(16),
+                    "verb": verb,
+                    "intent": digest,
+                    "nonce": matter.nonce,
+                    "policy": lane.policy.digest,
+                    "simulation": simulation.digest,
+                    "tolerance": {"inflow_bps": TOLERANCE_INFLOW_BPS},
+                    "ledger": {"size": head.size, "root": head.root.hex(), "h": head.h.hex()},
+                    "person": speaker.session.person,
+                    "role": role,
+                    "proposer": intent.proposer,
+                    "reason": reason,
+                    "server_nonce": secrets.token_hex(32),
+                    "expires_at": write_time(
+                        lane.clock() + timedelta(seconds=lane.policy.limits.decision_life_s_max)
+                    ),
+                }
+            )
+            while len(self._drafts) >= DRAFTS_MAX:
+                # the oldest draft is forgotten; its owner asks again
+                del self._drafts[next(iter(self._drafts))]
+            self._drafts[drafted.id] = drafted
+            return drafted
+
+    def decide(self, digest: str, signed: SignedDecision, speaker: CertifiedSession) -> dict[str, Any]:
+        """(3) Verify and record a decision, and go on as far as it leads."""
+        with self._lock:
+            lane, matter = self.lane, self._open(digest)
+            if matter.state is not State.OUTSTANDING:
+                raise RefusedError(Refusal.STATE, f"a decision while {matter.state.value}")
+            if len(matter.decisions) >= decision.DECISIONS_MAX:
+                raise RefusedError(Refusal.DECISION_LIMIT, f"{len(matter.decisions)} decisions already")
+            made = signed.decision
+            if made.person != speaker.session.person:
+                raise RefusedError(
+                    Refusal.SESSION_FOREIGN, f"{speaker.session.person} brings {made.person}'s decision"
+                )
+            verify = decision.verify_approval if made.verb == "approve" else decision.verify_decision
+            verify(
+                signed,
+                subject=self._subject(digest, matter),
+                policy=lane.policy,
+                trust_root=lane.trust_root,
+                now=lane.clock(),
+            )
+            if any(before.decision.person == made.person for before in self._current(digest, matter)):
+                raise RefusedError(Refusal.DECISION_REPEATED, f"{made.person} has decided already")
+            # single use: only what this service drafted, once
+            if self._drafts.pop(made.id, None) != made:
+                raise RefusedError(
+                    Refusal.REPLAYED, "not a draft that waits for its signature", path="/decision/id"
+                )
+            lane.crash.reached("3")
+            event = Event.REJECTED if made.verb == "reject" else Event.DECIDED
+            lane.enter(event, digest, {"signed": signed.dump()}, actor=made.person, name=made.id)
+            if event is Event.DECIDED:
+                self._try_release(digest)
+            return self.resume(digest)
+
+    def resume(self, digest: str) -> dict[str, Any]:
+        """Take an intent as far as it can go now: release, (4), (5), (6)."""
+        with self._lock:
+            matter = self.lane.books.matter(digest)
+            self._expire(digest, matter)
+            if matter.state is State.OUTSTANDING:
+                self._try_release(digest)
+            if matter.state is State.APPROVED:
+                self._refresh(digest, matter)
+                self.lane.sign(digest)
+            if matter.state is State.SIGNED:
+                self.lane.broadcast(digest)
+            if matter.state is State.BROADCAST:
+                self.lane.confirm(digest)
+            return self.view(digest)
+
+    def unfinished(self) -> list[str]:
+        """Return the intents that a restart must take up again."""
+        return [digest for digest, matter in self.lane.books.matters.items() if ready(matter)]
+
+    def view(self, digest: str) -> dict[str, Any]:
+        """Return what there is to say of an intent: for people, not for machines that decide."""
+        lane, matter = self.lane, self.lane.books.matter(digest)
+        intent = matter.proposal.intent
+        explained = cedar.explain(
+            lane.policy,
+            "release",
+            person=lane.policy.person(intent.proposer),
+            key=lane.policy.key(intent.key),
+            facts=self._facts(digest, matter, lane.clock()),
+        )
+        return {
+            "digest": digest,
+            "state": matter.state.value,
+            "intent": intent.dump(),
+            "nonce": matter.nonce,
+            "simulation": matter.approved.dump() if matter.approved else None,
+            "denying": list(explained.denying),
+            "needs": list(explained.needs),
+            "missing": list(explained.missing),
+            "decisions": [signed.dump() for signed in matter.decisions],
+            "tx_hash": matter.tx_hash,
+            "outcome": matter.outcome,
+            "entry_seq": matter.seq,
+        }
+
+    def _open(self, digest: str) -> Matter:
+        matter = self.lane.books.matter(digest)
+        self._expire(digest, matter)
+        return matter
+
+    def _expire(self, digest: str, matter: Matter) -> None:
+        if expired(matter, self.lane.clock()):
+            self.lane.enter(
+                Event.EXPIRED, digest, {"expires_at": matter.proposal.intent.expires_at}, actor=SERVICE
+            )
+
+    def _reserve(self, digest: str, matter: Matter) -> None:
+        """(2) Give the intent the lowest free nonce of its key's lane, and let a checkpoint hold that."""
+        lane, intent = self.lane, matter.proposal.intent
+        if matter.attested is None:
+            raise RefusedError(Refusal.FACT_MISSING, "no proven account to take a nonce from", path="/state")
+        key = lane.policy.key(intent.key)
+        spent = self._state(matter.attested, lane.clock()).account(key.address).nonce
+        amounts = [
+            {"asset": delta.asset, "amount": delta.amount[1:]}
+            for delta in intent.deltas
+            if delta.amount.startswith("-")
+        ]
+        data = {
+            "v": 1,
+            "intent": digest,
+            "key": intent.key,
+            "chain_id": intent.chain_id,
+            "nonce": free_nonce(spent, lane.books.held_nonces(intent.key, intent.chain_id)),
+            "amounts": amounts,
+        }
+        lane.enter(Event.RESERVED, digest, data, actor=SERVICE)
+        lane.recorder.checkpoint()
+        lane.crash.reached("2")
+
+    def _subject(self, digest: str, matter: Matter) -> Subject:
+        simulation = matter.simulation
+        if simulation is None or matter.nonce is None:
+            raise RefusedError(Refusal.FACT_MISSING, "neither simulated nor reserved")
+        return Subject(
+            intent=digest,
+            nonce=matter.nonce,
+            simulation=simulation.digest,
+            proposer=matter.proposal.intent.proposer,
+        )
+
+    def _current(self, digest: str, matter: Matter) -> list[SignedDecision]:
+        subject = self._subject(digest, matter)
+        return [signed for signed in matter.decisions if signed.decision.simulation == subject.simulation]
+
+    def _try_release(self, digest: str) -> None:
+        """(3) Release the intent when the rules say yes to fresh facts; otherwise it stays outstanding."""
+        lane, matter = self.lane, self.lane.books.matter(digest)
+        person = lane.policy.person(matter.proposal.intent.proposer)
+        key = lane.policy.key(matter.proposal.intent.key)
+        known = self._facts(digest, matter, lane.clock())
+        explained = cedar.explain(lane.policy, "release", person=person, key=key, facts=known)
+        # ages are lifted by a fresh look; anything else is somebody's to do first
+        if set(explained.denying) - {"simulation.fresh"}:
+            return
+        self._refresh(digest, matter)
+        known = self._facts(digest, matter, lane.clock())
+        verdict = cedar.evaluate(lane.policy, "release", person=person, key=key, facts=known)
+        if not verdict.allowed:
+            return
+        data = {"facts": known, "policy": lane.policy.digest}
+        lane.enter(Event.RELEASED, digest, data, actor=SERVICE)
+
+    def _refresh(self, digest: str, matter: Matter) -> None:
+        """(4) Simulate again, alone, and prove the state again: approval was a while ago."""
+        if matter.state is State.OUTSTANDING or self._stale(matter):
+            self.lane.simulate(digest, step=4, purpose="signing", sequence=[digest], actor=SERVICE)
+
+    def _stale(self, matter: Matter) -> bool:
+        limits, now = self.lane.policy.limits, self.lane.clock()
+        # half of what the co-signer admits: the evidence must still be fresh when it arrives
+        simulated = Simulation.load(matter.fresh.document) if matter.fresh else None
+        return simulated is None or facts.age_s(now, read_time(simulated.at)) * 2 > min(
+            limits.simulation_age_s_max, limits.attestation_age_s_max
+        )
+
+    def _facts(self, digest: str, matter: Matter, now: datetime) -> dict[str, int | bool]:
+        lane, intent = self.lane, matter.proposal.intent
+        approvals = None
+        if matter.nonce is not None and matter.simulation is not None:
+            approvals = decision.count(
+                [signed for signed in matter.decisions if signed.decision.verb != "reject"],
+                subject=self._subject(digest, matter),
+                policy=lane.policy,
+                trust_root=lane.trust_root,
+                now=now,
+            )
+        given = facts.Given(
+            intent=intent,
+            policy=lane.policy,
+            transaction=intent.transaction(matter.nonce) if matter.nonce is not None else None,
+            reserved_nonce=matter.nonce,
+            state=self._state(matter.attested, now) if matter.attested else None,
+            approved=self._simulation(matter.approved, digest) if matter.approved else None,
+            fresh=self._simulation(matter.fresh, digest) if matter.fresh else None,
+            approvals=approvals,
+            now=now,
+        )
+        computed = facts.compute(given)
+        computed["session_active"] = self.sessions.active(matter.proposal.session.session.digest)
+        before = lane.books.released_cents(intent.proposer, since=now - DAY)
+        computed["daily_usd_cents"] = before + int(computed["amount_usd_cents"])
+        return computed
+
+    def _state(self, attested: AttestedState, now: datetime) -> attestation.State:
+        # age is a fact that the rules judge; here the signature and the proofs are what counts
+        return attestation.verify_state(
+            [attested], trust_root=self.lane.trust_root, now=now, age_s_max=ANY_AGE_S
+        )
+
+    def _simulation(self, statement: Statement, digest: str) -> Simulation:
+        return attestation.verify_simulation(
+            [statement],
+            intent=digest,
+            trust_root=self.lane.trust_root,
+            now=self.lane.clock(),
+            age_s_max=ANY_AGE_S,
+        )

@@ -1,0 +1,215 @@
+"""From release to confirmation: steps (4), (5) and (6) of one intent.
+
+(4) a fresh simulation and fresh proofs, a checkpoint, evidence to the co-signer, its answer
+(5) the signed bytes are read again and compared; the broadcast is recorded; then it is sent
+(6) inclusion is proven by number and hash, and recorded
+
+Each step leaves an entry before the next begins, and each is taken up again by the same
+code after a crash. A step that fails for want of a peer stays undone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ledger import checkpoint as notes
+from ledger.encoding import canonical
+from ledger.entry import Entry
+from workbench.evm.errors import EvmError
+from workbench.evm.transaction import SignedTransaction
+from workbench.process.crash import CrashPoint
+from workbench.rules import confirmation
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import DOCUMENT_MAX, verify_ed25519
+from workbench.rules.evidence import ANSWER_LINE, Answer
+from workbench.rules.lifecycle import Event, State
+from workbench.rules.policy import PolicySet
+from workbench.rules.trust import TrustRoot
+from workbench.service.books import Books, Matter
+from workbench.service.links import Links
+from workbench.service.record import Recorder
+
+SERVICE = "service"
+LEAVES_AT_ONCE = 40_000
+PENDING = frozenset({"pending", "unknown"})
+
+
+@dataclass(slots=True)
+class Lane:
+    """What the steps work with; `enter` keeps the books in step with an entry."""
+
+    policies: Sequence[PolicySet]
+    trust_root: TrustRoot
+    books: Books
+    recorder: Recorder
+    links: Links
+    clock: Callable[[], datetime]
+    crash: CrashPoint
+
+    @property
+    def policy(self) -> PolicySet:
+        """The set in force."""
+        return self.policies[-1]
+
+    def enter(
+        self, event: Event, digest: str, data: dict[str, Any], *, actor: str, name: str | None = None
+    ) -> Entry:
+        """Record an event of an intent and take it into the books."""
+        receipt = self.recorder.append(event.value, name or digest, data, actor=actor, subject=digest)
+        entry = next(self.recorder.ledger.entries(receipt.seq, receipt.seq))
+        self.books.enter(entry)
+        return entry
+
+    def simulate(self, digest: str, *, step: int, purpose: str, sequence: Sequence[str], actor: str) -> None:
+        """(3) (4) Have an intent simulated behind those of a sequence, and its state proven."""
+        transactions = [self._call(each) for each in sequence]
+        statement = self.links.simulate(step, transactions, list(sequence).index(digest))
+        intent = self.books.matter(digest).proposal.intent
+        state = self.links.attest([self.policy.key(intent.key).address, intent.to])
+        named = hashlib.sha256(canonical(statement.document, limit=DOCUMENT_MAX)).hexdigest()
+        data = {"purpose": purpose, "statement": statement.dump(), "state": state.dump()}
+        self.enter(Event.SIMULATED, digest, data, actor=actor, name=named)
+
+    def sign(self, digest: str) -> None:
+        """(4) Bring everything to the co-signer and record its answer."""
+        matter = self.books.matter(digest)
+        (cosigner,) = self.policy.key(matter.proposal.intent.key).cosigners
+        evidence = self._evidence(digest, matter, cosigner)
+        raw = canonical(evidence, limit=DOCUMENT_MAX)
+        blob = self.recorder.blob(raw)
+        signed = self.links.sign(cosigner, evidence)
+        answer = signed.answer
+        verify_ed25519(
+            self.trust_root.cosigners[cosigner],
+            signed.signature,
+            ANSWER_LINE,
+            answer.canonical(),
+            what="answer",
+        )
+        if (answer.cosigner, answer.evidence, answer.intent) != (cosigner, blob, digest):
+            raise RefusedError(Refusal.UNAVAILABLE, "the co-signer answers another question")
+        self.crash.reached("4")
+        if answer.refused is not None:
+            self.enter(
+                Event.SIGNING_REFUSED, digest, {"answer": signed.dump(), "evidence": blob}, actor=cosigner
+            )
+            return
+        transaction = self._compare(answer, matter)
+        data = {
+            "answer": signed.dump(),
+            "evidence": blob,
+            "raw_tx": answer.raw_tx,
+            "tx_hash": transaction.tx_hash.hex(),
+        }
+        self.enter(Event.SIGNED, digest, data, actor=cosigner)
+
+    def broadcast(self, digest: str) -> None:
+        """(5) Record that the bytes go out; sending is `confirm`'s, as often as needed."""
+        matter = self.books.matter(digest)
+        self.enter(Event.BROADCAST, digest, {"tx_hash": matter.tx_hash}, actor=SERVICE)
+        self.crash.reached("5-before")
+
+    def confirm(self, digest: str) -> bool:
+        """(5) (6) Send what is not known to the chain; record what became of it; say whether it is final."""
+        matter = self.books.matter(digest)
+        raw_tx, tx_hash = str(matter.raw_tx), str(matter.tx_hash)
+        found = self.links.confirm(tx_hash)
+        if found.get("status") == "unknown":
+            self.links.broadcast(raw_tx)
+            self.crash.reached("5-after")
+            found = self.links.confirm(tx_hash)
+        if found.get("status") in PENDING:
+            return False
+        inclusion = confirmation.Inclusion.load(found)
+        age = self.policy.limits.attestation_age_s_max
+        confirmed = confirmation.verify_inclusion(
+            inclusion, raw_tx=raw_tx, trust_root=self.trust_root, now=self.clock(), age_s_max=age
+        )
+        self.crash.reached("6")
+        event = Event.CONFIRMED if confirmed.succeeded else Event.REVERTED
+        data = {
+            "tx_hash": tx_hash,
+            "block_number": confirmed.block_number,
+            "block_hash": confirmed.block_hash,
+            "inclusion": self.recorder.blob(inclusion.canonical()),
+        }
+        self.enter(event, digest, data, actor=inclusion.attestation.observer)
+        self.recorder.checkpoint()
+        return True
+
+    def _call(self, digest: str) -> dict[str, Any]:
+        intent = self.books.matter(digest).proposal.intent
+        return {
+            "intent": digest,
+            "from": self.policy.key(intent.key).address,
+            "to": intent.to,
+            "value": intent.value,
+            "data": intent.data,
+            "gas": intent.gas_max,
+        }
+
+    def _evidence(self, digest: str, matter: Matter, cosigner: str) -> dict[str, Any]:
+        if (
+            matter.nonce is None
+            or matter.reservation_seq is None
+            or matter.approved is None
+            or matter.fresh is None
+        ):
+            raise RefusedError(Refusal.STATE, "not everything is there that a co-signer must see")
+        note = self.recorder.checkpoint()
+        size = notes.split(note)[0].size
+        start = self.links.head_size(cosigner)
+        leaves = self.recorder.ledger.leaves(start, size - 1) if size > start else []
+        if len(leaves) > LEAVES_AT_ONCE:
+            raise RefusedError(
+                Refusal.UNAVAILABLE, f"{len(leaves)} new leaves, at most {LEAVES_AT_ONCE} at once"
+            )
+        return {
+            "v": 1,
+            "operation": "sign",
+            "intent": digest,
+            "proposal": matter.proposal.dump(),
+            "unsigned_tx": matter.proposal.intent.transaction(matter.nonce).encode().hex(),
+            "reservation": self.entry_proof(matter.reservation_seq, size),
+            "decisions": [signed.dump() for signed in matter.decisions],
+            "policy_chain": [policy.dump() for policy in self.policies],
+            "attestations": {
+                "approved": [matter.approved.dump()],
+                "fresh": [matter.fresh.dump()],
+                "state": [matter.attested.dump()] if matter.attested else [],
+            },
+            "lease": None,
+            "head": {"from": start, "leaves": [leaf.hex() for leaf in leaves], "checkpoint": note},
+        }
+
+    def entry_proof(self, seq: int, size: int) -> dict[str, Any]:
+        """Return an entry with its inclusion proof in the tree of `size` entries."""
+        entry = next(self.recorder.ledger.entries(seq, seq))
+        return {
+            "seq": seq,
+            "head": entry.head.decode(),
+            "data": canonical(entry.data).decode(),
+            "salt": (entry.salt or b"").hex(),
+            "proof": [node.hex() for node in self.recorder.ledger.inclusion(seq, size)],
+        }
+
+    def _compare(self, answer: Answer, matter: Matter) -> SignedTransaction:
+        """(5) Read the signed bytes again: they must be the intent under its nonce, signed by its key."""
+        try:
+            transaction = SignedTransaction.parse(bytes.fromhex(answer.raw_tx or ""))
+        except EvmError as error:
+            raise RefusedError(Refusal.BYTES_OTHER, f"the co-signer's bytes: {error}") from error
+        intent = matter.proposal.intent
+        expected = intent.transaction(matter.nonce if matter.nonce is not None else -1)
+        if transaction.unsigned != expected or transaction.sender != self.policy.key(intent.key).address:
+            raise RefusedError(Refusal.BYTES_OTHER, "the co-signer signed something else")
+        return transaction
+
+
+def ready(matter: Matter) -> bool:
+    """Whether an intent is between release and its end."""
+    return matter.state in {State.APPROVED, State.SIGNED, State.BROADCAST}

@@ -1,0 +1,83 @@
+"""The service's two links: to the observer, which attests, and to the co-signers, which decide.
+
+What comes back is data to be verified by whoever relies on it. Silence and errors are
+`unavailable`: the step stays undone and `resume` takes it up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.process.frames import FrameError, call
+from workbench.rules.attestation import AttestedState, Statement
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.evidence import SignedAnswer
+
+OBSERVER_SECONDS = 60.0
+"""A simulation starts a fork of its own; a loaded machine needs seconds for it."""
+COSIGNER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Sockets of the observer and of each co-signer by name."""
+
+    observer: Path
+    cosigners: Mapping[str, Path]
+
+    def attest(self, accounts: Sequence[str]) -> AttestedState:
+        """Ask for the newest header and proofs of these accounts."""
+        return AttestedState.load(self._observe({"v": 1, "operation": "attest", "accounts": list(accounts)}))
+
+    def simulate(self, step: int, transactions: Sequence[Mapping[str, Any]], target: int) -> Statement:
+        """Ask what a sequence of transactions would do, told for one of them."""
+        request = {
+            "v": 1,
+            "operation": "simulate",
+            "step": step,
+            "transactions": [dict(each) for each in transactions],
+            "target": target,
+        }
+        return Statement.load(self._observe(request))
+
+    def broadcast(self, raw_tx: str) -> str:
+        """Have signed bytes sent; return the transaction's hash."""
+        return str(self._observe({"v": 1, "operation": "broadcast", "raw": raw_tx})["tx_hash"])
+
+    def confirm(self, tx_hash: str) -> dict[str, Any]:
+        """Ask what became of a transaction."""
+        return self._observe({"v": 1, "operation": "confirm", "tx_hash": tx_hash})
+
+    def head_size(self, cosigner: str) -> int:
+        """Ask a co-signer from which ledger head on it needs leaves."""
+        status = self._call(self._socket(cosigner), {"v": 1, "operation": "status"}, COSIGNER_SECONDS)
+        size = status.get("size")
+        if not isinstance(size, int) or size < 0:
+            raise RefusedError(Refusal.UNAVAILABLE, f"co-signer {cosigner}: no head size")
+        return size
+
+    def sign(self, cosigner: str, evidence: dict[str, Any]) -> SignedAnswer:
+        """Bring evidence to a co-signer; return its signed answer."""
+        return SignedAnswer.load(self._call(self._socket(cosigner), evidence, COSIGNER_SECONDS))
+
+    def _socket(self, cosigner: str) -> Path:
+        try:
+            return self.cosigners[cosigner]
+        except KeyError:
+            raise RefusedError(Refusal.UNAVAILABLE, f"no socket of co-signer {cosigner}") from None
+
+    def _observe(self, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self._call(self.observer, request, OBSERVER_SECONDS)
+        result = answer.get("result")
+        if not isinstance(result, dict):
+            raise RefusedError(Refusal.UNAVAILABLE, f"observer: {answer.get('error')}"[:500])
+        return result
+
+    def _call(self, socket: Path, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        try:
+            return call(socket, request, timeout_s=timeout_s)
+        except FrameError as error:
+            raise RefusedError(Refusal.UNAVAILABLE, str(error)) from error
