@@ -11,13 +11,16 @@ import base64
 import hashlib
 import os
 import secrets
+import socket
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.encoding import canonical, parse
@@ -89,19 +92,19 @@ class Head(Document):
 class Client:
     """A session's key and the socket that it speaks to."""
 
-    socket: Path
+    service: Path
     key: Ed25519PrivateKey
     certified: CertifiedSession
 
     @classmethod
-    def login(cls, socket: Path, person: str, *, wait_s: float = 60.0) -> Self:
+    def login(cls, service: Path, person: str, *, wait_s: float = 60.0) -> Self:
         """Open a login and wait until the person has signed it at an authenticator."""
-        key, session = open_login(socket, person)
+        key, session = open_login(service, person)
         deadline = time.monotonic() + wait_s
         while True:
             try:
-                value = _send(socket, "GET", f"/v1/sessions/{session.digest}", b"", {})
-                return cls(socket, key, CertifiedSession.load(value))
+                value = _send(service, "GET", f"/v1/sessions/{session.digest}", b"", {})
+                return cls(service, key, CertifiedSession.load(value))
             except ProblemError as problem:
                 if problem.code != "session_unknown" or time.monotonic() > deadline:
                     raise
@@ -187,51 +190,72 @@ class Client:
             "Workbench-Request": base64.b64encode(request).decode(),
             "Workbench-Signature": self.key.sign(signed_bytes(REQUEST_LINE, request)).hex(),
         }
-        return _send(self.socket, method, path, body, headers)
+        return _send(self.service, method, path, body, headers)
 
 
-def open_login(socket: Path, person: str) -> tuple[Ed25519PrivateKey, Session]:
+def open_login(service: Path, person: str) -> tuple[Ed25519PrivateKey, Session]:
     """Make a session key and open a login for it."""
     key = Ed25519PrivateKey.generate()
     asked = {"person": person, "public_key": key.public_key().public_bytes_raw().hex()}
-    session = Session.load(_send(socket, "POST", "/v1/sessions", canonical(asked), {})["session"])
+    session = Session.load(_send(service, "POST", "/v1/sessions", canonical(asked), {})["session"])
     # the service must not slip another key, person or user under the person's finger
     if (session.public_key, session.person, session.os_user) != (asked["public_key"], person, os.getuid()):
         raise ServiceUnavailableError("the service answered with a session of somebody else")
     return key, session
 
 
-def waiting_logins(socket: Path, person: str) -> list[Session]:
+def waiting_logins(service: Path, person: str) -> list[Session]:
     """Return the open logins of a person."""
-    found = _send(socket, "GET", f"/v1/sessions/waiting/{person}", b"", {})["sessions"]
+    found = _send(service, "GET", f"/v1/sessions/waiting/{person}", b"", {})["sessions"]
     return [Session.load(each) for each in found]
 
 
-def certify(socket: Path, session: Session, assertion: Assertion) -> CertifiedSession:
+def certify(service: Path, session: Session, assertion: Assertion) -> CertifiedSession:
     """Carry a person's assertion over an open login to the service."""
     body = canonical({"assertion": assertion.dump()})
-    return CertifiedSession.load(_send(socket, "POST", f"/v1/sessions/{session.digest}", body, {}))
+    return CertifiedSession.load(_send(service, "POST", f"/v1/sessions/{session.digest}", body, {}))
 
 
-def status(socket: Path) -> dict[str, Any]:
+def status(service: Path) -> dict[str, Any]:
     """Ask whether the service is up."""
-    return _send(socket, "GET", "/v1/status", b"", {})
+    return _send(service, "GET", "/v1/status", b"", {})
 
 
-def _send(socket: Path, method: str, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), timeout=TIMEOUT_S) as http:
+class _UnixConnection(HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("service", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect, or leave nothing open."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            response = http.request(method, f"http://service{path}", content=body, headers=headers)
-        except httpx.TransportError as error:
-            raise ServiceUnavailableError(f"{socket.name}: {error}") from error
-    if len(response.content) > ANSWER_MAX:
-        raise ServiceUnavailableError(f"an answer of {len(response.content)} bytes")
+            connection.settimeout(self.timeout)
+            connection.connect(str(self._path))
+        except OSError:
+            connection.close()
+            raise
+        self.sock = connection
+
+
+def _send(service: Path, method: str, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
+    with closing(_UnixConnection(service)) as http:
+        try:
+            http.request(method, path, body, headers)
+            response = http.getresponse()
+            content = response.read(ANSWER_MAX + 1)
+        except (OSError, HTTPException) as error:
+            raise ServiceUnavailableError(f"{service.name}: {error}") from error
+    if len(content) > ANSWER_MAX:
+        raise ServiceUnavailableError(f"an answer of over {ANSWER_MAX} bytes")
     try:
-        value = parse(response.content, limit=ANSWER_MAX)
+        value = parse(content, limit=ANSWER_MAX)
     except ValueError as error:
-        raise ServiceUnavailableError(f"HTTP {response.status_code}: {error}") from error
+        raise ServiceUnavailableError(f"HTTP {response.status}: {error}") from error
     if not isinstance(value, dict):
-        raise ServiceUnavailableError(f"HTTP {response.status_code}: no object")
-    if response.is_error:
+        raise ServiceUnavailableError(f"HTTP {response.status}: no object")
+    if response.status >= HTTPStatus.BAD_REQUEST:
         raise ProblemError(value)
     return value

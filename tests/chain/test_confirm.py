@@ -66,6 +66,11 @@ def changed(path: list[Any], value: object) -> Edit:
     return edit
 
 
+def reordered(block: Json) -> Json:
+    """Return a block whose transactions are listed backwards."""
+    return {**block, "transactions": block["transactions"][::-1]}
+
+
 @pytest.mark.parametrize("index", range(3))
 def test_every_transaction_of_a_block_is_proven(mined: tuple[World, list[bytes]], index: int) -> None:
     """Bytes and receipt stand at their place under the header's roots."""
@@ -102,6 +107,7 @@ def test_proofs_hold_for_nothing_else(mined: tuple[World, list[bytes]]) -> None:
         pytest.param("eth_getBlockReceipts", lambda _: ["x"], id="receipts that are none"),
         pytest.param("eth_getBlockByHash", changed(["receiptsRoot"], "0x" + "00" * 32), id="a false root"),
         pytest.param("eth_getBlockByHash", changed(["transactions"], []), id="a block without it"),
+        pytest.param("eth_getBlockByHash", reordered, id="transactions in another order"),
         pytest.param("eth_getBlockByHash", lambda _: None, id="no such block"),
         pytest.param(
             "eth_getTransactionReceipt", changed(["blockHash"], "0x" + "11" * 32), id="another block"
@@ -133,6 +139,16 @@ def test_another_block_at_its_number(mined: tuple[World, list[bytes]]) -> None:
     node = _Edited(world.node.url, "eth_getBlockByNumber", lambda _: other)
     with pytest.raises(NodeError):
         inclusion(node, keccak(raws[0]))
+    node.close()
+
+
+def test_another_block_than_the_one_asked_for(mined: tuple[World, list[bytes]]) -> None:
+    """A sound block under another hash is not the block that was asked for."""
+    world, _ = mined
+    other = world.node.call("eth_getBlockByNumber", "0x1", False)  # noqa: FBT003  # JSON-RPC's own form
+    node = _Edited(world.node.url, "eth_getBlockByHash", lambda _: other)
+    with pytest.raises(NodeError, match="asked for"):
+        node.header_of(world.node.head().hash())
     node.close()
 
 

@@ -27,6 +27,8 @@ SILENT_THIEF = bytes.fromhex("5f3560e01c6370a0823114601257" + "5f335500" + "5b60
 SILENT_APPROVAL = bytes.fromhex(
     "5f3560e01c8063dd62ed3e14602157806370a0823114602c5760243560043555005b602435545f5260205ff35b5f5f5260205ff3"
 )
+# balanceOf answers 0 until any other call has been made, then nothing.
+FALLS_SILENT = bytes.fromhex("5f3560e01c6370a082311460135760015f55005b5f54601d5760205ff35b00")
 IMPLEMENTATION = int.from_bytes(keccak(b"eip1967.proxy.implementation")) - 1
 WRITES_IMPLEMENTATION = bytes.fromhex("60017f" + IMPLEMENTATION.to_bytes(32).hex() + "5500")
 
@@ -155,6 +157,21 @@ def test_effects_that_cannot_be_told_raise(fresh_world: World, code: bytes) -> N
     contract = fresh_world.contract(code)
     with pytest.raises(SimulationError, match=contract):
         fresh_world.simulate(fresh_world.transaction(contract))
+
+
+def test_a_token_that_falls_silent(fresh_world: World) -> None:
+    """A balance that can no longer be read afterwards is not taken for unchanged."""
+    token = fresh_world.contract(FALLS_SILENT)
+    with pytest.raises(SimulationError, match="no longer answers"):
+        fresh_world.simulate(fresh_world.transaction(token, b"\1\2\3\4"))
+
+
+def test_what_a_failed_inner_call_did_is_undone(fresh_world: World) -> None:
+    """An event behind which everything was reverted has not happened."""
+    inner = fresh_world.contract(emits("Upgraded(address)", 1)[:-1] + bytes.fromhex("5f5ffd"))
+    outer = bytes.fromhex("5f5f5f5f5f73") + address_bytes(inner) + bytes.fromhex("5af100")
+    simulation = fresh_world.simulate(fresh_world.transaction(fresh_world.contract(outer)))
+    assert (simulation["admin_changes"], simulation["revert"]) == ([], None)
 
 
 @pytest.mark.parametrize(

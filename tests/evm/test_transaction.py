@@ -203,6 +203,12 @@ def test_signatures_that_are_not_the_keys(rs: bytes | None, public_key: bytes) -
         signature_for(digest, rs or KEY.sign_recoverable(digest, hasher=None)[:64], public_key)
 
 
+def test_an_access_list_is_named_as_the_reason() -> None:
+    """The refusal says what is wrong, not only that something is."""
+    with pytest.raises(TransactionError, match="access lists are refused"):
+        UnsignedTransaction.parse(encoded(*nine(access=[[bytes(20), []]])))
+
+
 def test_high_s_in_signed_bytes_is_refused() -> None:
     """The second form of a signature would be a second transaction hash for one approval."""
     parsed = SignedTransaction.parse(signed())

@@ -7,7 +7,7 @@ found by reading.
 (2) Deltas: `balanceOf(sender)` of each touched contract that answers it, and the sender's ether without the
     gas cost.
 (3) Allowances: `allowance` and `isApprovedForAll` of each such token for every address that occurs anywhere
-    in the calls, the logs or the calldata. An approval for a whole collection counts as 2^256 − 1.
+    in the calls' data or the logs. An approval for a whole collection counts as 2^256 − 1.
 (4) Admin changes: known ownership, role, owner-set and upgrade events, and every write to an EIP-1967 slot.
 (5) What these readings cannot tell (ERC-1155 movements, single NFTs leaving or approved, Permit2 and ERC-777
     grants) raises instead of being left out.
@@ -96,7 +96,6 @@ class Executed:
     sender: str
     number: int
     gas_cost: int
-    calldata: bytes
 
 
 @dataclass(slots=True)
@@ -206,7 +205,6 @@ def _refuse_untold(seen: _Seen, sender: str) -> None:
 
 def _seen(node: Node, executed: Executed) -> _Seen:
     seen = _Seen()
-    seen.named.update(_addresses_in(executed.calldata))
     for address in _trace(node, executed, "prestateTracer", {}):
         seen.touched.add(_checked(address))
     changes = _trace(node, executed, "prestateTracer", {"diffMode": True})

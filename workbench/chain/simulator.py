@@ -184,7 +184,6 @@ class _Run:
             sender=transaction.sender,
             number=number,
             gas_cost=gas * self._fork.read_quantity(receipt["effectiveGasPrice"]),
-            calldata=transaction.data,
         )
         revert = None if self._fork.read_quantity(receipt["status"]) == 1 else self._reason(executed)
         cost = self._cost(executed, swap) if swap and revert is None else None

@@ -273,7 +273,7 @@ def _somebody(approvals: decision.Approvals) -> None:
     """Refuse a request that no person stands behind, naming why each decision did not count."""
     if not approvals.roles:
         skipped = ", ".join(sorted(f"{key}: {code.value}" for key, code in approvals.skipped.items()))
-        code = next(iter(approvals.skipped.values()), Refusal.POLICY_DENIED)
+        code = next(iter(approvals.skipped.values()), Refusal.NO_APPROVAL)
         raise RefusedError(code, f"no approval counts ({skipped or 'no decision at all'})")
 
 

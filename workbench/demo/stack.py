@@ -38,6 +38,7 @@ class Stack:
     """The running processes of one world."""
 
     world: World
+    crash_points: dict[str, str] = field(default_factory=dict)
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -50,13 +51,28 @@ class Stack:
 
     def start(self, name: str, *, crash_at: str | None = None) -> None:
         """Start one process and wait until it answers."""
-        places = self.world.places
-        command = [sys.executable, "-m", MODULES[name], "--state", str(places.root(name))]
-        command += ["--trust-root", str(places.trust_root), "--socket", str(places.socket(name))]
-        command += ["--testing-only-crash-at", crash_at] if crash_at else []
+        command = self.command(name) + (["--testing-only-crash-at", crash_at] if crash_at else [])
+        if crash_at:
+            self.crash_points[name] = crash_at
         with self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
         self._wait(name)
+
+    def command(self, name: str) -> list[str]:
+        """Return the command that starts a process."""
+        places = self.world.places
+        command = [sys.executable, "-m", MODULES[name], "--state", str(places.root(name))]
+        return [*command, "--trust-root", str(places.trust_root), "--socket", str(places.socket(name))]
+
+    def stop_one(self, name: str) -> None:
+        """End one process in an orderly way."""
+        process = self._running.pop(name)
+        process.terminate()
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(END_S)
 
     def kill(self, name: str) -> None:
         """End a process as a power cut would."""
@@ -75,15 +91,8 @@ class Stack:
     def stop(self) -> None:
         """End everything, in reverse order."""
         for name in reversed(ORDER):
-            process = self._running.pop(name, None)
-            if process is None:
-                continue
-            process.terminate()
-            try:
-                process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(END_S)
+            if name in self._running:
+                self.stop_one(name)
 
     def log(self, name: str) -> Path:
         """Return where a process writes what it has to say."""

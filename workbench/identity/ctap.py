@@ -60,9 +60,11 @@ class Authenticator:
 
     def sign(self, challenge: bytes, *, credential: str) -> Assertion:
         """Return the owner's assertion over a challenge."""
-        descriptor = PublicKeyCredentialDescriptor(
-            type=PublicKeyCredentialType.PUBLIC_KEY, id=websafe_decode(credential)
-        )
+        try:
+            named = websafe_decode(credential)
+        except ValueError as error:
+            raise AuthenticatorError(f"assertion: no credential's name: {error}") from error
+        descriptor = PublicKeyCredentialDescriptor(type=PublicKeyCredentialType.PUBLIC_KEY, id=named)
         options = PublicKeyCredentialRequestOptions(
             challenge=challenge,
             rp_id=self.party.id,

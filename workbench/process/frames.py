@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ FRAME_MAX = 4 * 1024 * 1024
 CONNECTIONS_MAX = 32
 """More peers at once than this is a flood: each process has a handful of callers."""
 READ_SECONDS = 10.0
-"""A peer that has connected must have said what it wants by then."""
+"""A peer that has connected must have said what it wants by then, and have taken its answer as quickly."""
 SOCKET_PATH_MAX = 107
 """AF_UNIX paths end at 108 bytes, the last one a zero."""
 
@@ -65,8 +66,8 @@ def call(path: Path, request: Message, *, timeout_s: float) -> Message:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
             write_frame(connection, request)
-            return read_frame(connection)
-    except OSError as error:
+            return read_frame(connection, timeout_s=timeout_s)
+    except (OSError, EncodingError) as error:
         raise FrameError(f"{path.name}: {error}") from error
 
 
@@ -76,13 +77,15 @@ def write_frame(connection: socket.socket, message: Message) -> None:
     connection.sendall(struct.pack(">I", len(body)) + body)
 
 
-def read_frame(connection: socket.socket) -> Message:
-    """Read one frame and parse it strictly."""
-    (length,) = struct.unpack(">I", _read_exactly(connection, 4))
+def read_frame(connection: socket.socket, *, timeout_s: float) -> Message:
+    """Read one frame and parse it strictly; all of it must have come in this time."""
+    # Not a time for each read: a byte now and then would hold the connection for ever.
+    deadline = time.monotonic() + timeout_s
+    (length,) = struct.unpack(">I", _read_exactly(connection, 4, deadline))
     if length > FRAME_MAX:
         raise FrameError(f"frame of {length} bytes, at most {FRAME_MAX}")
     try:
-        message = parse(_read_exactly(connection, length), limit=FRAME_MAX)
+        message = parse(_read_exactly(connection, length, deadline), limit=FRAME_MAX)
     except EncodingError as error:
         raise FrameError(f"not canonical: {error}") from error
     if not isinstance(message, dict):
@@ -90,9 +93,13 @@ def read_frame(connection: socket.socket) -> Message:
     return message
 
 
-def _read_exactly(connection: socket.socket, length: int) -> bytes:
+def _read_exactly(connection: socket.socket, length: int, deadline: float) -> bytes:
     parts = bytearray()
     while len(parts) < length:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise FrameError(f"{len(parts)} of {length} bytes in time")
+        connection.settimeout(left)
         part = connection.recv(min(length - len(parts), 65536))
         if not part:
             raise FrameError(f"closed after {len(parts)} of {length} bytes")
@@ -110,6 +117,9 @@ def listener(path: Path, *, mode: int) -> socket.socket:
     before = os.umask(0o177)
     try:
         listening.bind(str(path))
+    except OSError as error:
+        listening.close()
+        raise FrameError(f"{path}: {error}") from error
     finally:
         os.umask(before)
     path.chmod(mode)
@@ -125,10 +135,19 @@ class FrameServer:
     connection without one: the peer sees silence, never half a truth.
     """
 
-    def __init__(self, path: Path, handler: Handler, *, uids: Collection[int], mode: int = 0o660) -> None:
+    def __init__(
+        self,
+        path: Path,
+        handler: Handler,
+        *,
+        uids: Collection[int],
+        mode: int = 0o660,
+        read_s: float = READ_SECONDS,
+    ) -> None:
         self._path = path
         self._handler = handler
         self._uids = frozenset(uids)
+        self._read_s = read_s
         self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
         self._listener = listener(path, mode=mode)
 
@@ -155,13 +174,13 @@ class FrameServer:
     def _answer(self, connection: socket.socket) -> None:
         try:
             with connection, suppress(OSError):
-                connection.settimeout(READ_SECONDS)
                 # A second wall behind the file mode: another user's process gets nothing.
                 if peer_of(connection).uid not in self._uids:
                     return
-                request = read_frame(connection)
-                connection.settimeout(None)
-                write_frame(connection, self._handler(request))
+                request = read_frame(connection, timeout_s=self._read_s)
+                answer = self._handler(request)
+                connection.settimeout(self._read_s)
+                write_frame(connection, answer)
         finally:
             self._slots.release()
 
@@ -170,6 +189,9 @@ def _refuse_living(path: Path) -> None:
     """Remove a dead socket; refuse when somebody still listens on it."""
     if not path.exists():
         return
+    # Connecting to an ordinary file is refused like a dead socket: it must not be removed for that.
+    if not path.is_socket():
+        raise FrameError(f"{path}: something else than a socket is there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))

@@ -5,7 +5,9 @@ the signature. What it leaves to its caller stands here, each with the attack it
 (1) crossOrigin: a framed page is drawn over by whoever frames it;
 (2) backup eligibility: a synced passkey lives on machines nobody listed;
 (3) attested data or extensions in an assertion: nobody asked for them, so refuse;
-(4) the credential's authenticator model must be admitted by the trust root.
+(4) the credential's authenticator model must be admitted by the trust root;
+(5) one reading: client data that names a field twice says one thing to us and another to
+    the next reader, and a key that is not spelt the one way could be listed for two people.
 The signature counter is the service's to keep: it is memory, not a decision. Who
 may sign what, expiry and single use belong to the documents themselves.
 """
@@ -13,11 +15,11 @@ may sign what, expiry and single use belong to the documents themselves.
 from __future__ import annotations
 
 import json
+import struct
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from fido2 import cbor
-from fido2.cose import CoseKey
+from fido2.cose import ES256, CoseKey
 from fido2.server import Fido2Server
 from fido2.utils import websafe_decode, websafe_encode
 from fido2.webauthn import (
@@ -32,6 +34,10 @@ from workbench.rules.documents import Base64Url, Document, Hex, Hex16, Name
 from workbench.rules.trust import RelyingParty
 
 ADMITTED_FLAGS = AuthenticatorData.FLAG.UP | AuthenticatorData.FLAG.UV
+AUTHENTICATOR_DATA_BYTES = 37
+"""RP id hash, flags and counter: an assertion without attested data or extensions has no more."""
+_FLAGS_AT = 32
+_COORDINATE_BYTES = 32
 
 
 class Assertion(Document):
@@ -73,25 +79,52 @@ def verify(
     if client_data.get("crossOrigin", True) is not False or "topOrigin" in client_data:
         raise RefusedError(Refusal.ASSERTION, "the assertion was made in a frame of another origin")
     try:
-        flags = AuthenticatorData(websafe_decode(assertion.authenticator_data)).flags
+        data = websafe_decode(assertion.authenticator_data)
         # (2) (3)
-        if flags & ~ADMITTED_FLAGS:
+        if len(data) != AUTHENTICATOR_DATA_BYTES or data[_FLAGS_AT] & ~ADMITTED_FLAGS:
             raise RefusedError(
-                Refusal.ASSERTION, f"flags {flags:#04x}: only presence and verification are admitted"
+                Refusal.ASSERTION,
+                f"{len(data)} bytes, flags {data[_FLAGS_AT : _FLAGS_AT + 1].hex()}: "
+                "only presence and verification are admitted",
             )
         _complete(assertion, credential, party, challenge)
-    except (ValueError, TypeError, KeyError, IndexError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, KeyError, IndexError) as error:
         raise RefusedError(Refusal.ASSERTION, str(error) or type(error).__name__) from error
 
 
 def _client_data(assertion: Assertion) -> dict[str, Any]:
     try:
-        value = json.loads(websafe_decode(assertion.client_data))
-    except ValueError as error:
-        raise RefusedError(Refusal.ASSERTION, "client data is not JSON") from error
+        # (5)
+        value = json.loads(websafe_decode(assertion.client_data).decode(), object_pairs_hook=_fields)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(Refusal.ASSERTION, f"client data is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise RefusedError(Refusal.ASSERTION, "client data is no object")
     return value
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a field stands twice")
+    return value
+
+
+def public_key(credential: Credential) -> CoseKey:
+    """Return the credential's P-256 key, or refuse every other kind and spelling (5)."""
+    raw = bytes.fromhex(credential.cose)
+    try:
+        value: Any = cbor.decode(raw)
+        x, y = value[-2], value[-3]
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
+        raise RefusedError(Refusal.POLICY_INVALID, "a credential's key is no CBOR key") from error
+    key = {1: 2, 3: ES256.ALGORITHM, -1: 1, -2: x, -3: y}
+    # The decoder is lenient; only the bytes that this key is written with are a key.
+    if any(type(number) is not bytes or len(number) != _COORDINATE_BYTES for number in (x, y)) or (
+        cbor.encode(key) != raw
+    ):
+        raise RefusedError(Refusal.POLICY_INVALID, "a credential's key is not a canonical ES256 key")
+    return ES256(key)
 
 
 def _complete(assertion: Assertion, credential: Credential, party: RelyingParty, challenge: bytes) -> None:
@@ -99,9 +132,8 @@ def _complete(assertion: Assertion, credential: Credential, party: RelyingParty,
         PublicKeyCredentialRpEntity(name=party.id, id=party.id),
         verify_origin=lambda origin: origin == party.origin,
     )
-    key = CoseKey.parse(_cose(credential))
     known = AttestedCredentialData.create(
-        bytes.fromhex(credential.aaguid), websafe_decode(credential.id), key
+        bytes.fromhex(credential.aaguid), websafe_decode(credential.id), public_key(credential)
     )
     state = {
         "challenge": websafe_encode(challenge),
@@ -118,12 +150,3 @@ def _complete(assertion: Assertion, credential: Credential, party: RelyingParty,
         },
     }
     server.authenticate_complete(state, [known], response)
-
-
-def _cose(credential: Credential) -> dict[int, Any]:
-    raw = bytes.fromhex(credential.cose)
-    value = cbor.decode(raw)
-    # The decoder is lenient; only bytes that it would itself produce are a key.
-    if not isinstance(value, dict) or cbor.encode(value) != raw:
-        raise RefusedError(Refusal.POLICY_INVALID, "a credential's key is not canonical CBOR")
-    return value

@@ -29,6 +29,7 @@ from workbench.rules.documents import (
     Hex,
     Name,
     Prose,
+    SignedAmount,
     Time,
     Whole,
     digest,
@@ -80,7 +81,7 @@ class Loss(Document):
     """What slippage costs, in base units of the asset given up."""
 
     asset: Asset
-    amount: Annotated[str, Field(pattern=r"^-?(0|[1-9][0-9]{0,77})$")]
+    amount: SignedAmount
 
 
 class Step(Document):
@@ -178,7 +179,7 @@ def verify_simulation(
         raise RefusedError(
             Refusal.SIMULATION_OTHER, f"a simulation of {first.intent} on chain {first.chain_id}"
         )
-    _fresh(first.at, now, age_s_max)
+    _fresh([each.at for each in simulations], now, age_s_max)
     return first
 
 
@@ -193,7 +194,7 @@ def verify_state(
     head, state = attested[0], states[0]
     if head.chain_id != trust_root.chain_id:
         raise RefusedError(Refusal.CHAIN_OTHER, f"an attestation of chain {head.chain_id}")
-    _fresh(head.at, now, age_s_max)
+    attested_at = _fresh([item.at for item in attested], now, age_s_max)
     try:
         header = Header.parse(bytes.fromhex(state.header))
         root = bytes.fromhex(head.block.state_root)
@@ -204,10 +205,11 @@ def verify_state(
         ):
             raise RefusedError(Refusal.PROOF, "the header is not the attested one")
         accounts = {account.address: _proven(account, root) for account in state.accounts}
-    except EvmError as error:
+        block_time = datetime.fromtimestamp(header.timestamp, tz=UTC)
+    except (EvmError, OverflowError, ValueError, OSError) as error:
+        # the last three: a header may name a second that no calendar has
         raise RefusedError(Refusal.PROOF, str(error)) from error
-    block_time = datetime.fromtimestamp(header.timestamp, tz=UTC)
-    return State(header.number, block_time, read_time(head.at), accounts)
+    return State(header.number, block_time, attested_at, accounts)
 
 
 def _proven(account: ProvenAccount, root: bytes) -> Account:
@@ -242,9 +244,16 @@ def _without_time(simulation: Simulation) -> dict[str, Any]:
     return {name: value for name, value in simulation.dump().items() if name != "at"}
 
 
-def _fresh(at: str, now: datetime, age_s_max: int) -> None:
-    age = (now - read_time(at)).total_seconds()
-    if not -FUTURE_S <= age <= age_s_max:
-        raise RefusedError(
-            Refusal.ATTESTATION_STALE, f"attested {age:.0f} s ago, at most {age_s_max}", path="/at"
-        )
+def _fresh(times: Sequence[str], now: datetime, age_s_max: int) -> datetime:
+    """Return the oldest of the times, all of which must be fresh.
+
+    One liar could otherwise lend its own "now" to what the others saw long ago.
+    """
+    moments = [read_time(at) for at in times]
+    for moment in moments:
+        age = (now - moment).total_seconds()
+        if not -FUTURE_S <= age <= age_s_max:
+            raise RefusedError(
+                Refusal.ATTESTATION_STALE, f"attested {age:.0f} s ago, at most {age_s_max}", path="/at"
+            )
+    return min(moments)

@@ -57,6 +57,7 @@ class Refusal(StrEnum):
     DECISION_BY_PROPOSER = "decision_by_the_proposer"
     DECISION_REPEATED = "person_counted_already"
     DECISION_LIMIT = "too_many_decisions"
+    NO_APPROVAL = "no_approval_counts"
     REJECTED = "rejected"
     # lifecycle
     STATE = "not_in_this_state"

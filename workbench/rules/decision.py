@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -22,12 +22,14 @@ from pydantic import Field
 from workbench.rules import assertion as webauthn
 from workbench.rules.assertion import Assertion
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.documents import Digest, Document, Hex16, Name, Prose, Time, Whole, digest, read_time
+from workbench.rules.documents import Digest, Document, Hex16, Name, Said, Time, Whole, digest, read_time
 from workbench.rules.policy import PolicySet
 from workbench.rules.trust import TrustRoot
 
 DECISION_LINE = "oms-decision/v1"
 DECISIONS_MAX = 32
+SKEW_S = 30
+"""Whoever drafts a decision may be this far ahead of our clock."""
 APPROVING_ROLES = frozenset({"committee", "cro", "custodian", "risk_officer"})
 """Whose consent can count: an auditor reads, an administrator administers, a trader proposes."""
 
@@ -61,7 +63,7 @@ class Decision(Document):
     person: Name
     role: Name
     proposer: Name
-    reason: Prose
+    reason: Said
     server_nonce: Digest
     expires_at: Time
 
@@ -106,6 +108,8 @@ def verify_decision(
 ) -> None:
     """Verify that a person made this decision about this subject, whatever its verb."""
     decision = signed.decision
+    expires = read_time(decision.expires_at)
+    latest = now + timedelta(seconds=policy.limits.decision_life_s_max + SKEW_S)
     checks = (
         (decision.intent == subject.intent, Refusal.DECISION_OTHER_INTENT),
         (decision.nonce == subject.nonce, Refusal.DECISION_OTHER_NONCE),
@@ -114,7 +118,8 @@ def verify_decision(
         (decision.simulation == subject.simulation, Refusal.DECISION_OTHER_SIMULATION),
         (decision.proposer == subject.proposer, Refusal.DECISION_OTHER_INTENT),
         (decision.tolerance.inflow_bps <= policy.limits.tolerance_inflow_bps_max, Refusal.TOLERANCE),
-        (read_time(decision.expires_at) > now, Refusal.EXPIRED),
+        # consent without an end would be consent to whatever the world is then
+        (now < expires <= latest, Refusal.EXPIRED),
     )
     for passed, code in checks:
         if not passed:
@@ -140,10 +145,10 @@ def verify_approval(
         raise RefusedError(
             Refusal.DECISION_NOT_APPROVAL, f"{signed.decision.person} said {signed.decision.verb}"
         )
-    if signed.decision.role not in APPROVING_ROLES:
-        raise RefusedError(Refusal.ROLE_NOT_HELD, f"a {signed.decision.role} approves nothing")
     if signed.decision.person == subject.proposer:
         raise RefusedError(Refusal.DECISION_BY_PROPOSER, f"{subject.proposer} approves what he proposed")
+    if signed.decision.role not in APPROVING_ROLES:
+        raise RefusedError(Refusal.ROLE_NOT_HELD, f"a {signed.decision.role} approves nothing")
     verify_decision(signed, subject=subject, policy=policy, trust_root=trust_root, now=now)
 
 
@@ -161,7 +166,8 @@ def count(
     roles: dict[str, str] = {}
     skipped: dict[str, Refusal] = {}
     tolerances = []
-    for signed in decisions:
+    # A person's first word counts, in whichever order the courier brings them.
+    for signed in sorted(decisions, key=_drafted):
         decision = signed.decision
         verify = verify_decision if decision.verb == "reject" else verify_approval
         try:
@@ -178,3 +184,7 @@ def count(
         tolerances.append(decision.tolerance.inflow_bps)
     # the strictest of those who approve binds everybody
     return Approvals(roles=roles, skipped=skipped, tolerance_inflow_bps=min(tolerances, default=0))
+
+
+def _drafted(signed: SignedDecision) -> tuple[str, bytes]:
+    return signed.decision.expires_at, signed.canonical()

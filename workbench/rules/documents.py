@@ -9,6 +9,7 @@ domain line, so a signature for one kind of document can never serve as another'
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from datetime import UTC, datetime
@@ -25,6 +26,9 @@ from workbench.rules.codes import Refusal, RefusedError
 DOCUMENT_MAX = 4 * 1024 * 1024
 """The largest thing that crosses a boundary: evidence (FORMATS)."""
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+BASE64URL_MAX = 20_000
+"""An assertion with its client data is below a kilobyte."""
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 def _matching(pattern: str, what: str) -> AfterValidator:
@@ -41,6 +45,24 @@ def _matching(pattern: str, what: str) -> AfterValidator:
 def _checksummed(value: str) -> str:
     if re.fullmatch(r"0x[0-9a-fA-F]{40}", value) is None or to_checksum_address(value) != value:
         raise ValueError("not an EIP-55 address")
+    return value
+
+
+def _base64url(value: str) -> str:
+    # "QQ" and "QR" decode alike: two spellings of one credential would be two credentials
+    try:
+        raw = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+    except ValueError:
+        raw = b""
+    if len(value) > BASE64URL_MAX or not raw or base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != value:
+        raise ValueError("not base64url without padding")
+    return value
+
+
+def _legible(value: str) -> str:
+    # a text that steers the screen it is shown on could make a person read another text
+    if _STEERING.search(value):
+        raise ValueError("control or direction characters")
     return value
 
 
@@ -65,12 +87,16 @@ Time = Annotated[str, AfterValidator(_timestamp)]
 Digest = Annotated[str, _matching(r"[0-9a-f]{64}", "64 lower-case hex digits")]
 Hex16 = Annotated[str, _matching(r"[0-9a-f]{32}", "32 lower-case hex digits")]
 Hex = Annotated[str, _matching(r"(?:[0-9a-f]{2})*", "lower-case hex")]
-Base64Url = Annotated[str, _matching(r"[A-Za-z0-9_-]{1,20000}", "base64url without padding")]
+Base64Url = Annotated[str, AfterValidator(_base64url)]
 Amount = Annotated[str, _matching(r"0|[1-9][0-9]{0,77}", "a decimal string of base units")]
 SignedAmount = Annotated[str, _matching(r"0|-?[1-9][0-9]{0,77}", "a signed decimal string of base units")]
 Name = Annotated[str, _matching(r"[a-z0-9][a-z0-9._-]{0,63}", "a name: lower-case letters, digits, . _ -")]
 Prose = Annotated[str, Field(max_length=2000)]
+Said = Annotated[Prose, AfterValidator(_legible)]
+"""What a person wrote for others to read before they decide."""
 Whole = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Seconds = Annotated[int, Field(ge=0, le=10**9)]
+"""A span of time; thirty years is longer than anything here lives, and far below what dates can hold."""
 Asset = Annotated[str, AfterValidator(lambda value: value if value == "ETH" else _checksummed(value))]
 
 

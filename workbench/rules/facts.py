@@ -16,6 +16,7 @@ from typing import Any
 
 from workbench.evm import calldata
 from workbench.evm.errors import EvmError
+from workbench.evm.fields import from_decimal
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.rules.attestation import Simulation, State
 from workbench.rules.codes import Refusal, RefusedError
@@ -137,8 +138,16 @@ def _bounded(value: Any, bound: Bound, given: Given) -> bool:  # noqa: ANN401 - 
     if bound.one_of is not None:
         return value in bound.one_of
     if bound.at_most is not None:
-        return int(value) <= int(read_time(given.intent.expires_at).timestamp())
+        return _at_most(value, int(read_time(given.intent.expires_at).timestamp()))
     return True
+
+
+def _at_most(value: Any, limit: int) -> bool:  # noqa: ANN401 - a decoded argument
+    try:
+        return from_decimal(value) <= limit
+    except (ValueError, TypeError):
+        # a list, an address, a text: no number, so not within a bound for numbers
+        return False
 
 
 def flatten(arguments: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -198,6 +207,9 @@ def state_diff_declared(intent: Intent, simulation: Simulation, policy: PolicySe
         return False
     declared = {(delta.account, delta.asset): int(delta.amount) for delta in intent.deltas}
     simulated = {(delta.account, delta.asset): int(delta.amount) for delta in simulation.deltas}
+    # told twice, one of the two would be overlooked
+    if len(declared) != len(intent.deltas) or len(simulated) != len(simulation.deltas):
+        return False
     for place in declared.keys() | simulated.keys():
         promised, got = declared.get(place, 0), simulated.get(place, 0)
         if got != promised if promised < 0 or got < 0 else got < promised:
@@ -211,11 +223,13 @@ def within_tolerance(approved: Simulation, fresh: Simulation, *, inflow_bps: int
     """Whether the fresh simulation is as good as the approved one, within the approved tolerance."""
     before = {(delta.account, delta.asset): int(delta.amount) for delta in approved.deltas}
     after = {(delta.account, delta.asset): int(delta.amount) for delta in fresh.deltas}
+    if len(before) != len(approved.deltas) or len(after) != len(fresh.deltas):
+        return False
     if before.keys() != after.keys() or approved.allowances != fresh.allowances:
         return False
     for place, amount in before.items():
         got = after[place]
-        if amount < 0 and got != amount:
+        if min(amount, got) < 0 and got != amount:
             return False
         if amount > 0 and got * BPS < amount * (BPS - inflow_bps):
             return False

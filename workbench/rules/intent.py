@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from workbench.evm.errors import EvmError
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import (
@@ -23,7 +24,7 @@ from workbench.rules.documents import (
     Hex,
     Hex16,
     Name,
-    Prose,
+    Said,
     SignedAmount,
     Time,
     Whole,
@@ -32,7 +33,7 @@ from workbench.rules.documents import (
     verify_ed25519,
 )
 from workbench.rules.policy import PolicySet
-from workbench.rules.session import CertifiedSession, verify_session
+from workbench.rules.session import CertifiedSession, verify_begun, verify_session
 from workbench.rules.trust import TrustRoot
 
 INTENT_LINE = "oms-intent/v1"
@@ -81,7 +82,7 @@ class Intent(Document):
     max_priority_fee_per_gas: Whole
     deltas: Annotated[list[Delta], Field(max_length=32)]
     allowances: Annotated[list[Allowance], Field(max_length=32)]
-    purpose: Annotated[Prose, Field(min_length=1)]
+    purpose: Annotated[Said, Field(min_length=1)]
     expires_at: Time
     programme: Programme | None = None
 
@@ -140,6 +141,7 @@ def verify_proposal(proposal: Proposal, *, policy: PolicySet, trust_root: TrustR
         raise RefusedError(
             Refusal.NOT_PERMITTED_TO_PROPOSE, f"{person.id} holds {session.roles}", path="/proposer"
         )
+    verify_begun(session, now=now)
     _verify_times(intent, policy, session.expires_at, now)
     key = policy.key(intent.key)
     if intent.chain_id != trust_root.chain_id:
@@ -153,6 +155,11 @@ def verify_proposal(proposal: Proposal, *, policy: PolicySet, trust_root: TrustR
         raise RefusedError(
             Refusal.MALFORMED, "priority fee over the whole fee", path="/max_priority_fee_per_gas"
         )
+    try:
+        intent.transaction(0)
+    except EvmError as error:
+        # no gas, or more wei than there can be: nobody should be asked to approve it
+        raise RefusedError(Refusal.MALFORMED, f"no transaction carries this out: {error}") from error
 
 
 def _verify_times(intent: Intent, policy: PolicySet, session_ends: str, now: datetime) -> None:

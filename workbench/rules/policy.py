@@ -22,6 +22,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from ledger.encoding import canonical
+from workbench.evm import calldata
+from workbench.evm.errors import EvmError
 from workbench.rules import assertion as webauthn
 from workbench.rules.assertion import Assertion, Credential
 from workbench.rules.codes import Refusal, RefusedError
@@ -34,6 +36,7 @@ from workbench.rules.documents import (
     Hex,
     Name,
     Prose,
+    Seconds,
     Time,
     Whole,
     digest,
@@ -159,12 +162,12 @@ class Limits(Document):
     tolerance_inflow_bps_max: Whole
     gas_max: Whole
     fee_per_gas_wei_max: Whole
-    attestation_age_s_max: Whole
-    simulation_age_s_max: Whole
-    intent_life_s_max: Whole
-    decision_life_s_max: Whole
-    session_idle_s: Whole
-    session_life_s_max: Whole
+    attestation_age_s_max: Seconds
+    simulation_age_s_max: Seconds
+    intent_life_s_max: Seconds
+    decision_life_s_max: Seconds
+    session_idle_s: Seconds
+    session_life_s_max: Seconds
     sessions_per_person_max: Whole
     confirmations_min: Annotated[int, Field(ge=1)]
     policy_quorum: Annotated[int, Field(ge=1)]
@@ -243,12 +246,20 @@ class PolicySet:
             raise RefusedError(
                 Refusal.POLICY_INVALID, f"{len(holders)} people for a quorum of {limits.policy_quorum}"
             )
-        credentials = [credential.id for person in self.people.values() for credential in person.credentials]
-        if len(set(credentials)) != len(credentials):
+        credentials = [credential for person in self.people.values() for credential in person.credentials]
+        keys = [bytes(webauthn.public_key(credential)[-2]) for credential in credentials]
+        # One key under two ids would let one authenticator speak for two people.
+        if len({credential.id for credential in credentials}) != len(credentials) or len(set(keys)) != len(
+            keys
+        ):
             raise RefusedError(
                 Refusal.POLICY_INVALID, "two people share a credential", path="/files/people.json"
             )
-        _ = (self.keys, self.assets, self.whitelist)
+        # Lanes are kept by address on the chain: two keys over one would share a nonce.
+        _by(list(self.keys.values()), "address")
+        for entry in self.whitelist.values():
+            _callable(entry)
+        _ = self.assets
 
     def person(self, person_id: str) -> Person:
         """Return a person, or refuse."""
@@ -346,6 +357,22 @@ def _signed_by_quorum(current: PolicySet, judge: PolicySet, trust_root: TrustRoo
         raise RefusedError(
             Refusal.POLICY_CHAIN,
             f"version {current.manifest.version}: {len(counted)} of {judge.limits.policy_quorum} signatures",
+        )
+
+
+def _callable(entry: WhitelistEntry) -> None:
+    """Refuse an entry whose functions cannot be read, or that two functions of it would answer to."""
+    try:
+        selectors = [calldata.selector(function.fragment) for function in entry.functions]
+    except EvmError as error:
+        raise RefusedError(
+            Refusal.POLICY_INVALID, f"{entry.address}: {error}", path="/files/whitelist.json"
+        ) from error
+    if len(set(selectors)) != len(selectors):
+        raise RefusedError(
+            Refusal.POLICY_INVALID,
+            f"{entry.address}: two functions share a selector",
+            path="/files/whitelist.json",
         )
 
 

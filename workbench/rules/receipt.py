@@ -3,11 +3,13 @@
 It carries the entries about the intent with their inclusion proofs under one checkpoint,
 and the policy sets. Verification walks from the checkpoint's signature to each person's
 key press: (1) the checkpoint counts, (2) each entry lies under it, (3) the policy sets
-descend from the trust root, (4) the proposer's signature and every decision verify.
+descend from the trust root, (4) the proposer's signature and every decision verify under the
+set of their time, and are about this intent: consent to another one is not consent to this.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -19,16 +21,21 @@ from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
 from ledger.merkle import ProofError, verify_inclusion
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.rules import assertion as webauthn
-from workbench.rules import documents
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
-from workbench.rules.documents import Digest, Document
+from workbench.rules.documents import Digest, Document, read_time, verify_ed25519
 from workbench.rules.evidence import EntryProof
 from workbench.rules.intent import INTENT_LINE, Proposal
 from workbench.rules.lifecycle import PROPOSED_EVENT, Event
 from workbench.rules.policy import PolicySet, verify_chain
 from workbench.rules.session import verify_session
 from workbench.rules.trust import TrustRoot
+
+VERBS: Mapping[str, frozenset[str]] = {
+    Event.DECIDED.value: frozenset({"approve", "abstain"}),
+    Event.REJECTED.value: frozenset({"reject"}),
+}
+"""Which verbs an entry about a decision may hold."""
 
 
 class Receipt(Document):
@@ -66,9 +73,9 @@ def verify_receipt(receipt: Receipt, *, trust_root: TrustRoot, now: datetime) ->
     except (CheckpointError, ProofError, EntryError) as error:
         raise RefusedError(Refusal.CHECKPOINT, str(error)) from error
     sets = [PolicySet.load(value) for value in receipt.policy_chain]
-    policy = verify_chain(sets, trust_root=trust_root, now=now)  # (3)
+    verify_chain(sets, trust_root=trust_root, now=now)  # (3)
     for line in lines:
-        _people(line, policy, trust_root)  # (4)
+        _people(line, receipt.intent, sets, trust_root)  # (4)
     return sorted(lines, key=lambda line: line.seq)
 
 
@@ -82,25 +89,41 @@ def _line(proof: EntryProof, intent: str) -> Line:
     return Line(seq=proof.seq, at=envelope["time"], type=envelope["type"], actor=envelope["actor"], data=data)
 
 
-def _people(line: Line, policy: PolicySet, trust_root: TrustRoot) -> None:
+def _people(line: Line, intent: str, sets: Sequence[PolicySet], trust_root: TrustRoot) -> None:
     if line.type == PROPOSED_EVENT:
-        proposal = Proposal.sized(line.data)
-        verify_session(proposal.session, policy=policy, trust_root=trust_root)
-        documents.verify_ed25519(
-            proposal.session.session.public_key,
-            proposal.signature,
-            INTENT_LINE,
-            proposal.intent.canonical(),
-            what=f"entry {line.seq}: intent",
-        )
-    elif line.type in {Event.DECIDED.value, Event.REJECTED.value}:
-        signed = SignedDecision.load(line.data["signed"])
-        person = policy.person(signed.decision.person)
-        credential = policy.credential(person, signed.assertion.credential, path="approval")
-        webauthn.verify(
-            signed.assertion,
-            credential,
-            party=trust_root.approval,
-            challenge=signed.decision.challenge,
-            aaguids=trust_root.aaguids,
-        )
+        _proposal(line, intent, sets, trust_root)
+    elif line.type in VERBS:
+        _decision(line, intent, sets, trust_root)
+
+
+def _proposal(line: Line, intent: str, sets: Sequence[PolicySet], trust_root: TrustRoot) -> None:
+    proposal = Proposal.sized(line.data, at=f"/entries/{line.seq}")
+    session = proposal.session.session
+    if (proposal.intent.digest, session.person) != (intent, proposal.intent.proposer):
+        raise RefusedError(Refusal.DECISION_OTHER_INTENT, f"entry {line.seq} holds another proposal")
+    in_force = [each for each in sets if read_time(each.manifest.activates_at) <= line.at]
+    if not in_force:
+        raise RefusedError(Refusal.POLICY_CHAIN, f"entry {line.seq} is older than every policy set")
+    verify_session(proposal.session, policy=in_force[-1], trust_root=trust_root)
+    raw = proposal.intent.canonical()
+    what = f"entry {line.seq}: intent"
+    verify_ed25519(session.public_key, proposal.signature, INTENT_LINE, raw, what=what)
+
+
+def _decision(line: Line, intent: str, sets: Sequence[PolicySet], trust_root: TrustRoot) -> None:
+    signed = SignedDecision.load(line.data.get("signed"), at=f"/entries/{line.seq}/signed")
+    decision = signed.decision
+    if decision.intent != intent or decision.verb not in VERBS[line.type]:
+        raise RefusedError(Refusal.DECISION_OTHER_INTENT, f"entry {line.seq} holds another decision")
+    policy = next((each for each in sets if each.digest == decision.policy), None)
+    if policy is None:
+        raise RefusedError(Refusal.DECISION_OTHER_POLICY, f"entry {line.seq}: {decision.policy[:12]}")
+    person = policy.person(decision.person)
+    credential = policy.credential(person, signed.assertion.credential, path="approval")
+    webauthn.verify(
+        signed.assertion,
+        credential,
+        party=trust_root.approval,
+        challenge=decision.challenge,
+        aaguids=trust_root.aaguids,
+    )

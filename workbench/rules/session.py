@@ -96,6 +96,14 @@ def verify_session(certified: CertifiedSession, *, policy: PolicySet, trust_root
     return person
 
 
+def verify_begun(session: Session, *, now: datetime) -> None:
+    """Refuse a session dated ahead: one key press must not certify a key for next year."""
+    if read_time(session.issued_at) > now + timedelta(seconds=REQUEST_SKEW_S):
+        raise RefusedError(
+            Refusal.EXPIRED, f"the session begins at {session.issued_at}", path="/session/issued_at"
+        )
+
+
 def verify_request(request: Request, signature: Hex, session: Session, *, now: datetime) -> None:
     """Verify that the session's key signed this request, about now."""
     if request.session != session.digest:
@@ -103,6 +111,7 @@ def verify_request(request: Request, signature: Hex, session: Session, *, now: d
     at = read_time(request.at)
     if abs((now - at).total_seconds()) > REQUEST_SKEW_S:
         raise RefusedError(Refusal.EXPIRED, f"a request of {request.at}", path="/at")
+    verify_begun(session, now=now)
     if now >= read_time(session.expires_at):
         raise RefusedError(Refusal.SESSION_ENDED, f"the session ended at {session.expires_at}")
     verify_ed25519(session.public_key, signature, REQUEST_LINE, request.canonical(), what="request")

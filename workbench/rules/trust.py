@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.rules.documents import Digest, Document, Hex16, Name, Whole
 
 UNSAFE_AAGUID = "756e73616665536f6674776172654b79"
@@ -66,6 +67,8 @@ class TrustRoot(Document):
         # One RP id for both would let a login assertion serve as an approval.
         if self.login.id == self.approval.id or self.login.origin == self.approval.origin:
             raise ValueError("login and approval share an RP id or an origin")
+        # What the ledger could not read would only be found out when a checkpoint is verified.
+        LedgerTrustRoot.of(self.dump())
         if self.profile == "production":
             self._production()
         return self

@@ -41,7 +41,9 @@ body { max-width: 60rem; margin: 0 auto !important; padding: 1rem !important; }
 .jp-OutputPrompt, .jp-InputPrompt, .jp-Collapser { display: none !important; }
 .jp-OutputArea-output { overflow-x: auto; background: transparent !important; }
 .jp-OutputArea-output svg { max-width: 100%; height: auto; color: var(--ink); }
-.workbench table { border-collapse: collapse; width: 100%; table-layout: auto !important; font-size: 0.85rem; }
+.workbench table {
+  border-collapse: collapse; width: 100%; table-layout: auto !important; font-size: 0.85rem;
+}
 .workbench tr { background: transparent !important; }
 .workbench thead tr:not(:has(th:not(:empty))) { display: none; }
 .workbench th, .workbench td {
@@ -49,6 +51,12 @@ body { max-width: 60rem; margin: 0 auto !important; padding: 1rem !important; }
   overflow-wrap: normal; border-bottom: 1px solid var(--line) !important;
 }
 .workbench td:last-child { overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  .workbench thead { display: none; }
+  .workbench tr { display: block; border-bottom: 1px solid var(--line); padding: 0.3rem 0; }
+  .workbench td { display: inline-block; border: 0 !important; padding: 0.1rem 0.6rem 0.1rem 0; }
+  .workbench td:last-child { display: block; }
+}
 .jp-RenderedHTMLCommon code { background: transparent !important; }
 """
 

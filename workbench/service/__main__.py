@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,7 @@ from workbench.custody.token import Token, TokenError, softhsm_module
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
 from workbench.process.frames import FrameError, listener, peer_of
-from workbench.rules.codes import RefusedError
+from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX
 from workbench.rules.policy import PolicySet, verify_chain
 from workbench.rules.trust import TrustRoot
@@ -38,6 +39,9 @@ from workbench.service.record import Recorder, open_ledger
 from workbench.service.sessions import Sessions
 
 CONFIG: Final = ("checkpoint_key", "cosigners", "module", "observer", "token_label")
+
+
+TAKE_UP_S = 1.0
 
 
 class PeerProtocol(H11Protocol):
@@ -83,12 +87,18 @@ def _serve(desk: Desk, bundles: Path, bound: socket.socket) -> None:
 
 
 def _take_up(desk: Desk) -> None:
-    """Resume what a crash left between release and confirmation."""
-    for digest in desk.unfinished():
-        try:
-            desk.resume(digest)
-        except RefusedError as refused:
-            desk.lane.recorder.refusal(refused, actor="service", about=f"resume {digest}")
+    """Resume what stands between release and confirmation, after a crash and ever after."""
+    told: dict[str, Refusal] = {}
+    while True:
+        for digest in desk.unfinished():
+            try:
+                desk.resume(digest)
+            except RefusedError as refused:
+                # once for each reason: a peer that is down for an hour is one fact, not thousands
+                if told.get(digest) is not refused.code:
+                    desk.lane.recorder.refusal(refused, actor="service", about=f"resume {digest}")
+                    told[digest] = refused.code
+        time.sleep(TAKE_UP_S)
 
 
 def _desk(options: argparse.Namespace) -> tuple[Desk, Path]:

@@ -1,0 +1,373 @@
+"""What the service refuses: by name, recorded, and with nothing else changed."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ledger.encoding import canonical
+from tests.world import Living, living, refused
+from workbench import client
+from workbench.client import Client
+from workbench.demo import charter
+from workbench.demo.people import Officer
+from workbench.demo.world import SERVICE, keep_policy
+from workbench.rules.decision import Decision, SignedDecision
+from workbench.rules.documents import signed_bytes, write_time
+from workbench.rules.intent import Intent
+from workbench.rules.session import REQUEST_LINE, Request
+
+pytestmark = pytest.mark.xdist_group("service")
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Living]:
+    """One world for all refusals: each leaves it as it was."""
+    with living(second_key=("risk-1",)) as built:
+        yield built
+
+
+def proposal(world: Living, **changes: Any) -> dict[str, Any]:
+    """Return a proposal whose intent was changed and then signed."""
+    return world.pm.proposal(world.allowance(**changes)).dump()
+
+
+def post(world: Living, value: dict[str, Any]) -> object:
+    """Post a proposal as JSON."""
+    return world.pm.post("/v1/intents", value)
+
+
+def altered(world: Living, **changes: Any) -> bytes:
+    """Return a proposal's bytes with fields of the intent changed after signing, valid or not."""
+    value = proposal(world)
+    value["intent"] |= changes
+    return canonical(value)
+
+
+UNKNOWN = "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB"
+MALFORMED: list[Any] = [
+    pytest.param(lambda w: altered(w, surprise=1), "/intent/surprise", id="unknown field"),
+    pytest.param(
+        lambda w: altered(w).replace(b'"gas_max":100000', b'"gas_max":1e5'), "/intent/gas_max", id="float"
+    ),
+    pytest.param(lambda w: altered(w, gas_max="100000"), "/intent/gas_max", id="number as text"),
+    pytest.param(lambda w: altered(w, to=UNKNOWN.lower()), "/intent/to", id="address without checksum"),
+    pytest.param(lambda w: altered(w, value="-1"), "/intent/value", id="negative amount"),
+    pytest.param(lambda w: altered(w, gas_max=-1), "/intent/gas_max", id="negative number"),
+    pytest.param(lambda w: altered(w, value="007"), "/intent/value", id="leading zeros"),
+    pytest.param(lambda w: altered(w).replace(b'"v":1', b'"v":1,"v":1', 1), None, id="duplicate key"),
+    pytest.param(lambda w: altered(w).replace(b":", b": ", 1), None, id="not canonical"),
+    pytest.param(lambda _: b"", None, id="empty"),
+    pytest.param(lambda _: b"\xff\xfe", None, id="not text"),
+    pytest.param(lambda _: b"[" * 5000, None, id="deep"),
+]
+
+
+@pytest.mark.parametrize(("make", "path"), MALFORMED)
+def test_malformed_proposals(world: Living, make: Callable[[Living], bytes], path: str | None) -> None:
+    """A malformed proposal is refused with the field's path and recorded; nothing else happens."""
+    body = make(world)
+    with world.unchanged(refusals=1):
+        problem = refused("malformed", lambda: world.pm.post_raw("/v1/intents", body))
+    assert problem.status == 400
+    assert path is None or problem.path.startswith(path), problem.path
+
+
+def soon(**delta: float) -> str:
+    """Return a moment from now."""
+    return write_time(datetime.now(UTC) + timedelta(**delta))
+
+
+INADMISSIBLE: list[Any] = [
+    pytest.param({"expires_at": soon(hours=-1)}, "expired", id="expired"),
+    pytest.param({"expires_at": soon(hours=7)}, "expired", id="lives too long"),
+    pytest.param({"chain_id": 1}, "other_chain", id="another chain"),
+    pytest.param({"key": "somebody-elses"}, "key_unknown", id="unknown key"),
+    pytest.param({"proposer": "trader-1"}, "session_of_another", id="in another's name"),
+    pytest.param({"gas_max": 30_000_000}, "own_limit_exceeded", id="gas over the limit"),
+    pytest.param({"max_priority_fee_per_gas": 60 * 10**9}, "malformed", id="tip over the fee"),
+]
+
+
+@pytest.mark.parametrize(("changes", "code"), INADMISSIBLE)
+def test_inadmissible_proposals(world: Living, changes: dict[str, Any], code: str) -> None:
+    """A well-formed proposal that the desk cannot speak of is refused by name."""
+    with world.unchanged(refusals=1):
+        refused(code, lambda: post(world, proposal(world, **changes)))
+
+
+def test_unknown_asset(world: Living) -> None:
+    """An asset without a signed reference price cannot be counted towards a limit."""
+    spent = world.allowance().dump()["allowances"]
+    spent[0]["asset"] = UNKNOWN
+    with world.unchanged(refusals=1):
+        refused(
+            "asset_unknown",
+            lambda: post(world, proposal(world, allowances=spent)),
+            path="/allowances/0/asset",
+        )
+
+
+def test_over_32_kib(world: Living) -> None:
+    """An intent has its own size limit, below a body's."""
+    with world.unchanged(refusals=1):
+        refused("too_large", lambda: post(world, proposal(world, data="00" * 17_000)))
+
+
+def test_same_id_with_other_bytes(world: Living) -> None:
+    """An intent's id names one intent for ever; the same bytes again are the same proposal."""
+    first = world.allowance()
+    view = world.pm.propose(first)
+    assert world.pm.propose(first).digest == view.digest
+    other = Intent.load({**first.dump(), "purpose": "another one"})
+    with world.unchanged(refusals=1):
+        refused("id_reused_with_other_bytes", lambda: world.pm.propose(other))
+
+
+def test_replayed_request(world: Living) -> None:
+    """A request counts once, even the very same bytes."""
+    sent: list[dict[str, str]] = []
+
+    def record(method: str, path: str) -> object:
+        key, certified = world.pm.key, world.pm.certified
+        if not sent:
+            request = Request(
+                v=1, session=certified.session.digest, method=method, path=path,  # type: ignore[arg-type]
+                body="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                nonce=secrets.token_hex(16), at=write_time(datetime.now(UTC)),
+            ).canonical()  # fmt: skip
+            sent.append(
+                {
+                    "Workbench-Request": base64.b64encode(request).decode(),
+                    "Workbench-Signature": key.sign(signed_bytes(REQUEST_LINE, request)).hex(),
+                }
+            )
+        return client._send(world.socket, method, path, b"", sent[0])
+
+    record("GET", "/v1/intents")
+    with world.unchanged(refusals=1):
+        refused("replayed", lambda: record("GET", "/v1/intents"))
+
+
+def test_foreign_session_key(world: Living) -> None:
+    """A session's name without its key is nothing."""
+    thief = Client(world.socket, Ed25519PrivateKey.generate(), world.pm.certified)
+    with world.unchanged(refusals=1):
+        refused("signature_invalid", thief.intents)
+
+
+def test_no_session(world: Living) -> None:
+    """Without a signed request nothing is even read."""
+    with world.unchanged(refusals=1):
+        refused("session_unknown", lambda: client._send(world.socket, "GET", "/v1/intents", b"", {}))
+
+
+def test_proposal_of_another_session(world: Living) -> None:
+    """A proposal must come from the session that signed it."""
+    value = world.pm.proposal(world.allowance()).dump()
+    other = world.officer("trader-1").speaks
+    with world.unchanged(refusals=1):
+        refused("session_of_another", lambda: other.post("/v1/intents", value))
+
+
+def test_trader_cannot_take_a_bundle(world: Living) -> None:
+    """Least privilege: a role that keeps no books takes none away."""
+    with world.unchanged(refusals=1):
+        refused("role_not_held", world.officer("trader-1").speaks.bundle)
+
+
+def test_third_session(world: Living) -> None:
+    """A person has at most two sessions at once."""
+    person = "committee-1"
+    for _ in range(2):
+        charter_login(world, person)
+    with world.unchanged(refusals=1):
+        refused("session_ended", lambda: charter_login(world, person))
+
+
+def charter_login(world: Living, person: str) -> object:
+    """Log a person in anew."""
+    places = world.world.places
+    return Officer.log_in(person, folder=places.officers, socket=world.socket, policy=world.world.policy)
+
+
+@pytest.fixture
+def waiting(world: Living) -> Iterator[str]:
+    """Return an intent that waits for approval; it is rejected afterwards."""
+    digest = world.outstanding().digest
+    # the first draft reserves the nonce, so that a refusal changes nothing more
+    world.officer("risk-1").speaks.draft(digest, verb="abstain", role="risk_officer", reason="")
+    yield digest
+    world.officer("cro-1").decide(digest, verb="reject", role="cro", reason="end of the test")
+
+
+def drafted(world: Living, digest: str, person: str, role: str, verb: str = "approve") -> SignedDecision:
+    """Return a person's decision, signed but not handed in."""
+    officer = world.officer(person)
+    return officer.sign(officer.speaks.draft(digest, verb=verb, role=role, reason="a test"))  # type: ignore[arg-type]
+
+
+def hand_in(world: Living, person: str, digest: str, signed: SignedDecision) -> object:
+    """Hand a decision in at an intent."""
+    return world.officer(person).speaks.post(f"/v1/intents/{digest}/decisions", signed.dump())
+
+
+def test_forged_assertion(world: Living, waiting: str) -> None:
+    """A signature that the credential did not make does not count."""
+    signed = drafted(world, waiting, "risk-1", "risk_officer")
+    twin = drafted(world, waiting, "risk-1", "risk_officer")
+    forged = SignedDecision(
+        decision=signed.decision,
+        assertion=signed.assertion.model_copy(update={"signature": twin.assertion.signature}),
+    )
+    with world.unchanged(refusals=1):
+        refused("assertion_invalid", lambda: hand_in(world, "risk-1", waiting, forged))
+
+
+def test_assertion_over_another_intent(world: Living, waiting: str) -> None:
+    """Consent to one intent is none to another, whether the document or only the assertion is moved."""
+    other = world.outstanding().digest
+    signed = drafted(world, other, "risk-1", "risk_officer")
+    view = world.pm.intent(waiting)
+    about = {"intent": waiting, "nonce": view.nonce, "simulation": view.simulated.digest}
+    moved = Decision.load({**signed.decision.dump(), **about})
+    relabelled = SignedDecision(decision=moved, assertion=signed.assertion)
+    with world.unchanged(refusals=2):
+        refused("decision_over_another_intent", lambda: hand_in(world, "risk-1", waiting, signed))
+        refused("assertion_over_something_else", lambda: hand_in(world, "risk-1", waiting, relabelled))
+    world.officer("cro-1").decide(other, verb="reject", role="cro", reason="end of the test")
+
+
+def test_rejection_presented_as_approval(world: Living, waiting: str) -> None:
+    """A no cannot be turned into a yes."""
+    signed = drafted(world, waiting, "risk-1", "risk_officer", verb="reject")
+    turned = Decision.load({**signed.decision.dump(), "verb": "approve"})
+    with world.unchanged(refusals=1):
+        refused(
+            "assertion_over_something_else",
+            lambda: hand_in(
+                world, "risk-1", waiting, SignedDecision(decision=turned, assertion=signed.assertion)
+            ),
+        )
+
+
+def test_login_assertion_as_approval(world: Living, waiting: str) -> None:
+    """A press for the login origin approves nothing."""
+    officer = world.officer("risk-1")
+    decision = officer.speaks.draft(waiting, verb="approve", role="risk_officer", reason="")
+    person = world.world.policy.person("risk-1")
+    credential = next(each.id for each in person.credentials if each.path == "login")
+    device = charter.authenticator(world.world.places.officers, "risk-1", charter.LOGIN)
+    signed = SignedDecision(
+        decision=decision, assertion=device.sign(decision.challenge, credential=credential)
+    )
+    with world.unchanged(refusals=1):
+        refused("credential_unknown", lambda: hand_in(world, "risk-1", waiting, signed))
+
+
+def test_proposer_approves_himself(world: Living, waiting: str) -> None:
+    """Nobody is two pairs of eyes."""
+    signed = drafted(world, waiting, "pm-1", "portfolio_manager")
+    with world.unchanged(refusals=1):
+        refused("decision_by_the_proposer", lambda: hand_in(world, "pm-1", waiting, signed))
+
+
+def test_auditor_approves(world: Living, waiting: str) -> None:
+    """An auditor reads."""
+    signed = drafted(world, waiting, "auditor-1", "auditor")
+    with world.unchanged(refusals=1):
+        refused("role_not_held", lambda: hand_in(world, "auditor-1", waiting, signed))
+
+
+def test_role_that_is_not_held(world: Living, waiting: str) -> None:
+    """A risk officer cannot sign as the chief."""
+    signed = drafted(world, waiting, "risk-1", "cro")
+    with world.unchanged(refusals=1):
+        refused("role_not_held", lambda: hand_in(world, "risk-1", waiting, signed))
+
+
+def test_decision_that_was_never_drafted(world: Living, waiting: str) -> None:
+    """A document that the service did not hand out, or handed out before, counts for nothing."""
+    officer = world.officer("risk-1")
+    decision = officer.speaks.draft(waiting, verb="approve", role="risk_officer", reason="")
+    invented = Decision.load({**decision.dump(), "server_nonce": "00" * 32})
+    with world.unchanged(refusals=1):
+        refused("replayed", lambda: hand_in(world, "risk-1", waiting, officer.sign(invented)))
+
+
+def test_somebody_elses_decision(world: Living, waiting: str) -> None:
+    """A decision is handed in by its own person."""
+    signed = drafted(world, waiting, "risk-1", "risk_officer")
+    with world.unchanged(refusals=1):
+        refused("session_of_another", lambda: hand_in(world, "cro-1", waiting, signed))
+
+
+def test_one_person_with_two_keys(world: Living) -> None:
+    """People are counted, not keys: a second credential adds no second consent."""
+    intent = world.allowance(2_000_000)
+    digest = world.outstanding(intent).digest
+    assert world.approve(digest).state == "outstanding"
+    officer = world.officer("risk-1")
+    decision = officer.speaks.draft(digest, verb="approve", role="committee", reason="again")
+    second = [each.id for each in world.world.policy.person("risk-1").credentials if each.path == "approval"][
+        1
+    ]
+    device = charter.authenticator(world.world.places.officers, "risk-1", charter.APPROVAL)
+    signed = SignedDecision(decision=decision, assertion=device.sign(decision.challenge, credential=second))
+    with world.unchanged(refusals=1):
+        refused("person_counted_already", lambda: hand_in(world, "risk-1", digest, signed))
+    view = world.pm.intent(digest)
+    assert view.needs == ["approve:cro:1"]
+    world.officer("cro-1").decide(digest, verb="reject", role="cro", reason="end of the test")
+
+
+def test_unwhitelisted_contract(world: Living) -> None:
+    """A contract that nobody reviewed may be proposed, which asks for a review, and goes no further."""
+    intent = world.allowance(to=world.world.deployment.weth)
+    digest = world.outstanding(intent).digest
+    view = world.approve(digest)
+    assert view.state == "outstanding"
+    assert "contract.whitelisted" in view.denying
+    assert "review:contract" in view.needs
+    with world.unchanged(refusals=0):
+        assert world.pm.resume(digest).state == "outstanding"
+    world.officer("cro-1").decide(digest, verb="reject", role="cro", reason="end of the test")
+
+
+def test_decision_after_the_end(world: Living) -> None:
+    """What is rejected stays rejected."""
+    digest = world.outstanding().digest
+    late = drafted(world, digest, "risk-1", "risk_officer")
+    world.officer("cro-1").decide(digest, verb="reject", role="cro", reason="no")
+    with world.unchanged(refusals=1):
+        refused("not_in_this_state", lambda: hand_in(world, "risk-1", digest, late))
+
+
+def test_approval_under_an_older_policy_set(world: Living, waiting: str) -> None:
+    """Consent given under a superseded set of rules is consent to other rules."""
+    signed = drafted(world, waiting, "risk-1", "risk_officer")
+    places, now = world.world.places, datetime.now(UTC)
+    previous = world.world.policy
+    newer = charter.signed(previous.files, officers=places.officers, version=2, previous=previous, now=now)
+    keep_policy(places, newer)
+    world.stack.stop_one(SERVICE)
+    world.stack.start(SERVICE)
+    with world.unchanged(refusals=1):
+        refused("decision_under_another_policy", lambda: hand_in(world, "risk-1", waiting, signed))
+
+
+def test_second_service(world: Living) -> None:
+    """The ledger has one writer: a second service refuses to start and harms nothing."""
+    with world.unchanged(refusals=0):
+        done = subprocess.run(
+            world.stack.command(SERVICE), capture_output=True, text=True, check=False, timeout=60, cwd="/"
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("service: ")

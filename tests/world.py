@@ -1,0 +1,228 @@
+"""A living demo world for tests: build, attack, assert refused, assert nothing changed, verify the ledger.
+
+Everything in it is real; what is asserted is photographed from outside: the entries of a
+bundle, the co-signer's files, the treasury's account on chain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger import verifier
+from workbench.chain.node import Node
+from workbench.client import Client, IntentView, ProblemError, ServiceUnavailableError
+from workbench.demo import charter, people
+from workbench.demo.people import Officer
+from workbench.demo.run import living_world, market
+from workbench.demo.stack import ORDER, Stack
+from workbench.demo.world import SERVICE, World
+from workbench.desk import drafts
+from workbench.rules.intent import Intent
+from workbench.rules.lifecycle import FINAL
+
+MID = Decimal(2500)
+COSIGNER = charter.COSIGNER
+NOTED = frozenset({"request.refused", "session.started"})
+ATTEMPTS = 12
+PAUSE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """What must not change when something is refused."""
+
+    entries: tuple[tuple[str, str], ...]
+    refusals: int
+    memory: str
+    transactions: int
+
+
+@dataclass(slots=True)
+class Living:
+    """A world, its processes, and its people's open sessions."""
+
+    world: World
+    stack: Stack
+    crashed: set[tuple[str, str]] = field(default_factory=set)
+    _officers: dict[str, Officer] = field(default_factory=dict)
+
+    @property
+    def socket(self) -> Path:
+        """Where the service listens."""
+        return self.world.places.socket(SERVICE)
+
+    def officer(self, person: str) -> Officer:
+        """Return a person with a session of the person's own."""
+        if person not in self._officers:
+            places = self.world.places
+            self._officers[person] = Officer.log_in(
+                person, folder=places.officers, socket=self.socket, policy=self.world.policy
+            )
+        return self._officers[person]
+
+    @property
+    def pm(self) -> Client:
+        """The portfolio manager's session."""
+        return self.officer("pm-1").speaks
+
+    def allowance(self, amount: int = 1000, **changes: Any) -> Intent:
+        """Draft an allowance of so many USDC, with fields changed before it is signed."""
+        drafted = drafts.draft_swap(
+            drafts.Market.of(market(self.world)),
+            "pm-1",
+            amount_in=Decimal(amount),
+            mid=MID,
+            slippage_bps_max=50,
+            purpose="a test",
+        ).allowance
+        return Intent.load({**drafted.dump(), **changes})
+
+    def swap(self, amount: int) -> drafts.Tranche:
+        """Draft a swap of so many USDC and its allowance."""
+        return drafts.draft_swap(
+            drafts.Market.of(market(self.world)),
+            "pm-1",
+            amount_in=Decimal(amount),
+            mid=MID,
+            slippage_bps_max=50,
+            purpose="a test swap",
+        )
+
+    def outstanding(self, intent: Intent | None = None) -> IntentView:
+        """Propose and simulate an intent: it waits for approval."""
+        view = self.pm.propose(intent or self.allowance())
+        return self.pm.simulate(view.digest)
+
+    def approve(self, digest: str, *, person: str = "risk-1", role: str = "risk_officer") -> IntentView:
+        """Let a person approve."""
+        return self.officer(person).decide(digest, verb="approve", role=role, reason="a test")
+
+    def photograph(self) -> Photograph:
+        """Look at everything from outside."""
+        entries = self.entries()
+        return Photograph(
+            entries=tuple((entry["type"], entry["id"]) for entry in entries if entry["type"] not in NOTED),
+            refusals=sum(entry["type"] == "request.refused" for entry in entries),
+            memory=self.memory(),
+            transactions=self.transactions(),
+        )
+
+    def memory(self) -> str:
+        """Return a digest of what the co-signer remembers."""
+        seen = hashlib.sha256()
+        root = self.world.places.root(COSIGNER)
+        for path in [root / "head.json", *sorted((root / "signed").glob("*.json"))]:
+            seen.update(path.name.encode() + (path.read_bytes() if path.exists() else b"-"))
+        return seen.hexdigest()
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the heads and data of every entry, from a fresh, verified bundle."""
+        bundle = self.officer("auditor-1").speaks.bundle()
+        verifier.verify(bundle, self.world.places.trust_root)
+        lines = [json.loads(line) for line in (bundle / "entries.jsonl").read_text().splitlines()]
+        return [{**json.loads(line["head"]), "data": json.loads(line["data"])} for line in lines]
+
+    def transactions(self) -> int:
+        """Return how many transactions the treasury has on chain."""
+        config = json.loads((self.world.places.root("observer") / "config.json").read_text())
+        node = Node(config["node"])
+        try:
+            return node.nonce(self.world.treasury)
+        finally:
+            node.close()
+
+    @contextmanager
+    def unchanged(self, *, refusals: int) -> Iterator[None]:
+        """Assert that the block changed nothing but the ledger's record of so many refusals."""
+        before = self.photograph()
+        yield
+        after = self.photograph()
+        assert after.entries == before.entries
+        assert after.memory == before.memory
+        assert after.transactions == before.transactions
+        assert after.refusals == before.refusals + refusals
+
+    def revive(self) -> list[str]:
+        """Start again whatever has died, without crash points; return what it was."""
+        dead = [name for name in ORDER if not self.stack.alive(name)]
+        for name in dead:
+            self.crashed.add((name, self.stack.crash_points.pop(name, "")))
+            self.stack.start(name)
+        return dead
+
+    def push(self, intent: Intent, *, at_step: Callable[[str], None] = lambda _: None) -> IntentView:
+        """Carry an intent through the six steps, reviving what dies; `at_step` is told each step."""
+        steps: list[tuple[str, Callable[[], IntentView]]] = [
+            ("1", lambda: self.pm.propose(intent)),
+            ("2", lambda: self._simulated(intent)),
+            ("3", lambda: self._decided(intent)),
+            ("4", lambda: self.pm.resume(intent.digest)),
+        ]
+        view = None
+        for name, step in steps:
+            at_step(name)
+            view = self._insist(step)
+        assert view is not None
+        return self._settled(view)
+
+    def _settled(self, view: IntentView) -> IntentView:
+        """Wait until a broadcast transaction is mined and seen."""
+        for _ in range(ATTEMPTS):
+            if view.state in {state.value for state in FINAL}:
+                break
+            time.sleep(PAUSE_S)
+            view = self._insist(lambda digest=view.digest: self.pm.resume(digest))
+        return view
+
+    def _insist(self, step: Callable[[], IntentView]) -> IntentView:
+        for _ in range(ATTEMPTS):
+            with suppress(ServiceUnavailableError):
+                try:
+                    return step()
+                except ProblemError as problem:
+                    if problem.code not in {"unavailable", "attestation_stale"}:
+                        raise
+            time.sleep(PAUSE_S)
+            self.revive()
+        raise AssertionError("the step never succeeded")
+
+    def _simulated(self, intent: Intent) -> IntentView:
+        view = self.pm.intent(intent.digest)
+        return view if view.simulation is not None else self.pm.simulate(intent.digest)
+
+    def _decided(self, intent: Intent) -> IntentView:
+        view = self.pm.intent(intent.digest)
+        return view if view.decisions else self.approve(intent.digest)
+
+
+@contextmanager
+def living(*, second_key: Sequence[str] = ()) -> Iterator[Living]:
+    """Build a world in a temporary folder and bring it to life."""
+    with tempfile.TemporaryDirectory(prefix="wbt-") as folder:
+        state = Path(folder) / "state"
+        state.mkdir(mode=0o700)
+        with living_world(state, second_key=second_key) as (world, stack):
+            yield Living(world, stack)
+
+
+def refused(code: str, action: Callable[[], object], *, path: str | None = None) -> ProblemError:
+    """Assert that the service refuses with this code; return the problem."""
+    with pytest.raises(ProblemError) as caught:
+        action()
+    assert caught.value.code == code, str(caught.value)
+    assert path is None or caught.value.path == path, caught.value.path
+    return caught.value
+
+
+__all__ = ["COSIGNER", "Living", "Photograph", "living", "people", "refused"]
