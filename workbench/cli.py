@@ -12,7 +12,7 @@ from pathlib import Path
 from workbench.chain.errors import ChainError
 from workbench.client import ProblemError, ServiceUnavailableError
 from workbench.custody.token import TokenError
-from workbench.demo.run import Outcome, demo
+from workbench.demo.run import Outcome, UnsoundError, demo
 from workbench.demo.stack import StackError
 from workbench.rules.codes import Refusal
 from workbench.rules.lifecycle import TABLE
@@ -46,7 +46,7 @@ def _demo(options: argparse.Namespace) -> int:
         return COULD_NOT_RUN
     try:
         outcome = demo(folder.resolve())
-    except (NotebookError, ProblemError) as error:
+    except (NotebookError, ProblemError, UnsoundError) as error:
         print(f"workbench: {error}", file=sys.stderr)
         return REFUSED
     except (ChainError, ServiceUnavailableError, StackError, TokenError, OSError) as error:

@@ -52,7 +52,7 @@ class ProblemError(Exception):
         self.detail: str = problem["detail"]
         self.path: str = problem["path"]
         self.status: int = problem["status"]
-        self.entry_seq: int = problem["entry_seq"]
+        self.entry_seq: int | None = problem["entry_seq"]
 
 
 class IntentView(Document):
@@ -67,6 +67,7 @@ class IntentView(Document):
     needs: list[str]
     missing: list[str]
     decisions: list[SignedDecision]
+    waits_for_nonces: list[Whole]
     tx_hash: str | None
     outcome: dict[str, Any]
     entry_seq: Whole
@@ -102,12 +103,11 @@ class Client:
         key, session = open_login(service, person)
         deadline = time.monotonic() + wait_s
         while True:
-            try:
-                value = _send(service, "GET", f"/v1/sessions/{session.digest}", b"", {})
+            value = _send(service, "GET", f"/v1/sessions/{session.digest}", b"", {})
+            if value != {"pending": True}:
                 return cls(service, key, CertifiedSession.load(value))
-            except ProblemError as problem:
-                if problem.code != "session_unknown" or time.monotonic() > deadline:
-                    raise
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{person} did not sign the login within {wait_s:.0f} s")
             time.sleep(POLL_S)
 
     @property

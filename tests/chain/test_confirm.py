@@ -26,7 +26,7 @@ Edit = Callable[[Json], Json]
 def mined(fresh_world: World) -> tuple[World, list[bytes]]:
     """Mine three transactions of the treasury in one block, between those of others."""
     node = fresh_world.node
-    node.call("evm_setAutomine", False)  # noqa: FBT003  # JSON-RPC's own form
+    node.call("evm_setAutomine", False)  # JSON-RPC's own form
     raws = [
         fresh_world.signed(fresh_world.deployment.usdc, nonce=0, data=fresh_world.deployment.approval(5)),
         fresh_world.signed(STRANGER, nonce=1, value=1),
@@ -135,7 +135,7 @@ def test_a_block_that_was_replaced(mined: tuple[World, list[bytes]]) -> None:
 def test_another_block_at_its_number(mined: tuple[World, list[bytes]]) -> None:
     """A block that no longer stands at its number confirms nothing."""
     world, raws = mined
-    other = world.node.call("eth_getBlockByNumber", "0x1", False)  # noqa: FBT003  # JSON-RPC's own form
+    other = world.node.call("eth_getBlockByNumber", "0x1", False)  # JSON-RPC's own form
     node = _Edited(world.node.url, "eth_getBlockByNumber", lambda _: other)
     with pytest.raises(NodeError):
         inclusion(node, keccak(raws[0]))
@@ -145,7 +145,7 @@ def test_another_block_at_its_number(mined: tuple[World, list[bytes]]) -> None:
 def test_another_block_than_the_one_asked_for(mined: tuple[World, list[bytes]]) -> None:
     """A sound block under another hash is not the block that was asked for."""
     world, _ = mined
-    other = world.node.call("eth_getBlockByNumber", "0x1", False)  # noqa: FBT003  # JSON-RPC's own form
+    other = world.node.call("eth_getBlockByNumber", "0x1", False)  # JSON-RPC's own form
     node = _Edited(world.node.url, "eth_getBlockByHash", lambda _: other)
     with pytest.raises(NodeError, match="asked for"):
         node.header_of(world.node.head().hash())

@@ -398,6 +398,27 @@ def test_step_refuses(courier: Courier, lie: Lie, step: int, code: str) -> None:
     assert courier.memory() == before
 
 
+def test_head_comes_in_pieces(courier: Courier) -> None:
+    """A long history travels ahead of the evidence, from checkpoint to checkpoint, and signs nothing."""
+    world, evidence = courier.world, courier.evidence
+    update = evidence["head"]
+    kept = world.world.places.root(SERVICE) / "checkpoints"
+    first = min(kept.iterdir())
+    size = int(first.stem)
+    piece = {"from": 0, "leaves": update["leaves"][:size], "checkpoint": first.read_text()}
+    socket, before = world.world.places.socket(COSIGNER), courier.memory()
+    for lie in ({**piece, "from": 1}, {**piece, "leaves": update["leaves"][1 : size + 1]}, {}):
+        answer = call(socket, {"v": 1, "operation": "advance", "head": lie}, timeout_s=30)
+        assert set(answer) == {"v", "refused"}
+        assert courier.memory() == before
+    answer = call(socket, {"v": 1, "operation": "advance", "head": piece}, timeout_s=30)
+    assert answer["size"] == size
+    again = call(socket, {"v": 1, "operation": "advance", "head": piece}, timeout_s=30)
+    assert again["refused"]["code"] == "ledger_head_behind"
+    assert world.transactions() == 0
+    update |= {"from": size, "leaves": update["leaves"][size:]}
+
+
 def test_untouched_evidence_is_signed(courier: Courier) -> None:
     """After all refusals the genuine evidence still leads to a signature, once, over the approved bytes."""
     world = courier.world
@@ -409,6 +430,12 @@ def test_untouched_evidence_is_signed(courier: Courier) -> None:
     assert signed.sender == world.world.treasury
     again = courier.hand_over(evidence).answer
     assert again.raw_tx == answer.raw_tx
+    # a refusal now says that a signature exists: without that word a refusal proves that there is none
+    altered = copy.deepcopy(evidence)
+    second_nonce(courier, altered)
+    refusal = courier.hand_over(altered).answer
+    assert refusal.refused is not None
+    assert (refusal.raw_tx, refusal.signed_before) == (None, answer.raw_tx)
     world.stack.start(SERVICE)
     assert world.pm.resume(evidence["intent"]).state == "confirmed"
     assert world.transactions() == 1

@@ -1,47 +1,25 @@
 """The auditor's command, as a process: exit codes, words, and an environment with nothing else in it."""
 
-import importlib.util
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import ledger
 from ledger.__main__ import main
 from ledger.checkpoint import split
 from ledger.encoding import canonical
 from ledger.entry import leaf_of
 from ledger.merkle import verify_inclusion
+from tests.alone import furnish, run
 from tests.ledger.world import Folder, World, trust_root
-
-PACKAGE = Path(ledger.__file__).parent
-NEEDED = ("orjson", "cryptography", "cffi", "_cffi_backend", "pycparser", "typing_extensions")
 
 
 @pytest.fixture(scope="module")
 def lone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder that holds a copy of the package and what it may import, and nothing else."""
-    folder = tmp_path_factory.mktemp("lone")
-    shutil.copytree(PACKAGE, folder / "ledger", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in NEEDED:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            continue
-        origin = Path(spec.origin)
-        source = origin.parent if origin.name == "__init__.py" else origin
-        (folder / source.name).symlink_to(source)
-    return folder
-
-
-def run(lone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command isolated: no environment, no user folder, no site-packages."""
-    path = f"import runpy, sys; sys.path.insert(0, {str(lone)!r})"
-    script = f"{path}; runpy.run_module('ledger', None, '__main__')"
-    command = [sys.executable, "-I", "-S", "-c", script, *arguments]
-    return subprocess.run(command, cwd=lone, env={}, capture_output=True, text=True, check=False)
+    return furnish(tmp_path_factory.mktemp("lone"))
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Colour(enum.StrEnum):
     RED = "red"
 
 
-def nested(depth: int) -> Any:  # noqa: ANN401 - JSON
+def nested(depth: int) -> Any:
     """Return a list inside a list, `depth` times."""
     value: Any = []
     for _ in range(depth - 1):
@@ -37,13 +37,13 @@ def nested(depth: int) -> Any:  # noqa: ANN401 - JSON
 
 
 @given(VALUES)
-def test_canonical_form_is_rfc_8785(value: Any) -> None:  # noqa: ANN401 - JSON
+def test_canonical_form_is_rfc_8785(value: Any) -> None:
     """On the subset, every value has the bytes that RFC 8785 gives it."""
     assert canonical(value) == rfc8785.dumps(value)
 
 
 @given(VALUES)
-def test_round_trip(value: Any) -> None:  # noqa: ANN401 - JSON
+def test_round_trip(value: Any) -> None:
     """What was encoded parses to the same value, of the same types."""
     assert repr(parse(canonical(value))) == repr(json.loads(canonical(value)))
     assert parse(canonical(value)) == value
@@ -71,7 +71,7 @@ def test_parse_never_raises_anything_else(raw: bytes) -> None:
         pytest.param(nested(32), b"[" * 32 + b"]" * 32, id="depth 32"),
     ],
 )
-def test_accepted(value: Any, raw: bytes) -> None:  # noqa: ANN401 - JSON
+def test_accepted(value: Any, raw: bytes) -> None:
     """These values have these bytes, and the bytes these values."""
     assert canonical(value) == raw
     assert parse(raw) == value
@@ -97,7 +97,7 @@ def test_accepted(value: Any, raw: bytes) -> None:  # noqa: ANN401 - JSON
         pytest.param("x" * 65535, "", id="one byte over the limit"),
     ],
 )
-def test_refused_values(value: Any, path: str) -> None:  # noqa: ANN401 - anything
+def test_refused_values(value: Any, path: str) -> None:
     """These have no canonical form, and the error points at the spot."""
     with pytest.raises(EncodingError) as caught:
         canonical(value)

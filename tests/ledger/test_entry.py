@@ -207,7 +207,7 @@ def test_data_that_is_committed_to_and_malformed(data: bytes) -> None:
         pytest.param(trust_root(), id="another document"),
     ],
 )
-def test_refused_genesis(document: Any) -> None:  # noqa: ANN401 - JSON
+def test_refused_genesis(document: Any) -> None:
     """A genesis has exactly four fields."""
     with pytest.raises(GenesisError):
         Genesis.parse(canonical(document))

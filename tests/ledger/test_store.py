@@ -462,7 +462,7 @@ def test_checkpoints_that_do_not_fit(world: World) -> None:
     state = world.state()
     world.check_point()
 
-    def note(**changes: Any) -> str:  # noqa: ANN401 - fields of a checkpoint
+    def note(**changes: Any) -> str:
         fields: dict[str, Any] = {
             "origin": ORIGIN,
             "size": 2,

@@ -26,7 +26,7 @@ from tests.ledger.world import ORIGIN, SERVICE, START, Folder, World, event, key
 Attack = Callable[[Folder], None]
 
 
-def findings(folder: Folder, trust: Any = None) -> list[tuple[int, str]]:  # noqa: ANN401 - JSON
+def findings(folder: Folder, trust: Any = None) -> list[tuple[int, str]]:
     """Return (step, place) of every finding."""
     with pytest.raises(VerificationError) as caught:
         verify(folder.path, trust or trust_root())
@@ -68,7 +68,7 @@ def change_line(number: int, change: Callable[[dict[str, Any]], dict[str, Any]])
     return attack
 
 
-def edit_lines(edit: Callable[[list[bytes]], list[bytes]], **index: Any) -> Attack:  # noqa: ANN401 - index fields
+def edit_lines(edit: Callable[[list[bytes]], list[bytes]], **index: Any) -> Attack:
     """Return the attack that rearranges the lines and adapts the index."""
     return lambda folder: folder.write_lines(edit(folder.lines()), **index)
 
@@ -106,7 +106,7 @@ def drop_checkpoint(size: int, then: Attack = lambda _: None) -> Attack:
     return attack
 
 
-def sign_as(name: str, signer: str, **changes: Any) -> Attack:  # noqa: ANN401 - fields of a checkpoint
+def sign_as(name: str, signer: str, **changes: Any) -> Attack:
     """Return the attack that signs the last state under a name, with a key of one's own."""
 
     def attack(folder: Folder) -> None:
@@ -558,7 +558,7 @@ BAD_TRUST_ROOTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("trust", [pytest.param(trust, id=name) for name, trust in BAD_TRUST_ROOTS.items()])
-def test_refused_trust_roots(bundle: Folder, trust: Any) -> None:  # noqa: ANN401 - JSON
+def test_refused_trust_roots(bundle: Folder, trust: Any) -> None:
     """Under a malformed trust root nothing is verified at all."""
     with pytest.raises(TrustRootError):
         verify(bundle.path, trust)

@@ -30,7 +30,7 @@ def public(name: str) -> bytes:
     return key(name).public_key().public_bytes_raw()
 
 
-def trust_root(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+def trust_root(**changes: Any) -> dict[str, Any]:
     """Return a trust root document; the ledger leaves fields such as `profile` alone."""
     return {
         "v": 1,
@@ -43,7 +43,7 @@ def trust_root(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     } | changes
 
 
-def event(number: int, **changes: Any) -> Event:  # noqa: ANN401 - JSON
+def event(number: int, **changes: Any) -> Event:
     """Return the event of a number; every third has a subject."""
     fields: dict[str, Any] = {
         "source": "/desk/1",
@@ -86,7 +86,7 @@ class World:
         }
         self.ledger = store.open(self.path, now=self.now, salt=self.salt, genesis=self.genesis)
 
-    def reopen(self, **options: Any) -> store.Ledger:  # noqa: ANN401 - the options of store.open
+    def reopen(self, **options: Any) -> store.Ledger:
         """Close the store and open it again."""
         self.ledger.close()
         self.ledger = store.open(self.path, now=self.now, salt=self.salt, **options)
@@ -111,7 +111,7 @@ class World:
         self.ledger.record_checkpoint(note)
         return note
 
-    def write_bundle(self, name: str = "bundle", **options: Any) -> "Folder":  # noqa: ANN401 - those of bundle()
+    def write_bundle(self, name: str = "bundle", **options: Any) -> "Folder":
         """Write a bundle beside the store."""
         self.ledger.bundle(self.folder / name, trust_root=canonical(self.trust), **options)
         return Folder(self.folder / name)
@@ -143,7 +143,7 @@ class Folder:
         """Return the lines of the entries, each with its newline."""
         return self.read("entries.jsonl").splitlines(keepends=True)
 
-    def write_lines(self, lines: list[bytes], **index: Any) -> None:  # noqa: ANN401 - fields of the index
+    def write_lines(self, lines: list[bytes], **index: Any) -> None:
         """Change the entries and adapt the index to them."""
         self.write("entries.jsonl", b"".join(lines), reindex=False)
         self.reindex(**{"last": self.index()["first"] + len(lines) - 1} | index)
@@ -153,7 +153,7 @@ class Folder:
         document: dict[str, Any] = parse(self.read("index.json"), limit=1 << 22)
         return document
 
-    def reindex(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the index
+    def reindex(self, **changes: Any) -> None:
         """Make the index list what is there."""
         files = {
             str(path.relative_to(self.path)): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -115,7 +115,7 @@ def test_an_impossible_simulation_is_not_signed(observer: Observer, fresh_world:
 
 def test_broadcasting_twice_is_once(observer: Observer, fresh_world: World) -> None:
     """The same bytes again succeed while pending and when mined; the chain has them once."""
-    fresh_world.node.call("evm_setAutomine", False)  # noqa: FBT003  # JSON-RPC's own form
+    fresh_world.node.call("evm_setAutomine", False)  # JSON-RPC's own form
     raw = fresh_world.signed(STRANGER, nonce=0, value=7)
     expected = {"tx_hash": keccak(raw).hex()}
     assert observer.broadcast(raw) == observer.broadcast(raw) == expected

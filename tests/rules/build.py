@@ -92,6 +92,9 @@ DEPLOYMENT = Deployment(
 CODE = {DEPLOYMENT.router: digest_of("router code"), DEPLOYMENT.usdc: digest_of("usdc code")}
 
 
+PROVEN = (TREASURY, DEPLOYMENT.router, DEPLOYMENT.usdc)
+
+
 def refused(code: Refusal, path: str | None = None) -> "Refuses":
     """Return the expectation that a block is refused with this code and, when given, at this path."""
     return Refuses(code, path)
@@ -116,7 +119,7 @@ class Refuses:
         return True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class World:
     """The desk. Methods make documents as an honest party would; keyword arguments bend them."""
 
@@ -174,13 +177,13 @@ class World:
         files: Mapping[str, bytes],
         *,
         signers: Iterable[str | tuple[str, int]] = charter.SIGNERS,
-        previous: PolicySet | None = None,
+        after: PolicySet | None = None,
         keys: Mapping[str, ec.EllipticCurvePrivateKey] | None = None,
         **changes: Any,
     ) -> PolicySet:
-        """Return a set that follows `previous`, signed by the signers (a name, or a name and which key)."""
-        version = previous.manifest.version + 1 if previous else 1
-        named = previous.digest if previous else None
+        """Return a set that follows `after`, signed by the signers (a name, or a name and which key)."""
+        version = after.manifest.version + 1 if after else 1
+        named = after.digest if after else None
         manifest = manifest_of(files, name="desk", version=version, previous=named, at=write_time(NOW))
         manifest = type(manifest).load(manifest.dump() | changes)
         unsigned = PolicySet(manifest, dict(files), [])
@@ -249,7 +252,7 @@ class World:
 
     # what observers attest
 
-    def simulation(self, intent: Intent, **changes: Any) -> Simulation:
+    def simulation(self, intent: Intent, /, **changes: Any) -> Simulation:
         """Return what a simulation of the intent would honestly say."""
         return Simulation.load(
             {
@@ -281,7 +284,7 @@ class World:
         return AttestedState(
             attestation=statement(observer, HEADER_LINE, document),
             header=header.encode().hex(),
-            accounts=[proven(trie, each) for each in (TREASURY, DEPLOYMENT.router)],
+            accounts=[proven(trie, each) for each in PROVEN],
         )
 
     # decisions
@@ -291,7 +294,7 @@ class World:
         simulation = self.simulation(intent).digest
         return Subject(intent=intent.digest, nonce=NONCE, simulation=simulation, proposer="pm-1")
 
-    def decision(self, person: str, role: str, **changes: Any) -> Decision:
+    def decision(self, person: str, role: str, /, **changes: Any) -> Decision:
         """Return a decision document on the swap."""
         subject = self.subject(self.swap())
         name = hashlib.sha256(f"{person} {role} {sorted(changes)}".encode()).hexdigest()[:32]
@@ -326,7 +329,7 @@ class World:
 
     # facts
 
-    def given(self, intent: Intent | None = None, **changes: Any) -> Given:
+    def given(self, intent: Intent | None = None, /, **changes: Any) -> Given:
         """Return everything that facts of the intent are computed from."""
         intent = intent or self.swap()
         fields: Json = {
@@ -403,7 +406,7 @@ def account_fields(**changes: Any) -> Json:
 def accounts(**treasury: Any) -> dict[str, Account]:
     """Return the proven accounts, as `verify_state` would."""
     trie, header = chain_state(treasury)
-    from_proof = [proven(trie, each) for each in (TREASURY, DEPLOYMENT.router)]
+    from_proof = [proven(trie, each) for each in PROVEN]
     return {each.address: _account(header, each) for each in from_proof}
 
 
@@ -412,7 +415,8 @@ def chain_state(treasury: Json | None = None, **header: Any) -> tuple[HexaryTrie
     trie = HexaryTrie({})
     mine = account_fields(**(treasury or {}))
     router = account_fields(nonce=1, balance=0, code=bytes.fromhex(CODE[DEPLOYMENT.router]))
-    for name, fields in ((TREASURY, mine), (DEPLOYMENT.router, router)):
+    token = account_fields(nonce=1, balance=0, code=bytes.fromhex(CODE[DEPLOYMENT.usdc]))
+    for name, fields in ((TREASURY, mine), (DEPLOYMENT.router, router), (DEPLOYMENT.usdc, token)):
         value = rlp.encode([fields["nonce"], fields["balance"], fields["storage"], fields["code"]])
         trie[keccak(bytes.fromhex(name[2:]))] = value
     return trie, Header(**(_header(trie.root_hash) | header))

@@ -27,7 +27,7 @@ def verified(world: World, *sets: PolicySet, **changes: Any) -> PolicySet:
 def second(world: World, **options: Any) -> PolicySet:
     """Return a good second version: the same files, a day's limit lower."""
     files = world.with_file("limits.json", lambda value: value | {"daily_usd_cents_max": 1})
-    return world.sign_set(files, **({"previous": world.policy} | options))
+    return world.sign_set(files, **({"after": world.policy} | options))
 
 
 def newcomers(folder: Path, *names: str) -> list[Json]:
@@ -125,7 +125,7 @@ def test_rule_2_the_first_set_is_the_trust_roots(world: World) -> None:
         verified(world, second(world))
     with refused(Refusal.POLICY_CHAIN):
         verified(world)
-    claims_one = world.sign_set(world.files, previous=second(world))
+    claims_one = world.sign_set(world.files, after=second(world))
     with refused(Refusal.POLICY_CHAIN):
         verified(world, claims_one, genesis_policy=claims_one.digest)
 
@@ -148,7 +148,7 @@ def test_rule_2_each_set_follows_the_last(world: World, changes: Json) -> None:
 def test_rule_2_no_set_is_left_out_or_turned_round(world: World) -> None:
     """The third set does not follow the first, and the chain runs one way."""
     two = second(world)
-    three = world.sign_set(world.files, previous=two)
+    three = world.sign_set(world.files, after=two)
     assert verified(world, world.policy, two, three) is three
     for sets in (
         [world.policy, three],
@@ -191,13 +191,13 @@ def test_rule_3_new_people_do_not_vote_themselves_in(world: World) -> None:
     people = newcomers(world.folder, "new-1", "new-2")
     files = world.with_file("people.json", lambda value: value + people)
     keys = World(world.folder, world.files, world.policy, world.trust_root).keys
-    alone = world.sign_set(files, previous=world.policy, signers=["new-1", "new-2"], keys=keys)
+    alone = world.sign_set(files, after=world.policy, signers=["new-1", "new-2"], keys=keys)
     with refused(Refusal.POLICY_CHAIN):
         verified(world, world.policy, alone)
-    half = world.sign_set(files, previous=world.policy, signers=["new-1", "cro-1"], keys=keys)
+    half = world.sign_set(files, after=world.policy, signers=["new-1", "cro-1"], keys=keys)
     with refused(Refusal.POLICY_CHAIN):
         verified(world, world.policy, half)
-    both = world.sign_set(files, previous=world.policy, signers=["new-1", "cro-1", "risk-1"], keys=keys)
+    both = world.sign_set(files, after=world.policy, signers=["new-1", "cro-1", "risk-1"], keys=keys)
     assert verified(world, world.policy, both) is both
 
 
@@ -209,11 +209,11 @@ def test_rule_3_those_who_leave_do_not_suffice(world: World) -> None:
         "people.json", lambda value: [each for each in value if each["id"] not in leaving] + people
     )
     keys = World(world.folder, world.files, world.policy, world.trust_root).keys
-    old = world.sign_set(files, previous=world.policy, signers=sorted(leaving), keys=keys)
+    old = world.sign_set(files, after=world.policy, signers=sorted(leaving), keys=keys)
     with refused(Refusal.POLICY_CHAIN):
         verified(world, world.policy, old)
     all_of_them = [*sorted(leaving), "risk-1", "next-1"]
-    good = world.sign_set(files, previous=world.policy, signers=all_of_them, keys=keys)
+    good = world.sign_set(files, after=world.policy, signers=all_of_them, keys=keys)
     assert verified(world, world.policy, good) is good
 
 
@@ -221,9 +221,9 @@ def test_rule_3_the_old_quorum_is_not_lowered_by_the_new_set(world: World) -> No
     """A set that says one signature suffices still needs its predecessor's two."""
     files = world.with_file("limits.json", lambda value: value | {"policy_quorum": 1})
     with refused(Refusal.POLICY_CHAIN):
-        verified(world, world.policy, world.sign_set(files, previous=world.policy, signers=["cro-1"]))
-    lowered = world.sign_set(files, previous=world.policy)
-    after = world.sign_set(world.files, previous=lowered, signers=["cro-1"])
+        verified(world, world.policy, world.sign_set(files, after=world.policy, signers=["cro-1"]))
+    lowered = world.sign_set(files, after=world.policy)
+    after = world.sign_set(world.files, after=lowered, signers=["cro-1"])
     with refused(Refusal.POLICY_CHAIN):
         # the third set asks for two again, so its own quorum is missing
         verified(world, world.policy, lowered, after)

@@ -84,7 +84,7 @@ def test_an_approval_certifies_no_session(world: World) -> None:
         check(world, certified, aaguids=["00" * 16])
 
 
-def request(session: Session, **changes: Any) -> Request:
+def request(session: Session, /, **changes: Any) -> Request:
     """Return a request of the session, at noon."""
     fields = {
         "v": 1,

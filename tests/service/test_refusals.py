@@ -279,18 +279,31 @@ def test_proposer_approves_himself(world: Living, waiting: str) -> None:
         refused("decision_by_the_proposer", lambda: hand_in(world, "pm-1", waiting, signed))
 
 
-def test_auditor_approves(world: Living, waiting: str) -> None:
-    """An auditor reads."""
-    signed = drafted(world, waiting, "auditor-1", "auditor")
-    with world.unchanged(refusals=1):
-        refused("role_not_held", lambda: hand_in(world, "auditor-1", waiting, signed))
+@pytest.mark.parametrize(("person", "role"), [("auditor-1", "auditor"), ("trader-1", "trader")])
+def test_who_is_not_concerned(world: Living, waiting: str, person: str, role: str) -> None:
+    """Who neither proposed nor approves gets no draft, and cannot void consent by a new simulation."""
+    speaks = world.officer(person).speaks
+    with world.unchanged(refusals=2):
+        refused("role_not_held", lambda: speaks.draft(waiting, verb="approve", role=role, reason=""))
+        refused("role_not_held", lambda: speaks.simulate(waiting))
 
 
 def test_role_that_is_not_held(world: Living, waiting: str) -> None:
-    """A risk officer cannot sign as the chief."""
-    signed = drafted(world, waiting, "risk-1", "cro")
-    with world.unchanged(refusals=1):
-        refused("role_not_held", lambda: hand_in(world, "risk-1", waiting, signed))
+    """A risk officer gets no draft as the chief, and a draft that he turns into one does not count."""
+    officer = world.officer("risk-1")
+    signed = drafted(world, waiting, "risk-1", "risk_officer")
+    as_chief = officer.sign(Decision.load({**signed.decision.dump(), "role": "cro"}))
+    with world.unchanged(refusals=2):
+        refused("role_not_held", lambda: officer.speaks.draft(waiting, verb="approve", role="cro", reason=""))
+        refused("role_not_held", lambda: hand_in(world, "risk-1", waiting, as_chief))
+
+
+def test_strangers_cannot_flood_the_ledger(world: Living) -> None:
+    """Refusals of callers without a session are recorded up to a rate; the others are counted."""
+    before = world.photograph().refusals
+    for _ in range(300):
+        refused("session_unknown", lambda: client._send(world.socket, "GET", "/v1/intents", b"", {}))
+    assert world.photograph().refusals - before <= 120
 
 
 def test_decision_that_was_never_drafted(world: Living, waiting: str) -> None:
@@ -350,6 +363,22 @@ def test_decision_after_the_end(world: Living) -> None:
         refused("not_in_this_state", lambda: hand_in(world, "risk-1", digest, late))
 
 
+def test_lane_waits_for_the_lower_nonce(world: Living) -> None:
+    """An approved intent is not signed while a lower nonce of its lane is open: a gap would stop the lane."""
+    first, second = world.outstanding().digest, world.outstanding().digest
+    for digest in (first, second):
+        world.officer("risk-1").speaks.draft(digest, verb="abstain", role="risk_officer", reason="")
+    lower, upper = (world.pm.intent(digest).nonce for digest in (first, second))
+    assert lower is not None
+    assert upper == lower + 1
+    view = world.approve(second)
+    assert (view.state, view.waits_for_nonces, view.tx_hash) == ("approved", [lower], None)
+    with world.unchanged(refusals=0):
+        assert world.pm.resume(second).state == "approved"
+    assert world.approve(first).state == "confirmed"
+    assert world.pm.resume(second).state == "confirmed"
+
+
 def test_approval_under_an_older_policy_set(world: Living, waiting: str) -> None:
     """Consent given under a superseded set of rules is consent to other rules."""
     signed = drafted(world, waiting, "risk-1", "risk_officer")
@@ -361,6 +390,7 @@ def test_approval_under_an_older_policy_set(world: Living, waiting: str) -> None
     world.stack.start(SERVICE)
     with world.unchanged(refusals=1):
         refused("decision_under_another_policy", lambda: hand_in(world, "risk-1", waiting, signed))
+    world.officer("cro-1").policy = newer
 
 
 def test_second_service(world: Living) -> None:

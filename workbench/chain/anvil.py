@@ -35,13 +35,18 @@ STOP_S: Final = 5.0
 _LISTENING: Final = re.compile(rb"Listening on (127\.0\.0\.1:[0-9]+)")
 
 
+def require(binary: Path) -> None:
+    """Refuse when there is no anvil to run, and say how to get it."""
+    if not os.access(binary, os.X_OK):
+        raise NodeError(f"no anvil at {binary}: run `make`, or `npm ci` in binder/ (package {PACKAGE})")
+
+
 class Anvil:
     """A running anvil; ends with its `with` block or with `stop()`."""
 
     def __init__(self, binary: Path, arguments: Sequence[str] = (), *, lifetime_s: int | None = None) -> None:
         """Start the process and return when it listens."""
-        if not os.access(binary, os.X_OK):  # (1)
-            raise NodeError(f"no anvil at {binary}: run `make`, or `npm ci` in binder/ (package {PACKAGE})")
+        require(binary)  # (1)
         limit = [] if lifetime_s is None else ["timeout", "--kill-after=1", str(lifetime_s)]  # (4)
         command = [
             *limit,

@@ -14,14 +14,14 @@ from datetime import datetime
 from typing import Any
 
 from ledger.encoding import canonical
-from workbench.cosigner.gate import GateError, Identity, Permission, decide
+from workbench.cosigner.gate import GateError, Identity, Permission, advance, decide
 from workbench.cosigner.memory import Memory, Record
 from workbench.custody.token import Ed25519Key, Token
 from workbench.evm.transaction import assemble, signature_for
 from workbench.process.crash import CrashPoint
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, signed_bytes
-from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, RefusedAnswer, SignedAnswer
+from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, HeadUpdate, RefusedAnswer, SignedAnswer
 
 DETAIL_MAX = 2000
 
@@ -43,6 +43,8 @@ class Cosigner:
         if request == {"v": 1, "operation": "status"}:
             return self.status()
         with self._lock:
+            if request.get("operation") == "advance":
+                return self.advance(request)
             return self.sign(request).dump()
 
     def status(self) -> dict[str, Any]:
@@ -55,6 +57,19 @@ class Cosigner:
             "size": head.size,
             "policy_version": head.policy_version,
         }
+
+    def advance(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Take a newer ledger head into memory; answer with the status, or with the refusal."""
+        try:
+            update = HeadUpdate.load(request.get("head"), at="/head")
+            self.memory.advance(advance(update, memory=self.memory.snapshot(), identity=self.identity))
+        except (GateError, RefusedError) as error:
+            refusal = error.refusal if isinstance(error, GateError) else error
+            return {
+                "v": 1,
+                "refused": {"step": 2, "code": refusal.code.value, "detail": refusal.detail[:DETAIL_MAX]},
+            }
+        return self.status()
 
     def sign(self, request: dict[str, Any]) -> SignedAnswer:
         """Decide over evidence and answer, signed with the identity key."""
@@ -116,6 +131,7 @@ class Cosigner:
         refused: tuple[int, RefusedError] | None = None,
     ) -> SignedAnswer:
         refusal = None
+        before = self.memory.snapshot().of(intent)
         if refused is not None:
             step, error = refused
             detail = error.detail if not error.path else f"{error.detail} at {error.path}"
@@ -128,6 +144,7 @@ class Cosigner:
             signature=record.signature if record else None,
             raw_tx=record.raw_tx if record else None,
             refused=refusal,
+            signed_before=before.raw_tx if before is not None and refusal is not None else None,
         )
         signature = self.identity_key.sign(signed_bytes(ANSWER_LINE, answer.canonical()))
         return SignedAnswer(answer=answer, signature=signature.hex())

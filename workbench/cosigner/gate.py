@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ledger import chain
@@ -33,7 +33,7 @@ from workbench.rules import attestation, cedar, decision, facts
 from workbench.rules.attestation import Simulation, State
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time, write_time
-from workbench.rules.evidence import Evidence, Reservation
+from workbench.rules.evidence import Evidence, HeadUpdate, Reservation
 from workbench.rules.intent import Intent, verify_proposal
 from workbench.rules.lifecycle import Event
 from workbench.rules.policy import Key, PolicySet, verify_chain
@@ -97,7 +97,7 @@ def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: dat
     with _step(1):
         _lease(trust_root)
     with _step(2):
-        checkpoint, head = _extend(evidence, memory, identity)
+        checkpoint, head = _extend(evidence.head, memory, identity)
         reservation = _reservation(evidence, checkpoint)
     with _step(3):
         policy = _policy(evidence, memory, trust_root, now)
@@ -121,6 +121,11 @@ def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: dat
     with _step(5):
         transaction = _bytes(evidence, intent, reservation)
         fresh = _simulation(evidence, "fresh", policy, trust_root, now)
+        # an older look must not pass for a newer one
+        if not approved.block.number <= fresh.block.number <= state.block_number:
+            raise RefusedError(
+                Refusal.ATTESTATION_STALE, "the fresh simulation is older than what was approved"
+            )
         _state_diff(intent, approved, fresh, policy, approvals)
     with _step(6):
         given = facts.Given(
@@ -151,7 +156,7 @@ def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: dat
     )
     with _step(7):
         _unused(record, memory)
-        _own_limit(record, memory, policy, now)
+        _own_limit(record, memory, policy, approvals, now)
     return Permission(
         head=Head(
             size=checkpoint.size,
@@ -160,6 +165,7 @@ def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: dat
             policy=policy.digest,
             policy_version=policy.manifest.version,
             time_floor=write_time(now),
+            signed=sum(item.raw_tx is not None for item in memory.records),
         ),
         record=record,
         transaction=transaction,
@@ -180,9 +186,16 @@ class _Extended:
     chain: bytes
 
 
-def _extend(evidence: Evidence, memory: Snapshot, identity: Identity) -> tuple[Checkpoint, _Extended]:
+def advance(update: HeadUpdate, *, memory: Snapshot, identity: Identity) -> Head:
+    """Return the head that a checkpoint extends mine to; nothing else changes, nothing is signed."""
+    with _step(2):
+        checkpoint, extended = _extend(update, memory, identity)
+    return replace(memory.head, size=checkpoint.size, hashes=extended.hashes, chain=extended.chain)
+
+
+def _extend(update: HeadUpdate, memory: Snapshot, identity: Identity) -> tuple[Checkpoint, _Extended]:
     """(2) Grow my own head by the leaves that the courier brings; it must meet the checkpoint."""
-    update, mine = evidence.head, memory.head
+    mine = memory.head
     checkpoint = identity.ledger_trust_root.verify(update.checkpoint)
     # rollback: a co-signer never signs under a smaller ledger than it has seen
     if checkpoint.size < mine.size:
@@ -314,15 +327,17 @@ def _unused(record: Record, memory: Snapshot) -> None:
         raise RefusedError(Refusal.INTENT_SPENT, f"this intent holds nonce {before.nonce}")
 
 
-def _own_limit(record: Record, memory: Snapshot, policy: PolicySet, now: datetime) -> None:
-    """(7) What I myself signed in a day, whatever the ledger says of it."""
+def _own_limit(
+    record: Record, memory: Snapshot, policy: PolicySet, approvals: decision.Approvals, now: datetime
+) -> None:
+    """(7) What I myself signed in a day, whatever the ledger says of it; lifted as `limit.daily` is."""
     since = now - LIMIT_WINDOW
     spent = sum(
         item.usd_cents
         for item in memory.records
         if item.address == record.address and read_time(item.at) > since and item.lane != record.lane
     )
-    if spent + record.usd_cents > policy.limits.daily_usd_cents_max:
+    if spent + record.usd_cents > policy.limits.daily_usd_cents_max and not approvals.holding("cro"):
         raise RefusedError(
             Refusal.OWN_LIMIT,
             f"{spent + record.usd_cents} cents in a day, at most {policy.limits.daily_usd_cents_max}",

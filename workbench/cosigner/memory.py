@@ -1,9 +1,10 @@
 """What a co-signer remembers, in files of its own.
 
-`head.json` is the ledger head and policy version it last signed under: it never goes
-back. `signed/` has one record for each (chain, address, nonce): first without a
-signature (persisted before signing), then with it. A record is created exclusively, so
-two threads cannot take one nonce; every write is on disk before the next step.
+`head.json` is the ledger head and policy version it last signed under, and how many
+signatures there were by then: none of it ever goes back. `signed/` has one record for
+each (chain, address, nonce): first without a signature (persisted before signing), then
+with it. A record is created exclusively, so two threads cannot take one nonce; every
+write is on disk before the next step.
 
 A record without a signature left this process's token at most in memory, never the
 process: when the gate later refuses the same intent, the record is withdrawn.
@@ -38,6 +39,7 @@ class Head:
     policy: str
     policy_version: int
     time_floor: str
+    signed: int
 
     def frontier(self) -> Frontier:
         """Return the tree's right edge, to grow from."""
@@ -78,6 +80,15 @@ class Snapshot:
     def of(self, intent: str) -> Record | None:
         """Return the record of this intent."""
         return next((record for record in self.records if record.intent == intent), None)
+
+
+def found(folder: Path, *, genesis_hash: bytes) -> None:
+    """Begin a memory: an empty head under a ledger's genesis, once."""
+    path = folder / "head.json"
+    if path.exists():
+        raise MemoryCorruptError(f"{path}: there is a memory already")
+    first = Head(size=0, hashes=(), chain=genesis_hash, policy="", policy_version=0, time_floor="", signed=0)
+    _write(path, _head_document(first))
 
 
 class Memory:
@@ -135,25 +146,30 @@ class Memory:
 
     def _read_records(self) -> Iterator[Record]:
         for path in sorted(self._signed.glob("*.json")):
-            record = Record(**_read(path))
+            try:
+                record = Record(**_read(path))
+            except TypeError as error:
+                raise MemoryCorruptError(f"{path.name}: {error}") from error
             if self._path(record) != path:
                 raise MemoryCorruptError(f"{path.name} holds the record of another nonce")
             yield record
 
     def _read_head(self, genesis_hash: bytes) -> Head:
-        if not self._head_path.exists():
-            # a lost head beside signed records means that files were taken away
-            if self._records:
-                raise MemoryCorruptError("signed records without head.json: restored or damaged memory")
-            return Head(size=0, hashes=(), chain=genesis_hash, policy="", policy_version=0, time_floor="")
+        # there is a head from the first day on: a missing one means that files were taken away
         value = _read(self._head_path)
-        return Head(
-            **{
-                **value,
-                "hashes": tuple(bytes.fromhex(item) for item in value["hashes"]),
-                "chain": bytes.fromhex(value["chain"]),
-            }
-        )
+        try:
+            hashes, chain = (
+                tuple(bytes.fromhex(item) for item in value["hashes"]),
+                bytes.fromhex(value["chain"]),
+            )
+            head = Head(**{**value, "hashes": hashes, "chain": chain})
+            head.frontier()
+        except (KeyError, TypeError, ValueError) as error:
+            raise MemoryCorruptError(f"{self._head_path.name}: {error}") from error
+        signed = sum(record.raw_tx is not None for record in self._records.values())
+        if signed < head.signed or (head.size == 0 and head.chain != genesis_hash):
+            raise MemoryCorruptError(f"head.json knows {head.signed} signatures, signed/ has {signed}")
+        return head
 
 
 def _head_document(head: Head) -> bytes:
@@ -165,6 +181,7 @@ def _head_document(head: Head) -> bytes:
             "policy": head.policy,
             "policy_version": head.policy_version,
             "time_floor": head.time_floor,
+            "signed": head.signed,
         }
     )
 

@@ -118,7 +118,7 @@ class Token:
         if not module.exists():
             raise TokenError(f"{module}: no such PKCS#11 module; {INSTALL_HINT}")
         if not config.exists():
-            raise TokenError(f"{folder}: no token here; `workbench init` or `workbench demo` makes one")
+            raise TokenError(f"{folder}: no token here; `workbench demo` makes one")
         os.environ["SOFTHSM2_CONF"] = str(config)
         with _lock:
             try:

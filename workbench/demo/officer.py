@@ -7,6 +7,7 @@ Duties: `login` signs the person's own open logins (somebody who proposes from a
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -55,6 +56,9 @@ def main() -> int:
 def _sign_logins(person: str, folder: Path, socket: Path, policy: PolicySet) -> None:
     while True:
         for session in client.waiting_logins(socket, person):
+            # somebody else's process asks for a session in this person's name
+            if session.os_user != os.getuid():
+                continue
             people.sign_login(session, person=person, folder=folder, socket=socket, policy=policy)
         time.sleep(POLL_S)
 

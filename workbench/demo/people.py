@@ -25,6 +25,13 @@ from workbench.rules.trust import TrustRoot
 LOOK_BACK_S = 900
 
 
+Verb = Literal["approve", "reject", "abstain"]
+
+
+class AnotherDocumentError(Exception):
+    """The service handed out another document than the one that was asked for."""
+
+
 @dataclass(slots=True)
 class Officer:
     """A person, the folder of software authenticators, and a session of the person's own."""
@@ -41,11 +48,18 @@ class Officer:
         certified = sign_login(session, person=person, folder=folder, socket=socket, policy=policy)
         return cls(person, folder, policy, Client(socket, key, certified))
 
-    def decide(
-        self, intent: str, *, verb: Literal["approve", "reject", "abstain"], role: str, reason: str
-    ) -> IntentView:
-        """Ask for the decision document, sign it at the authenticator, hand it in."""
+    def decide(self, intent: str, *, verb: Verb, role: str, reason: str) -> IntentView:
+        """Ask for the decision document, compare it with what was looked at, sign it, hand it in."""
+        seen = self.speaks.intent(intent)
         drafted = self.speaks.draft(intent, verb=verb, role=role, reason=reason)
+        said = (drafted.person, drafted.verb, drafted.role, drafted.reason)
+        about = (drafted.intent, drafted.proposer, drafted.simulation, drafted.policy)
+        looked_at = (seen.intent.digest, seen.intent.proposer, seen.simulated.digest, self.policy.digest)
+        # the service must not slip another document under the finger
+        if said != (self.id, verb, role, reason) or about != looked_at or intent != seen.intent.digest:
+            raise AnotherDocumentError(
+                f"asked for {verb} of {intent[:12]}, got {drafted.verb} of {drafted.intent[:12]}"
+            )
         return self.speaks.decide(self.sign(drafted))
 
     def sign(self, decision: Decision) -> SignedDecision:
@@ -73,6 +87,8 @@ def judge(
     """Return what a careful person says of an intent; None while there is nothing to judge."""
     if view.simulation is None:
         return None
+    if view.intent.digest != view.digest:
+        raise AnotherDocumentError(f"the intent shown is not {view.digest[:12]}")
     simulation = attestation.verify_simulation(
         [view.simulation],
         intent=view.digest,

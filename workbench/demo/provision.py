@@ -37,7 +37,8 @@ def main() -> int:
     parser.add_argument("--owns-assets", action="store_true")
     options = parser.parse_args()
     folder: Path = options.folder
-    folder.mkdir(mode=0o700, parents=True)
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700)
     pin = secrets.token_hex(8)
     descriptor = os.open(folder / "pin", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
     with os.fdopen(descriptor, "w") as file:

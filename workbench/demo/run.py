@@ -31,6 +31,10 @@ OFFICERS = (("pm-1", "login", ""), ("cro-1", "decide", "cro"), ("risk-1", "decid
 VERIFY_S = 120
 
 
+class UnsoundError(Exception):
+    """The run's own ledger does not verify."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a run leaves behind."""
@@ -134,7 +138,7 @@ def verify(bundle: Path, trust_root: Path) -> str:
     command = [sys.executable, "-m", "ledger", "verify", str(bundle), "--keys", str(trust_root)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=VERIFY_S)
     if done.returncode != 0:
-        raise client.ServiceUnavailableError(f"the ledger does not verify: {done.stdout}{done.stderr}")
+        raise UnsoundError(f"the ledger does not verify: {done.stdout}{done.stderr}")
     return done.stdout.strip()
 
 

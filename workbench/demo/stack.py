@@ -56,7 +56,7 @@ class Stack:
             self.crash_points[name] = crash_at
         with self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
-        self._wait(name)
+        self.await_ready(name, self._running[name])
 
     def command(self, name: str) -> list[str]:
         """Return the command that starts a process."""
@@ -98,11 +98,12 @@ class Stack:
         """Return where a process writes what it has to say."""
         return self.world.places.state / f"{name}.log"
 
-    def _wait(self, name: str) -> None:
+    def await_ready(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        """Wait until a started process answers on its socket."""
         deadline = time.monotonic() + READY_S
         probe = _PROBES[name]
         while time.monotonic() < deadline:
-            if self._running[name].poll() is not None:
+            if process.poll() is not None:
                 raise StackError(f"{name} ended: {self.log(name).read_text()[-2000:]}")
             try:
                 probe(self.world.places.socket(name))

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ledger import store
+from ledger.chain import Genesis
 from ledger.encoding import canonical
 from workbench.chain.node import Node
 from workbench.chain.state import proven_account
+from workbench.cosigner import memory
 from workbench.demo import charter
 from workbench.demo.newswap import ETHER, USDC_UNIT, Deployment, fund
 from workbench.demo.node import anvil_binary
@@ -160,7 +162,9 @@ def _open_ledger(places: Places, trust_root: TrustRoot, now: datetime) -> None:
     }
     path = places.root(SERVICE) / "ledger.duckdb"
     store.open(path, now=lambda: now, salt=lambda: secrets.token_bytes(32), genesis=genesis).close()
-    (places.root(charter.COSIGNER) / "genesis.json").write_bytes(canonical(genesis))
+    cosigner = places.root(charter.COSIGNER)
+    (cosigner / "genesis.json").write_bytes(canonical(genesis))
+    memory.found(cosigner, genesis_hash=Genesis.of(genesis).hash())
 
 
 def _configure(places: Places, keys: dict[str, dict[str, str]], packages: Path, node_url: str) -> None:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature
 from fido2 import cbor
 from fido2.client import ClientError, DefaultClientDataCollector, Fido2Client, UserInteraction
+from fido2.cose import ES256
 from fido2.ctap import CtapDevice
 from fido2.server import Fido2Server
 from fido2.utils import websafe_decode, websafe_encode
 from fido2.webauthn import (
     PublicKeyCredentialDescriptor,
+    PublicKeyCredentialParameters,
     PublicKeyCredentialRequestOptions,
     PublicKeyCredentialRpEntity,
     PublicKeyCredentialType,
@@ -84,7 +86,12 @@ class Authenticator:
 
     def _server(self) -> Fido2Server:
         party = PublicKeyCredentialRpEntity(name=self.party.id, id=self.party.id)
-        return Fido2Server(party, verify_origin=lambda origin: origin == self.party.origin)
+        server = Fido2Server(party, verify_origin=lambda origin: origin == self.party.origin)
+        # The only kind of key that a policy set may list.
+        server.allowed_algorithms = [
+            PublicKeyCredentialParameters(type=PublicKeyCredentialType.PUBLIC_KEY, alg=ES256.ALGORITHM)
+        ]
+        return server
 
     def _client(self) -> Fido2Client:
         # `.localhost` is a secure context to browsers; fido2's default check knows https only.

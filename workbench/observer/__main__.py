@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger.encoding import EncodingError
+from workbench.chain import anvil
 from workbench.chain.errors import ChainError, SimulationError
 from workbench.chain.node import Node
 from workbench.chain.simulator import Simulator
@@ -143,6 +144,8 @@ def _server(options: argparse.Namespace) -> FrameServer:
     # An observer whose key nobody believes would only be found out at the first signature.
     if believed.observers.get(config["name"]) != config["identity_key"]:
         raise ConfigError(f"the trust root does not know {config['name']} with this key")
+    # without it every simulation would fail, one by one, in front of people
+    anvil.require(Path(config["anvil"]))
     module = Path(config["module"]) if config["module"] else softhsm_module()
     token = Token(options.state, module=module, label=config["token_label"], pin=root.pin())
     observer = Observer(

@@ -31,9 +31,7 @@ class StateRoot:
 
     def __post_init__(self) -> None:
         if not self.path.is_dir():
-            raise ConfigError(
-                f"{self.path}: no such state root; `workbench init` or `workbench demo` makes one"
-            )
+            raise ConfigError(f"{self.path}: no such state root; `workbench demo` makes one")
         status = self.path.stat()
         if status.st_uid != os.geteuid():
             raise ConfigError(f"{self.path}: belongs to uid {status.st_uid}, this process is {os.geteuid()}")

@@ -28,6 +28,8 @@ CONNECTIONS_MAX = 32
 """More peers at once than this is a flood: each process has a handful of callers."""
 READ_SECONDS = 10.0
 """A peer that has connected must have said what it wants by then, and have taken its answer as quickly."""
+PAUSE_SECONDS = 0.05
+"""Between two attempts to accept, when the system has nothing to accept with."""
 SOCKET_PATH_MAX = 107
 """AF_UNIX paths end at 108 bytes, the last one a zero."""
 
@@ -148,6 +150,7 @@ class FrameServer:
         self._handler = handler
         self._uids = frozenset(uids)
         self._read_s = read_s
+        self._closed = False
         self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
         self._listener = listener(path, mode=mode)
 
@@ -157,7 +160,11 @@ class FrameServer:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
-                return
+                if self._closed:
+                    return
+                # Out of descriptors, or the peer is gone already: no reason to be deaf for ever.
+                time.sleep(PAUSE_SECONDS)
+                continue
             if not self._slots.acquire(blocking=False):
                 connection.close()
                 continue
@@ -165,6 +172,7 @@ class FrameServer:
 
     def close(self) -> None:
         """Stop accepting and remove the socket."""
+        self._closed = True
         # shutdown() wakes a thread that waits in accept(); close() alone does not.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)

@@ -125,6 +125,9 @@ def verify_decision(
         if not passed:
             raise RefusedError(code, f"decision {decision.id} of {decision.person}")
     person = policy.person(decision.person)
+    # a proposer may withdraw; otherwise who cannot consent cannot refuse either
+    if decision.verb == "reject" and person.id != subject.proposer and decision.role not in APPROVING_ROLES:
+        raise RefusedError(Refusal.ROLE_NOT_HELD, f"a {decision.role} rejects nothing")
     if decision.role not in person.roles:
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"{person.id} does not hold {decision.role}")
     credential = policy.credential(person, signed.assertion.credential, path="approval")
@@ -177,11 +180,12 @@ def count(
             continue
         if decision.verb == "reject":
             raise RefusedError(Refusal.REJECTED, f"{decision.person}: {decision.reason}")
+        # of whatever somebody consented to, also twice
+        tolerances.append(decision.tolerance.inflow_bps)
         if decision.person in roles:
             skipped[decision.id] = Refusal.DECISION_REPEATED
             continue
         roles[decision.person] = decision.role
-        tolerances.append(decision.tolerance.inflow_bps)
     # the strictest of those who approve binds everybody
     return Approvals(roles=roles, skipped=skipped, tolerance_inflow_bps=min(tolerances, default=0))
 

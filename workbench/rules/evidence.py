@@ -92,7 +92,11 @@ class RefusedAnswer(Document):
 
 
 class Answer(Document):
-    """What a co-signer signs with its identity key: a signature over a transaction, or a refusal."""
+    """What a co-signer signs with its identity key: a signature over a transaction, or a refusal.
+
+    A refusal says in `signed_before` which bytes of this intent were signed earlier, so that a
+    refusal without them proves that no signature exists.
+    """
 
     v: Literal[1]
     cosigner: Name
@@ -101,6 +105,7 @@ class Answer(Document):
     signature: Hex | None
     raw_tx: Hex | None
     refused: RefusedAnswer | None
+    signed_before: Hex | None
 
 
 class SignedAnswer(Document):

@@ -90,6 +90,7 @@ def _take_up(desk: Desk) -> None:
     """Resume what stands between release and confirmation, after a crash and ever after."""
     told: dict[str, Refusal] = {}
     while True:
+        desk.expire()
         for digest in desk.unfinished():
             try:
                 desk.resume(digest)
@@ -113,6 +114,8 @@ def _desk(options: argparse.Namespace) -> tuple[Desk, Path]:
     module = Path(config["module"]) if config["module"] else softhsm_module()
     token = Token(options.state, module=module, label=config["token_label"], pin=root.pin())
     ledger = open_ledger(options.state, now=_clock)
+    if ledger.genesis.trust_root.hex() != trust_root.digest:
+        raise ConfigError("the ledger's genesis names another trust root")
     key = token.ed25519(bytes.fromhex(config["checkpoint_key"]))
     recorder = Recorder(ledger, trust_root, pinned, key, options.state)
     books = Books.of(recorder.entries())
@@ -123,7 +126,7 @@ def _desk(options: argparse.Namespace) -> tuple[Desk, Path]:
     lane = Lane(
         policies, trust_root, books, recorder, links, _clock, CrashPoint(options.testing_only_crash_at)
     )
-    sessions = Sessions(policies[-1], trust_root, books, recorder, _clock)
+    sessions = Sessions(policies[-1], trust_root, books, recorder, _clock, _clock())
     _adopt(recorder, policies)
     return Desk(lane, sessions), options.state / "bundles"
 

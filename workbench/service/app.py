@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,6 +35,11 @@ from workbench.rules.session import CertifiedSession, Request
 from workbench.service.desk import Desk
 
 BODY_MAX = DOCUMENT_MAX
+STRANGER = "uid:"
+STRANGERS_MAX = 120
+STRANGERS_WINDOW = timedelta(minutes=1)
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+"""Whoever reaches the socket can be refused for ever; two entries a second bound what that costs."""
 STATUS = {
     Refusal.MALFORMED: HTTPStatus.BAD_REQUEST,
     Refusal.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -64,7 +71,7 @@ class Certificate(Document):
 class SequenceRequest(Document):
     """Which intents are simulated one after the other."""
 
-    sequence: Annotated[list[Digest], Field(min_length=1, max_length=64)]
+    sequence: Annotated[list[Digest], Field(min_length=1, max_length=16)]
 
 
 class DraftRequest(Document):
@@ -99,12 +106,35 @@ class Call:
 Action = Callable[[Call], dict[str, Any]]
 
 
+@dataclass(slots=True)
+class Strangers:
+    """How many refusals of callers without a session are recorded: anybody can cause them, without end."""
+
+    since: datetime = LONG_AGO
+    recorded: int = 0
+    left_out: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def admit(self, now: datetime) -> int | None:
+        """Return how many were left out before this one is recorded, or None when it is left out too."""
+        with self._lock:
+            if now - self.since >= STRANGERS_WINDOW:
+                self.since, self.recorded = now, 0
+            if self.recorded >= STRANGERS_MAX:
+                self.left_out += 1
+                return None
+            self.recorded += 1
+            left_out, self.left_out = self.left_out, 0
+            return left_out
+
+
 @dataclass(frozen=True, slots=True)
 class Api:
     """The routes over one desk."""
 
     desk: Desk
     bundles: Path
+    strangers: Strangers = field(default_factory=Strangers)
 
     def routes(self) -> list[Route]:
         """Return the routes: method, path, whether a session must speak, what is done."""
@@ -158,7 +188,9 @@ class Api:
         return self.desk.sessions.certify(call.digest, Certificate.load(call.read()).assertion).dump()
 
     def session(self, call: Call) -> dict[str, Any]:
-        """Return a started session."""
+        """Return a started session, or that its person has not signed yet."""
+        if self.desk.sessions.pending(call.digest):
+            return {"pending": True}
         return self.desk.sessions.get(call.digest).dump()
 
     def propose(self, call: Call) -> dict[str, Any]:
@@ -244,14 +276,14 @@ class Api:
                     self._run, request, action, body, speaks=speaks, os_user=os_user
                 )
             except RefusedError as refused:
-                return await run_in_threadpool(self._refuse, request, refused, f"uid:{os_user}")
+                return await run_in_threadpool(self._refuse, request, refused, f"{STRANGER}{os_user}")
 
         return endpoint
 
     def _run(
         self, request: HttpRequest, action: Action, body: bytes, *, speaks: bool, os_user: int
     ) -> Response:
-        actor = f"uid:{os_user}"
+        actor = f"{STRANGER}{os_user}"
         try:
             speaker = self._speaker(request, body, os_user) if speaks else None
             actor = speaker.session.person if speaker else actor
@@ -267,9 +299,7 @@ class Api:
         return self.desk.sessions.speaking(signed, signature, body=body, os_user=os_user)
 
     def _refuse(self, request: HttpRequest, refused: RefusedError, actor: str) -> Response:
-        seq = self.desk.lane.recorder.refusal(
-            refused, actor=actor, about=f"{request.method} {request.url.path}"[:400]
-        )
+        seq = self._record(refused, actor, f"{request.method} {request.url.path}"[:400])
         status = STATUS.get(refused.code, HTTPStatus.FORBIDDEN)
         problem = {
             "type": f"urn:custody-workbench:refusal:{refused.code.value}",
@@ -281,6 +311,16 @@ class Api:
             "entry_seq": seq,
         }
         return _json(status, problem, kind="application/problem+json")
+
+    def _record(self, refused: RefusedError, actor: str, about: str) -> int | None:
+        """Record a refusal; return its entry, or None where strangers have caused too many."""
+        lane = self.desk.lane
+        if actor.startswith(STRANGER):
+            left_out = self.strangers.admit(lane.clock())
+            if left_out is None:
+                return None
+            about += f" ({left_out} more before it)" if left_out else ""
+        return lane.recorder.refusal(refused, actor=actor, about=about)
 
 
 def build(desk: Desk, bundles: Path) -> Starlette:

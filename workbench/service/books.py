@@ -18,7 +18,7 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import read_time
 from workbench.rules.intent import Proposal
-from workbench.rules.lifecycle import HOLDS_NONCE, PROPOSED_EVENT, Event, State, after
+from workbench.rules.lifecycle import HOLDS_NONCE, PROPOSED_EVENT, SIGNED, Event, State, after
 from workbench.rules.session import CertifiedSession
 
 SESSION_STARTED = "session.started"
@@ -75,11 +75,18 @@ class Books:
 
     def held_nonces(self, key: str, chain_id: int) -> set[int]:
         """Return the nonces of a lane that are not free."""
+        return self._nonces(key, chain_id, HOLDS_NONCE)
+
+    def signed_nonces(self, key: str, chain_id: int) -> set[int]:
+        """Return the nonces of a lane that a signed transaction takes."""
+        return self._nonces(key, chain_id, SIGNED)
+
+    def _nonces(self, key: str, chain_id: int, states: frozenset[State]) -> set[int]:
         return {
             matter.nonce
-            for matter in self.matters.values()
+            for matter in list(self.matters.values())
             if matter.nonce is not None
-            and matter.state in HOLDS_NONCE
+            and matter.state in states
             and (matter.proposal.intent.key, matter.proposal.intent.chain_id) == (key, chain_id)
         }
 
@@ -87,7 +94,7 @@ class Books:
         """Return what was released for a proposer since then, in cents."""
         return sum(
             matter.released_cents
-            for matter in self.matters.values()
+            for matter in list(self.matters.values())
             if matter.released_at is not None
             and matter.released_at > since
             and matter.proposal.intent.proposer == proposer

@@ -32,7 +32,6 @@ from workbench.service.sessions import Sessions
 
 DAY = timedelta(hours=24)
 DRAFTS_MAX = 256
-SEQUENCE_MAX = 32
 TOLERANCE_INFLOW_BPS = 10
 ANY_AGE_S = 10**9
 
@@ -65,7 +64,8 @@ class Desk:
         """(3) Have an intent simulated, alone or as part of a sequence."""
         with self._lock:
             matter = self._open(digest)
-            if len(sequence) > SEQUENCE_MAX or len(set(sequence)) != len(sequence):
+            self._concerned(matter, speaker)
+            if len(set(sequence)) != len(sequence):
                 raise RefusedError(Refusal.MALFORMED, "a sequence of distinct intents", path="/sequence")
             if digest not in sequence:
                 raise RefusedError(Refusal.MALFORMED, "the sequence leaves this intent out", path="/sequence")
@@ -79,7 +79,12 @@ class Desk:
         """(2) (3) Reserve the nonce if none is, and return the document that this person would sign."""
         with self._lock:
             lane, matter = self.lane, self._open(digest)
+            self._concerned(matter, speaker)
             simulation = matter.simulation
+            if role not in speaker.session.roles:
+                raise RefusedError(
+                    Refusal.ROLE_NOT_HELD, f"{speaker.session.person} does not hold {role}", path="/role"
+                )
             if simulation is None:
                 raise RefusedError(Refusal.FACT_MISSING, "no simulation to decide about", path="/simulation")
             if matter.state is State.PROPOSED:
@@ -155,7 +160,7 @@ class Desk:
             self._expire(digest, matter)
             if matter.state is State.OUTSTANDING:
                 self._try_release(digest)
-            if matter.state is State.APPROVED:
+            if matter.state is State.APPROVED and self._next_in_lane(matter):
                 self._refresh(digest, matter)
                 self.lane.sign(digest)
             if matter.state is State.SIGNED:
@@ -167,6 +172,12 @@ class Desk:
     def unfinished(self) -> list[str]:
         """Return the intents that a restart must take up again."""
         return [digest for digest, matter in self.lane.books.matters.items() if ready(matter)]
+
+    def expire(self) -> None:
+        """Let every intent end whose time has run out: its nonce is free again."""
+        with self._lock:
+            for digest, matter in list(self.lane.books.matters.items()):
+                self._expire(digest, matter)
 
     def view(self, digest: str) -> dict[str, Any]:
         """Return what there is to say of an intent: for people, not for machines that decide."""
@@ -189,10 +200,34 @@ class Desk:
             "needs": list(explained.needs),
             "missing": list(explained.missing),
             "decisions": [signed.dump() for signed in matter.decisions],
+            "waits_for_nonces": self._unsigned_before(matter) if matter.state is State.APPROVED else [],
             "tx_hash": matter.tx_hash,
             "outcome": matter.outcome,
             "entry_seq": matter.seq,
         }
+
+    def _concerned(self, matter: Matter, speaker: CertifiedSession) -> None:
+        """Refuse who neither proposed nor may approve: a new simulation or a draft has consequences."""
+        roles = set(speaker.session.roles)
+        if speaker.session.person != matter.proposal.intent.proposer and not roles & decision.APPROVING_ROLES:
+            raise RefusedError(
+                Refusal.ROLE_NOT_HELD, f"{speaker.session.person} neither proposed nor approves"
+            )
+
+    def _next_in_lane(self, matter: Matter) -> bool:
+        """Whether it is this intent's turn; an expired one goes to the co-signer, who refuses it."""
+        over = read_time(matter.proposal.intent.expires_at) <= self.lane.clock()
+        return over or not self._unsigned_before(matter)
+
+    def _unsigned_before(self, matter: Matter) -> list[int]:
+        """Return the lane's lower nonces that no signed transaction takes: signing would leave a gap."""
+        intent = matter.proposal.intent
+        if matter.nonce is None or matter.attested is None:
+            return []
+        account = self.lane.policy.key(intent.key).address
+        spent = self._state(matter.attested, self.lane.clock()).account(account).nonce
+        signed = self.lane.books.signed_nonces(intent.key, intent.chain_id)
+        return [nonce for nonce in range(spent, matter.nonce) if nonce not in signed]
 
     def _open(self, digest: str) -> Matter:
         matter = self.lane.books.matter(digest)

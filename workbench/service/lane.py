@@ -22,10 +22,10 @@ from ledger.entry import Entry
 from workbench.evm.errors import EvmError
 from workbench.evm.transaction import SignedTransaction
 from workbench.process.crash import CrashPoint
-from workbench.rules import confirmation
+from workbench.rules import attestation, confirmation
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, verify_ed25519
-from workbench.rules.evidence import ANSWER_LINE, Answer
+from workbench.rules.evidence import ANSWER_LINE
 from workbench.rules.lifecycle import Event, State
 from workbench.rules.policy import PolicySet
 from workbench.rules.trust import TrustRoot
@@ -93,16 +93,17 @@ class Lane:
         if (answer.cosigner, answer.evidence, answer.intent) != (cosigner, blob, digest):
             raise RefusedError(Refusal.UNAVAILABLE, "the co-signer answers another question")
         self.crash.reached("4")
-        if answer.refused is not None:
+        raw_tx = answer.signed_before if answer.refused is not None else answer.raw_tx
+        if raw_tx is None:
             self.enter(
                 Event.SIGNING_REFUSED, digest, {"answer": signed.dump(), "evidence": blob}, actor=cosigner
             )
             return
-        transaction = self._compare(answer, matter)
+        transaction = self._compare(raw_tx, matter)
         data = {
             "answer": signed.dump(),
             "evidence": blob,
-            "raw_tx": answer.raw_tx,
+            "raw_tx": raw_tx,
             "tx_hash": transaction.tx_hash.hex(),
         }
         self.enter(Event.SIGNED, digest, data, actor=cosigner)
@@ -129,6 +130,8 @@ class Lane:
         confirmed = confirmation.verify_inclusion(
             inclusion, raw_tx=raw_tx, trust_root=self.trust_root, now=self.clock(), age_s_max=age
         )
+        if self._depth(matter, confirmed.block_number) < self.policy.limits.confirmations_min:
+            return False
         self.crash.reached("6")
         event = Event.CONFIRMED if confirmed.succeeded else Event.REVERTED
         data = {
@@ -140,6 +143,18 @@ class Lane:
         self.enter(event, digest, data, actor=inclusion.attestation.observer)
         self.recorder.checkpoint()
         return True
+
+    def _depth(self, matter: Matter, block_number: int) -> int:
+        """Return how many blocks, from the transaction's on, the proven head has."""
+        account = self.policy.key(matter.proposal.intent.key).address
+        limits = self.policy.limits
+        state = attestation.verify_state(
+            [self.links.attest([account])],
+            trust_root=self.trust_root,
+            now=self.clock(),
+            age_s_max=limits.attestation_age_s_max,
+        )
+        return state.block_number - block_number + 1
 
     def _call(self, digest: str) -> dict[str, Any]:
         intent = self.books.matter(digest).proposal.intent
@@ -162,12 +177,7 @@ class Lane:
             raise RefusedError(Refusal.STATE, "not everything is there that a co-signer must see")
         note = self.recorder.checkpoint()
         size = notes.split(note)[0].size
-        start = self.links.head_size(cosigner)
-        leaves = self.recorder.ledger.leaves(start, size - 1) if size > start else []
-        if len(leaves) > LEAVES_AT_ONCE:
-            raise RefusedError(
-                Refusal.UNAVAILABLE, f"{len(leaves)} new leaves, at most {LEAVES_AT_ONCE} at once"
-            )
+        start = self._bring_up(cosigner, size)
         return {
             "v": 1,
             "operation": "sign",
@@ -183,8 +193,24 @@ class Lane:
                 "state": [matter.attested.dump()] if matter.attested else [],
             },
             "lease": None,
-            "head": {"from": start, "leaves": [leaf.hex() for leaf in leaves], "checkpoint": note},
+            "head": self._head_update(start, note),
         }
+
+    def _bring_up(self, cosigner: str, size: int) -> int:
+        """Bring a co-signer's head so near to `size` that the rest fits into one piece of evidence."""
+        start = self.links.head_size(cosigner)
+        for note in self.recorder.ledger.checkpoints():
+            reach = notes.split(note)[0].size
+            if size - start <= LEAVES_AT_ONCE:
+                break
+            if start < reach <= start + LEAVES_AT_ONCE and reach < size:
+                start = self.links.advance(cosigner, self._head_update(start, note))
+        return start
+
+    def _head_update(self, start: int, note: str) -> dict[str, Any]:
+        size = notes.split(note)[0].size
+        leaves = self.recorder.ledger.leaves(start, size - 1) if size > start else []
+        return {"from": start, "leaves": [leaf.hex() for leaf in leaves], "checkpoint": note}
 
     def entry_proof(self, seq: int, size: int) -> dict[str, Any]:
         """Return an entry with its inclusion proof in the tree of `size` entries."""
@@ -197,10 +223,10 @@ class Lane:
             "proof": [node.hex() for node in self.recorder.ledger.inclusion(seq, size)],
         }
 
-    def _compare(self, answer: Answer, matter: Matter) -> SignedTransaction:
+    def _compare(self, raw_tx: str, matter: Matter) -> SignedTransaction:
         """(5) Read the signed bytes again: they must be the intent under its nonce, signed by its key."""
         try:
-            transaction = SignedTransaction.parse(bytes.fromhex(answer.raw_tx or ""))
+            transaction = SignedTransaction.parse(bytes.fromhex(raw_tx))
         except EvmError as error:
             raise RefusedError(Refusal.BYTES_OTHER, f"the co-signer's bytes: {error}") from error
         intent = matter.proposal.intent

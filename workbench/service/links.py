@@ -59,6 +59,14 @@ class Links:
             raise RefusedError(Refusal.UNAVAILABLE, f"co-signer {cosigner}: no head size")
         return size
 
+    def advance(self, cosigner: str, head: dict[str, Any]) -> int:
+        """Bring a co-signer a newer ledger head, and nothing to sign; return the size it then remembers."""
+        request = {"v": 1, "operation": "advance", "head": head}
+        size = self._call(self._socket(cosigner), request, COSIGNER_SECONDS).get("size")
+        if not isinstance(size, int):
+            raise RefusedError(Refusal.UNAVAILABLE, f"co-signer {cosigner} does not take the ledger's head")
+        return size
+
     def sign(self, cosigner: str, evidence: dict[str, Any]) -> SignedAnswer:
         """Bring evidence to a co-signer; return its signed answer."""
         return SignedAnswer.load(self._call(self._socket(cosigner), evidence, COSIGNER_SECONDS))
@@ -73,7 +81,11 @@ class Links:
         answer = self._call(self.observer, request, OBSERVER_SECONDS)
         result = answer.get("result")
         if not isinstance(result, dict):
-            raise RefusedError(Refusal.UNAVAILABLE, f"observer: {answer.get('error')}"[:500])
+            error = answer.get("error")
+            told = error if isinstance(error, dict) else {}
+            # a transaction that cannot be simulated will not do better when asked again
+            code = Refusal.SIMULATION_FAILED if told.get("code") == "simulation" else Refusal.UNAVAILABLE
+            raise RefusedError(code, f"observer: {told.get('detail')}"[:500])
         return result
 
     def _call(self, socket: Path, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,8 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.trust import TrustRoot
 
 SCHEMA = "oms/v1"
+CHECKPOINT_EVERY = 10_000
+CITING = ("evidence", "inclusion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,13 @@ class Recorder:
             subject=subject,
         )
         try:
-            return self.ledger.append([event])[0]
+            receipt = self.ledger.append([event])[0]
         except ConflictError as error:
             raise RefusedError(Refusal.ID_REUSED, f"{kind} {name} is recorded with other bytes") from error
+        # co-signers take the ledger's growth in pieces that end at checkpoints
+        if receipt.seq % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
+            self.checkpoint()
+        return receipt
 
     def refusal(self, refused: RefusedError, *, actor: str, about: str) -> int:
         """Record that something was refused; return the entry's sequence number."""
@@ -96,6 +103,12 @@ class Recorder:
     def bundle(self, path: Path) -> None:
         """Write what an auditor takes away, up to now."""
         self.checkpoint()
+        cited = {
+            data[name] for entry in self.entries() if (data := entry.data) for name in CITING if name in data
+        }
+        missing = cited - {blob.name for blob in _files(self.folder / "blobs")}
+        if missing:
+            raise RefusedError(Refusal.NOT_FOUND, f"{len(missing)} cited blobs are gone: {min(missing)}")
         files = {f"blobs/{blob.name}": blob.read_bytes() for blob in _files(self.folder / "blobs")}
         files |= {
             f"policies/{policy.name}": policy.read_bytes() for policy in _files(self.folder / "policies")
@@ -118,16 +131,18 @@ def open_ledger(folder: Path, *, now: Callable[[], datetime]) -> Ledger:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    return (
+        sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    )
 
 
 def _write(path: Path, raw: bytes) -> None:
-    partial = path.with_name("." + path.name)
-    with partial.open("wb") as file:
+    """Replace a file so that a crash, or a second thread, leaves the old one or the new one."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         file.write(raw)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+    Path(file.name).replace(path)
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)

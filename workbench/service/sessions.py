@@ -45,6 +45,7 @@ class Sessions:
     books: Books
     recorder: Recorder
     clock: Callable[[], datetime]
+    started: datetime
     _open: dict[str, tuple[Session, datetime]] = field(default_factory=dict)
     _nonces: dict[str, datetime] = field(default_factory=dict)
     _spoke: dict[str, datetime] = field(default_factory=dict)
@@ -75,6 +76,11 @@ class Sessions:
         """Return the open logins that this person could sign."""
         now = self.clock()
         return [session for session, until in self._open.values() if session.person == person and until > now]
+
+    def pending(self, digest: str) -> bool:
+        """Whether a login is open and not signed yet."""
+        _, until = self._open.get(digest, (None, self.clock()))
+        return until > self.clock()
 
     def certify(self, digest: str, assertion: Assertion) -> CertifiedSession:
         """Start a session whose document its person has signed."""
@@ -135,7 +141,8 @@ class Sessions:
     def _once(self, request: Request, now: datetime) -> None:
         horizon = now - timedelta(seconds=2 * REQUEST_SKEW_S)
         self._nonces = {nonce: at for nonce, at in self._nonces.items() if at > horizon}
-        if request.nonce in self._nonces:
+        # what was said before this process began may have been heard by the one before it
+        if request.nonce in self._nonces or read_time(request.at) < self.started:
             raise RefusedError(Refusal.REPLAYED, "this request was made before", path="/nonce")
         if len(self._nonces) >= NONCES_MAX:
             raise RefusedError(Refusal.UNAVAILABLE, "too many requests to remember")

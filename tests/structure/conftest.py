@@ -1,0 +1,41 @@
+"""A living world for what can only be seen at run time; one for the whole folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from workbench.demo.people import Officer
+from workbench.demo.run import living_world, market
+from workbench.demo.stack import Stack
+from workbench.demo.world import SERVICE, World
+from workbench.desk import drafts
+
+
+@pytest.fixture(scope="package")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Stack]]:
+    """A world in which one allowance went from proposal to confirmation and a bundle was taken."""
+    folder: Path = tmp_path_factory.mktemp("world")
+    folder.chmod(0o700)
+    with living_world(folder) as (world, stack):
+        places = world.places
+        pm, risk, auditor = (
+            Officer.log_in(person, folder=places.officers, socket=places.socket(SERVICE), policy=world.policy)
+            for person in ("pm-1", "risk-1", "auditor-1")
+        )
+        allowance = drafts.draft_swap(
+            drafts.Market.of(market(world)),
+            "pm-1",
+            amount_in=Decimal(1000),
+            mid=Decimal(2500),
+            slippage_bps_max=50,
+            purpose="a test",
+        ).allowance
+        digest = pm.speaks.simulate(pm.speaks.propose(allowance).digest).digest
+        view = risk.decide(digest, verb="approve", role="risk_officer", reason="a test")
+        assert view.state == "confirmed"
+        auditor.speaks.bundle()
+        yield world, stack
