@@ -148,6 +148,16 @@ def decision_for_another_nonce(c: Courier, e: Evidence) -> None:
     c.resign(e, nonce=7)
 
 
+def another_ledger(c: Courier, e: Evidence) -> None:
+    """The approver was shown a ledger that does not exist."""
+    c.resign(e, ledger={**e["decisions"][0]["decision"]["ledger"], "h": "ab" * 32})
+
+
+def later_ledger(c: Courier, e: Evidence) -> None:
+    """The approver was shown more ledger than there is."""
+    c.resign(e, ledger={**e["decisions"][0]["decision"]["ledger"], "size": 10**6})
+
+
 def login_assertion(c: Courier, e: Evidence) -> None:
     """A press for the login origin over the decision's challenge."""
     decision = Decision.load(e["decisions"][0]["decision"])
@@ -367,6 +377,8 @@ LIES: list[tuple[Lie, int, str]] = [
     (decision_for_another_nonce, 4, "decision_over_another_nonce"),
     (expired_decision, 4, "expired"),
     (unheld_role, 4, "role_not_held"),
+    (another_ledger, 4, "ledger_head_forked"),
+    (later_ledger, 4, "ledger_head_forked"),
     (login_assertion, 4, "credential_unknown"),
     (trailing_bytes, 5, "malformed"),
     (second_nonce, 5, "decision_over_another_nonce"),

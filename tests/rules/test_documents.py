@@ -175,6 +175,11 @@ def test_a_field_must_be_there(field: str) -> None:
         Sample.load({name: value for name, value in GOOD.items() if name != field})
 
 
+def test_the_longest_base64url() -> None:
+    """The limit itself is admitted."""
+    assert Sample.load({**GOOD, "base64url": "AAAA" * 5000})
+
+
 def test_an_unknown_field_is_refused() -> None:
     """What this version does not know it does not sign either."""
     with refused(Refusal.MALFORMED, "/extra"):

@@ -424,6 +424,20 @@ def test_what_cannot_be_computed_is_absent(world: World, nothing: str, absent: s
             id="an outflow told twice",
         ),
         pytest.param(
+            "state_diff_declared",
+            lambda world: world.given(
+                world.swap(deltas=[{**OUT, "amount": "-9"}, OUT, IN]), fresh=world.simulation(world.swap())
+            ),
+            False,
+            id="an outflow declared twice",
+        ),
+        pytest.param(
+            "slippage_bps",
+            shown(slippage_bps=None, deltas=[{**OUT, "amount": "0"}]),
+            0,
+            id="nothing is no outflow",
+        ),
+        pytest.param(
             "state_diff_declared", shown(allowances=[]), False, id="a declared allowance that is not made"
         ),
         pytest.param(
@@ -477,7 +491,8 @@ def test_each_fact(world: World, fact: str, bend: Bend, expected: int | bool) ->
         pytest.param({"grant": 1}, {"grant": 2}, 10_000, False, id="another allowance"),
         pytest.param({"more": "ETH"}, {}, 10_000, False, id="an asset less"),
         pytest.param({}, {"more": "ETH"}, 10_000, False, id="an asset more"),
-        pytest.param({}, {"more": USDC}, 10_000, False, id="an asset told twice"),
+        pytest.param({}, {"hidden": -9}, 10_000, False, id="an outflow told twice"),
+        pytest.param({"hidden": -9}, {}, 10_000, False, id="an outflow told twice before"),
     ],
 )
 def test_tolerance(
@@ -495,6 +510,8 @@ def test_tolerance(
             {**IN, "amount": str(told.get("in", 10_000))},
         ]
         deltas += [{**OUT, "asset": told["more"], "amount": "1"}] if "more" in told else []
+        if "hidden" in told:
+            deltas.insert(0, {**OUT, "amount": str(told["hidden"])})
         grant = {**SPENT, "amount": str(told.get("grant", 0))}
         return world.simulation(world.swap(), deltas=deltas, allowances=[grant])
 

@@ -158,6 +158,11 @@ def test_who_may_not_propose(world: World, person: str, session: dict[str, Any],
         check(world, world.propose(world.swap(proposer=person), person, **session))
 
 
+def test_an_intent_may_end_with_its_session(world: World) -> None:
+    """Both in the same second: it does not outlive it."""
+    check(world, world.propose(world.swap(expires_at=at(hours=2)), "pm-1", expires_at=at(hours=2)))
+
+
 def test_an_ended_session_proposes_nothing(world: World) -> None:
     """A key that leaks after its session cannot date a proposal back."""
     ended = {"issued_at": at(hours=-8), "expires_at": at(seconds=-1)}
@@ -184,6 +189,10 @@ def test_an_intent_over_its_limit(world: World) -> None:
     assert len(small.canonical()) < INTENT_MAX < len(large.canonical())
     proposal = world.propose(small)
     assert Proposal.sized(proposal.dump()) == proposal
+    spare = INTENT_MAX - len(large.canonical()) + 1000
+    full = world.swap(data="00" * 15_800, purpose="x" * (len("rebalance") + spare))
+    assert len(full.canonical()) == INTENT_MAX
+    Proposal.sized(world.propose(full).dump())
     with refused(Refusal.TOO_LARGE, "/proposal/intent"):
         Proposal.sized(world.propose(large).dump(), at="/proposal")
 

@@ -57,6 +57,13 @@ def test_the_genesis_set_and_its_successor(world: World) -> None:
     assert PolicySet.load(next_set.dump()).digest == next_set.digest
 
 
+def test_a_quorum_of_everybody(world: World) -> None:
+    """As many as there are is still reachable."""
+    files = world.with_file("limits.json", lambda value: value | {"policy_quorum": 3})
+    everybody = PolicySet.load(world.sign_set(files).dump())
+    assert verified(world, everybody, genesis_policy=everybody.digest) is everybody
+
+
 # (1)
 
 
@@ -366,6 +373,7 @@ def _bound(bound: Json) -> Callable[[list[Json]], list[Json]]:
             id="a person without a role",
         ),
         pytest.param("people.json", lambda _: {}, Refusal.POLICY_INVALID, id="people as an object"),
+        pytest.param("assets.json", lambda _: {}, Refusal.POLICY_INVALID, id="assets as an object"),
         pytest.param("keys.json", lambda value: value * 2, Refusal.POLICY_INVALID, id="a key twice"),
         pytest.param(
             "keys.json",

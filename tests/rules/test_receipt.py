@@ -35,10 +35,10 @@ def story(world: World) -> list[Fact]:
     ]
 
 
-def written(facts: Sequence[Fact]) -> list[Entry]:
-    """Return the entries of a ledger that holds these facts."""
+def written(facts: Sequence[Fact], *, first: int = 0) -> list[Entry]:
+    """Return the entries of a ledger that holds these facts and counts them from `first`."""
     entries: list[Entry] = []
-    for seq, (kind, actor, subject, data) in enumerate(facts):
+    for seq, (kind, actor, subject, data) in enumerate(facts, first):
         event = Event(f"workbench/{kind}", f"e{seq}", kind, actor, "oms/v1", data, subject)
         salt = hashlib.sha256(b"%d" % seq).digest()
         prev = entries[-1].h if entries else bytes(32)
@@ -46,9 +46,11 @@ def written(facts: Sequence[Fact]) -> list[Entry]:
     return entries
 
 
-def receipt_of(world: World, facts: Sequence[Fact], *, signer: str = "service", **changes: Any) -> Json:
+def receipt_of(
+    world: World, facts: Sequence[Fact], *, signer: str = "service", first: int = 0, **changes: Any
+) -> Json:
     """Return the receipt that a service with this ledger would hand out."""
-    entries = written(facts)
+    entries = written(facts, first=first)
     leaves = [entry.leaf for entry in entries]
     body = Checkpoint("desk.test/ledger", len(leaves), root(leaves), entries[-1].h)
     key = observer_key(signer)
@@ -60,13 +62,13 @@ def receipt_of(world: World, facts: Sequence[Fact], *, signer: str = "service", 
         "checkpoint": note,
         "entries": [
             {
-                "seq": entry.seq,
+                "seq": place,
                 "head": entry.head.decode(),
                 "data": canonical(entry.data).decode(),
                 "salt": (entry.salt or b"").hex(),
-                "proof": [node.hex() for node in inclusion_proof(leaves, entry.seq)],
+                "proof": [node.hex() for node in inclusion_proof(leaves, place)],
             }
-            for entry in entries
+            for place, entry in enumerate(entries)
             if entry.subject == subject
         ],
         "policy_chain": [world.policy.dump()],
@@ -130,6 +132,10 @@ def _other_signer(world: World, _: Json) -> Json:
     return receipt_of(world, story(world), signer="somebody")
 
 
+def _misnumbered(world: World, _: Json) -> Json:
+    return receipt_of(world, story(world), first=5)
+
+
 def _other_ledger(world: World, document: Json) -> Json:
     shorter = receipt_of(world, story(world)[:3])
     return document | {"checkpoint": shorter["checkpoint"]}
@@ -149,6 +155,7 @@ def _other_ledger(world: World, document: Json) -> Json:
         pytest.param(_entry(1, data="[]"), Refusal.CHECKPOINT, id="(2) data that is no object"),
         pytest.param(_entry(1, data="{ }"), Refusal.CHECKPOINT, id="(2) data in another spelling"),
         pytest.param(_other_ledger, Refusal.CHECKPOINT, id="(2) a shorter ledger's checkpoint"),
+        pytest.param(_misnumbered, Refusal.CHECKPOINT, id="(2) entries that name another place than theirs"),
         pytest.param(_other_intent, Refusal.CHECKPOINT, id="(2) entries about something else"),
         pytest.param(
             lambda _, document: document | {"policy_chain": []}, Refusal.MALFORMED, id="(3) no policy set"
@@ -261,6 +268,16 @@ def test_a_receipt_outlives_the_people_in_it(world: World) -> None:
     later = world.sign_set(files, after=world.policy, activates_at=after.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
     document = receipt_of(world, story(world)) | {"policy_chain": [world.policy.dump(), later.dump()]}
     assert len(check(world, document)) == 3
+
+
+def test_an_entry_of_the_policys_first_second(world: World) -> None:
+    """A set is in force from its time on, that moment included."""
+    born = world.sign_set(world.files)
+    about = {"signed": world.decide("cro-1", "cro", policy=born.digest).dump()}
+    document = receipt_of(world, _decided(world, about)) | {"policy_chain": [born.dump()]}
+    root_ = world.root(genesis_policy=born.digest)
+    later = NOW + timedelta(hours=1)
+    assert len(verify_receipt(Receipt.load(document), trust_root=root_, now=later)) == 3
 
 
 def test_an_entry_older_than_every_policy(world: World) -> None:

@@ -121,7 +121,7 @@ def test_the_entry_point_is_installed() -> None:
 def test_make_targets_exist(target: str) -> None:
     """`make` knows every target that the README names, and would run the bootstrap first."""
     assert f"`make {target}`" in README
-    command = ["make", "--dry-run", target]
+    command = ["make", "--no-print-directory", "--dry-run", target]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.startswith("binder/bootstrap\n")
 

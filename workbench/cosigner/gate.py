@@ -15,7 +15,7 @@ under this co-signer's own copy of the trust root. Pure: memory, evidence and `n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -34,7 +34,7 @@ from workbench.rules.attestation import Simulation, State
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.evidence import Evidence, HeadUpdate, Reservation
-from workbench.rules.intent import Intent, verify_proposal
+from workbench.rules.intent import Intent, outflows, verify_proposal
 from workbench.rules.lifecycle import Event
 from workbench.rules.policy import Key, PolicySet, verify_chain
 from workbench.rules.trust import TrustRoot
@@ -118,6 +118,7 @@ def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: dat
             evidence.decisions, subject=subject, policy=policy, trust_root=trust_root, now=latest
         )
         _somebody(approvals)
+        _same_ledger(evidence, approvals, head)
     with _step(5):
         transaction = _bytes(evidence, intent, reservation)
         fresh = _simulation(evidence, "fresh", policy, trust_root, now)
@@ -184,6 +185,7 @@ def _lease(trust_root: TrustRoot) -> None:
 class _Extended:
     hashes: tuple[bytes, ...]
     chain: bytes
+    known: Mapping[int, bytes]
 
 
 def advance(update: HeadUpdate, *, memory: Snapshot, identity: Identity) -> Head:
@@ -205,14 +207,16 @@ def _extend(update: HeadUpdate, memory: Snapshot, identity: Identity) -> tuple[C
     if update.start != mine.size or len(update.leaves) != checkpoint.size - mine.size:
         raise RefusedError(Refusal.HEAD_BEHIND, f"leaves must run from {mine.size} to {checkpoint.size}")
     frontier, linked = mine.frontier(), mine.chain
+    known = {mine.size: linked}
     for offset, leaf in enumerate(update.leaves):
         raw = bytes.fromhex(leaf)
         linked = chain.link(linked, mine.size + offset, raw)
+        known[mine.size + offset + 1] = linked
         frontier.append(raw)
     # fork: another history of the same length
     if frontier.root() != checkpoint.root or linked != checkpoint.chain:
         raise RefusedError(Refusal.HEAD_FORKED, f"my head of {mine.size} does not grow into this checkpoint")
-    return checkpoint, _Extended(frontier.hashes, linked)
+    return checkpoint, _Extended(frontier.hashes, linked, known)
 
 
 def _reservation(evidence: Evidence, checkpoint: Checkpoint) -> Reservation:
@@ -233,6 +237,10 @@ def _reservation(evidence: Evidence, checkpoint: Checkpoint) -> Reservation:
         intent.chain_id,
     ):
         raise RefusedError(Refusal.RESERVATION, "the reservation is of another intent, key or chain")
+    if [(item.asset, item.amount) for item in reservation.amounts] != outflows(intent):
+        raise RefusedError(
+            Refusal.RESERVATION, "the reservation sets aside something else than the intent spends"
+        )
     return reservation
 
 
@@ -288,6 +296,19 @@ def _somebody(approvals: decision.Approvals) -> None:
         skipped = ", ".join(sorted(f"{key}: {code.value}" for key, code in approvals.skipped.items()))
         code = next(iter(approvals.skipped.values()), Refusal.NO_APPROVAL)
         raise RefusedError(code, f"no approval counts ({skipped or 'no decision at all'})")
+
+
+def _same_ledger(evidence: Evidence, approvals: decision.Approvals, head: _Extended) -> None:
+    """Refuse when an approver was shown another ledger than the one that I am shown.
+
+    Of a ledger smaller than my own head only its own checkpoints know; that is left out.
+    """
+    for signed in evidence.decisions:
+        seen = signed.decision.ledger
+        if signed.decision.id in approvals.skipped or seen.size < min(head.known):
+            continue
+        if head.known.get(seen.size, b"").hex() != seen.h:
+            raise RefusedError(Refusal.HEAD_FORKED, f"{signed.decision.person} was shown another ledger")
 
 
 def _bytes(evidence: Evidence, intent: Intent, reservation: Reservation) -> UnsignedTransaction:

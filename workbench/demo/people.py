@@ -17,7 +17,7 @@ from workbench.client import Client, IntentView
 from workbench.demo import charter
 from workbench.rules import attestation, facts
 from workbench.rules.decision import Decision, SignedDecision
-from workbench.rules.documents import digest
+from workbench.rules.documents import digest, printable
 from workbench.rules.policy import PolicySet
 from workbench.rules.session import SESSION_LINE, CertifiedSession, Session
 from workbench.rules.trust import TrustRoot
@@ -104,10 +104,8 @@ def judge(
             f"simulated slippage {loss}; the limit is {policy.limits.slippage_bps_max / 100:.2f} %",
         )
     if simulation.revert is not None or not facts.state_diff_declared(view.intent, simulation, policy):
-        return (
-            "reject",
-            f"the simulation is not what the intent declares ({simulation.revert or 'state diff'})",
-        )
+        why = printable(simulation.revert or "state diff")
+        return "reject", f"the simulation is not what the intent declares ({why})"
     if simulation.sequence is not None:
         return None
     call = facts.decoded(view.intent, policy)

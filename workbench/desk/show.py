@@ -21,6 +21,7 @@ from ledger import verifier
 from workbench.client import Client, IntentView
 from workbench.desk.drafts import Market
 from workbench.rules.attestation import Loss, Simulation
+from workbench.rules.documents import printable
 from workbench.rules.receipt import verify_receipt
 from workbench.rules.trust import TrustRoot
 
@@ -85,7 +86,7 @@ def simulation(simulated: Simulation, market: Market) -> Shown:
             or "nothing",
             "slippage": percent(simulated.slippage_ppm),
             "cost": _dollars(simulated.loss, market),
-            "reverts": simulated.revert or "no",
+            "reverts": printable(simulated.revert or "no"),
         },
     )
 

@@ -72,6 +72,11 @@ def _timestamp(value: str) -> str:
     return value
 
 
+def printable(value: str) -> str:
+    """Return a text that somebody else wrote without what steers the screen it is shown on."""
+    return _STEERING.sub("", value)
+
+
 def read_time(value: str) -> datetime:
     """Return the moment that a timestamp of ours names."""
     return datetime.strptime(value, TIME_FORMAT).replace(tzinfo=UTC)

@@ -162,6 +162,11 @@ def verify_proposal(proposal: Proposal, *, policy: PolicySet, trust_root: TrustR
         raise RefusedError(Refusal.MALFORMED, f"no transaction carries this out: {error}") from error
 
 
+def outflows(intent: Intent) -> list[tuple[str, str]]:
+    """Return what a reservation sets aside: (asset, amount) of everything that leaves."""
+    return [(delta.asset, delta.amount[1:]) for delta in intent.deltas if delta.amount.startswith("-")]
+
+
 def _verify_times(intent: Intent, policy: PolicySet, session_ends: str, now: datetime) -> None:
     expires = read_time(intent.expires_at)
     if expires <= now:

@@ -23,7 +23,7 @@ from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, SignedDecision, Subject
 from workbench.rules.documents import read_time, write_time
-from workbench.rules.intent import Proposal, verify_proposal
+from workbench.rules.intent import Proposal, outflows, verify_proposal
 from workbench.rules.lifecycle import PROPOSED_EVENT, Event, State, free_nonce
 from workbench.rules.session import CertifiedSession
 from workbench.service.books import Matter, expired
@@ -247,11 +247,7 @@ class Desk:
             raise RefusedError(Refusal.FACT_MISSING, "no proven account to take a nonce from", path="/state")
         key = lane.policy.key(intent.key)
         spent = self._state(matter.attested, lane.clock()).account(key.address).nonce
-        amounts = [
-            {"asset": delta.asset, "amount": delta.amount[1:]}
-            for delta in intent.deltas
-            if delta.amount.startswith("-")
-        ]
+        amounts = [{"asset": asset, "amount": amount} for asset, amount in outflows(intent)]
         data = {
             "v": 1,
             "intent": digest,
@@ -335,7 +331,7 @@ class Desk:
         computed = facts.compute(given)
         computed["session_active"] = self.sessions.active(matter.proposal.session.session.digest)
         before = lane.books.released_cents(intent.proposer, since=now - DAY)
-        computed["daily_usd_cents"] = before + int(computed["amount_usd_cents"])
+        computed["daily_usd_cents"] = min(before + int(computed["amount_usd_cents"]), facts.CENTS_MAX)
         return computed
 
     def _state(self, attested: AttestedState, now: datetime) -> attestation.State:

@@ -21,6 +21,7 @@ from typing import Any
 from ledger import checkpoint as notes
 from ledger import store
 from ledger.checkpoint import Checkpoint
+from ledger.encoding import EncodingError
 from ledger.entry import Entry, Event
 from ledger.store import ConflictError, Ledger, Receipt
 from workbench.custody.token import Ed25519Key
@@ -57,6 +58,8 @@ class Recorder:
         )
         try:
             receipt = self.ledger.append([event])[0]
+        except EncodingError as error:
+            raise RefusedError(Refusal.TOO_LARGE, f"{kind}: {error}") from error
         except ConflictError as error:
             raise RefusedError(Refusal.ID_REUSED, f"{kind} {name} is recorded with other bytes") from error
         # co-signers take the ledger's growth in pieces that end at checkpoints

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -49,6 +50,7 @@ class Sessions:
     _open: dict[str, tuple[Session, datetime]] = field(default_factory=dict)
     _nonces: dict[str, datetime] = field(default_factory=dict)
     _spoke: dict[str, datetime] = field(default_factory=dict)
+    _certifying: threading.Lock = field(default_factory=threading.Lock)
 
     def challenge(self, *, person: str, public_key: str, os_user: int) -> Session:
         """Return the session document for a key; it means nothing until it is signed."""
@@ -84,19 +86,28 @@ class Sessions:
 
     def certify(self, digest: str, assertion: Assertion) -> CertifiedSession:
         """Start a session whose document its person has signed."""
-        session, until = self._open.get(digest, (None, None))
-        if session is None or until is None or until <= self.clock():
-            raise RefusedError(Refusal.SESSION_UNKNOWN, "no open login of this name")
-        certified = CertifiedSession(session=session, assertion=assertion)
-        verify_session(certified, policy=self.policy, trust_root=self.trust_root)
-        alive = [each for each in self.books.sessions.values() if self._alive(each.session, session.person)]
-        if len(alive) >= self.policy.limits.sessions_per_person_max:
-            raise RefusedError(Refusal.SESSION_ENDED, f"{session.person} has {len(alive)} sessions already")
-        del self._open[digest]
-        receipt = self.recorder.append(SESSION_STARTED, digest, certified.dump(), actor=session.person)
-        self.books.enter(next(self.recorder.ledger.entries(receipt.seq, receipt.seq)))
-        self._spoke[digest] = self.clock()
-        return certified
+        # one at a time: two logins at once must not both find room for one
+        with self._certifying:
+            session, until = self._open.get(digest, (None, None))
+            if session is None or until is None or until <= self.clock():
+                raise RefusedError(Refusal.SESSION_UNKNOWN, "no open login of this name")
+            certified = CertifiedSession(session=session, assertion=assertion)
+            verify_session(certified, policy=self.policy, trust_root=self.trust_root)
+            alive = [
+                each
+                for each in list(self.books.sessions.values())
+                if self._alive(each.session, session.person)
+            ]
+            if len(alive) >= self.policy.limits.sessions_per_person_max:
+                raise RefusedError(
+                    Refusal.SESSION_ENDED, f"{session.person} has {len(alive)} sessions already"
+                )
+            receipt = self.recorder.append(SESSION_STARTED, digest, certified.dump(), actor=session.person)
+            self.books.enter(next(self.recorder.ledger.entries(receipt.seq, receipt.seq)))
+            self._spoke[digest] = self.clock()
+            # only now: until the session is there, whoever asks is told that it is pending
+            del self._open[digest]
+            return certified
 
     def get(self, digest: str) -> CertifiedSession:
         """Return a session that has been certified, or refuse."""
