@@ -55,6 +55,7 @@ class Living:
     world: World
     stack: Stack
     crashed: set[tuple[str, str]] = field(default_factory=set)
+    dies_too: str | None = None
     _officers: dict[str, Officer] = field(default_factory=dict)
 
     @property
@@ -119,11 +120,15 @@ class Living:
         )
 
     def memory(self) -> str:
-        """Return a digest of what the co-signer remembers."""
-        seen = hashlib.sha256()
+        """Return a digest of what the co-signer has signed, and under which ledger head.
+
+        The newest policy set it has seen is left out: it remembers that also after a refusal.
+        """
         root = self.world.places.root(COSIGNER)
-        for path in [root / "head.json", *sorted((root / "signed").glob("*.json"))]:
-            seen.update(path.name.encode() + (path.read_bytes() if path.exists() else b"-"))
+        head = json.loads((root / "head.json").read_text())
+        seen = hashlib.sha256(f"{head['size']} {head['chain']} {head['signed']}".encode())
+        for path in sorted((root / "signed").glob("*.json")):
+            seen.update(path.name.encode() + path.read_bytes())
         return seen.hexdigest()
 
     def entries(self) -> list[dict[str, Any]]:
@@ -156,6 +161,11 @@ class Living:
     def revive(self) -> list[str]:
         """Start again whatever has died, without crash points; return what it was."""
         dead = [name for name in ORDER if not self.stack.alive(name)]
+        if dead and self.dies_too is not None:
+            self.stack.kill(self.dies_too)
+            dead.append(self.dies_too)
+            self.dies_too = None
+        dead.sort(key=ORDER.index)
         for name in dead:
             self.crashed.add((name, self.stack.crash_points.pop(name, "")))
             self.stack.start(name)

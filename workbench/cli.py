@@ -52,7 +52,7 @@ def _demo(options: argparse.Namespace) -> int:
     except (ChainError, ServiceUnavailableError, StackError, TokenError, OSError) as error:
         print(f"workbench: {error}", file=sys.stderr)
         return COULD_NOT_RUN
-    _print(outcome)
+    show(outcome)
     return DONE
 
 
@@ -62,7 +62,8 @@ def _state_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="demo-", dir=base))
 
 
-def _print(outcome: Outcome) -> None:
+def show(outcome: Outcome) -> None:
+    """Print what a run of the demo leaves behind."""
     width = max(len(purpose) for purpose, _, _ in outcome.intents)
     print(f"{'intent':{width}}  {'state':11}  transaction")
     for purpose, state, tx_hash in outcome.intents:

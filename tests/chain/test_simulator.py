@@ -11,6 +11,7 @@ from tests.chain.world import GAS, MILLION, PACKAGES, TREASURY, World
 from workbench.chain.errors import NodeError, SimulationError
 from workbench.chain.simulator import Simulator, Transaction, revert_reason
 from workbench.demo import newswap
+from workbench.evm.call import call_digest
 from workbench.evm.calldata import encode
 from workbench.evm.fields import UINT256_MAX, address_bytes
 
@@ -69,10 +70,15 @@ def test_the_document_is_canonical_and_complete(world: World) -> None:
     simulation = world.simulate(world.transaction(world.deployment.usdc, data, intent=intent))
     assert canonical(simulation)
     assert set(simulation) == {
-        "v", "intent", "chain_id", "block", "sender", "deltas", "allowances", "admin_changes", "gas",
+        "v", "intent", "chain_id", "block", "sender", "call", "deltas", "allowances", "admin_changes", "gas",
         "slippage_bps", "slippage_ppm", "loss", "sequence", "revert", "at",
     }  # fmt: skip
     assert (simulation["intent"], simulation["sequence"], simulation["sender"]) == (intent, None, TREASURY)
+    transaction = world.transaction(world.deployment.usdc, data)
+    ran = call_digest(
+        sender=TREASURY, to=transaction.to, value=transaction.value, data=data, gas=transaction.gas
+    )
+    assert simulation["call"] == ran
     assert simulation["block"]["hash"] == world.node.head().hash().hex()
 
 

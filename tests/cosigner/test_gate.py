@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger.encoding import canonical, parse
 from tests.world import COSIGNER, Living, living, refused
 from workbench.demo import charter
-from workbench.demo.world import SERVICE
+from workbench.demo.world import OBSERVER, SERVICE
 from workbench.evm.transaction import SignedTransaction, UnsignedTransaction
 from workbench.process.frames import call
 from workbench.rules.decision import Decision, SignedDecision
@@ -60,7 +60,23 @@ class Courier:
         newest = max(blobs.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         value: Evidence = parse(newest.read_bytes(), limit=DOCUMENT_MAX)
         assert value["intent"] == digest
+        self.mislabelled = self._mislabel(value)
         return value
+
+    def _mislabel(self, evidence: Evidence) -> Evidence:
+        """Have the genuine observer run an allowance of nothing under the intent's name."""
+        intent = self.world.allowance(0)
+        transaction = {
+            "intent": evidence["intent"],
+            "from": self.world.world.treasury,
+            "to": intent.to,
+            "value": "0",
+            "data": intent.data,
+            "gas": intent.gas_max,
+        }
+        request = {"v": 1, "operation": "simulate", "step": 4, "transactions": [transaction], "target": 0}
+        statement: Evidence = call(self.world.world.places.socket(OBSERVER), request, timeout_s=60)["result"]
+        return statement
 
     def hand_over(self, evidence: Evidence) -> SignedAnswer:
         """Give evidence to the co-signer; its answer must be signed by the key that the trust root pins."""
@@ -150,7 +166,7 @@ def decision_for_another_nonce(c: Courier, e: Evidence) -> None:
 
 def another_ledger(c: Courier, e: Evidence) -> None:
     """The approver was shown a ledger that does not exist."""
-    c.resign(e, ledger={**e["decisions"][0]["decision"]["ledger"], "h": "ab" * 32})
+    c.resign(e, ledger={**e["decisions"][0]["decision"]["ledger"], "root": "ab" * 32})
 
 
 def later_ledger(c: Courier, e: Evidence) -> None:
@@ -337,6 +353,25 @@ def swapped_simulation(c: Courier, e: Evidence) -> None:
     e["attestations"]["fresh"] = [c.other_simulation.dump()]
 
 
+def mislabelled_simulation(c: Courier, e: Evidence) -> None:
+    """The observer really ran a call, a harmless one, under this intent's name."""
+    harmless = e["attestations"]["approved"][0]["document"]
+    signed = c.mislabelled
+    assert signed["document"]["intent"] == harmless["intent"]
+    e["attestations"]["fresh"] = [signed]
+
+
+def bent_copy_of_a_decision(c: Courier, e: Evidence) -> None:
+    """Another ledger was shown, and the decision is repeated so that its id is among those skipped."""
+    another_ledger(c, e)
+    e["decisions"] = [e["decisions"][0], e["decisions"][0]]
+
+
+def no_consistency(_: Courier, e: Evidence) -> None:
+    """What the approver was shown is not shown to grow into the checkpoint."""
+    e["head"]["consistency"] = {}
+
+
 def unknown_field(_: Courier, e: Evidence) -> None:
     """A field that nobody knows."""
     e["surprise"] = True
@@ -378,6 +413,8 @@ LIES: list[tuple[Lie, int, str]] = [
     (expired_decision, 4, "expired"),
     (unheld_role, 4, "role_not_held"),
     (another_ledger, 4, "ledger_head_forked"),
+    (bent_copy_of_a_decision, 4, "ledger_head_forked"),
+    (no_consistency, 4, "ledger_head_forked"),
     (later_ledger, 4, "ledger_head_forked"),
     (login_assertion, 4, "credential_unknown"),
     (trailing_bytes, 5, "malformed"),
@@ -391,6 +428,7 @@ LIES: list[tuple[Lie, int, str]] = [
     (edited_simulation, 5, "signature_invalid"),
     (simulation_by_nobody, 5, "observer_unknown"),
     (swapped_simulation, 5, "simulation_of_something_else"),
+    (mislabelled_simulation, 5, "simulation_of_something_else"),
     (no_proof_of_the_contract, 6, "fact_missing"),
     (no_proof_of_the_owner, 6, "fact_missing"),
 ]
@@ -417,7 +455,7 @@ def test_head_comes_in_pieces(courier: Courier) -> None:
     kept = world.world.places.root(SERVICE) / "checkpoints"
     first = min(kept.iterdir())
     size = int(first.stem)
-    piece = {"from": 0, "leaves": update["leaves"][:size], "checkpoint": first.read_text()}
+    piece = {"from": 0, "leaves": update["leaves"][:size], "checkpoint": first.read_text(), "consistency": {}}
     socket, before = world.world.places.socket(COSIGNER), courier.memory()
     for lie in ({**piece, "from": 1}, {**piece, "leaves": update["leaves"][1 : size + 1]}, {}):
         answer = call(socket, {"v": 1, "operation": "advance", "head": lie}, timeout_s=30)

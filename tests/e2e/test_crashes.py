@@ -60,6 +60,24 @@ def test_crash_at_a_point(world: Living, name: str, point: str) -> None:
 
 
 @pytest.mark.xdist_group("kills")
+@pytest.mark.parametrize("point", ["5-before", "5-after", "6"])
+@pytest.mark.parametrize("name", [COSIGNER, OBSERVER])
+def test_two_die_at_once(world: Living, name: str, point: str) -> None:
+    """The service dies while it broadcasts or confirms, and another process with it; it happens once."""
+    before = world.transactions()
+    world.officer("risk-1")
+    world.officer("auditor-1")
+    intent = world.allowance(100 + before)
+    assert world.pm is not None
+    world.stack.kill(SERVICE)
+    world.stack.start(SERVICE, crash_at=point)
+    world.dies_too = name
+    assert world.push(intent).state == "confirmed"
+    assert world.dies_too is None
+    only_one_transaction(world, before)
+
+
+@pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize(("name", "step"), KILLS)
 def test_kill_between_steps(world: Living, name: str, step: str) -> None:
     """A process that is killed while an intent stands at a step is restarted; it happens once."""

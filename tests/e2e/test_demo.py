@@ -14,6 +14,7 @@ from playwright.sync_api import sync_playwright
 from ledger import verifier
 from ledger.verifier import VerificationError
 from tests import alone
+from workbench import cli
 from workbench.demo.run import Outcome
 from workbench.runner import notebook
 from workbench.runner.notebook import NotebookError
@@ -77,6 +78,27 @@ def test_simulated_figures_in_the_ledger(outcome: Outcome) -> None:
     assert [run["slippage_ppm"] for run in runs] == [30_000, 30_000]
     steps = [step["slippage_ppm"] for step in runs[1]["steps"] if step["slippage_ppm"] is not None]
     assert steps == [2_000, 8_881, 27_568, 46_557, 64_995]
+
+
+def test_the_command_prints_it(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> None:
+    """`workbench demo` prints a line for each intent, the report, the bundle, the head and the verdict."""
+    cli.show(outcome)
+    said = capsys.readouterr().out
+    for purpose, state, tx_hash in outcome.intents:
+        assert re.search(
+            rf"^{re.escape(purpose)} +{state} +{'0x' + tx_hash if tx_hash else '-'}$", said, re.MULTILINE
+        )
+    assert f"report        {outcome.report}" in said
+    assert f"ledger head   {outcome.size} entries, h {outcome.h}" in said
+    assert "verification  sound: ledger " in said
+
+
+def test_the_command_wants_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder with something in it is refused before anything starts."""
+    (tmp_path / "something").touch()
+    assert cli.main(["demo", "--state", str(tmp_path)]) == cli.COULD_NOT_RUN
+    assert "is not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["something"]
 
 
 def test_the_notebook_waited_for_people(outcome: Outcome) -> None:

@@ -261,6 +261,7 @@ class World:
                 "chain_id": CHAIN_ID,
                 "block": {"number": 100, "hash": digest_of("block")},
                 "sender": TREASURY,
+                "call": intent.call(TREASURY),
                 "deltas": [delta.dump() for delta in intent.deltas],
                 "allowances": [allowance.dump() for allowance in intent.allowances],
                 "admin_changes": [],
@@ -337,7 +338,9 @@ class World:
             "policy": self.policy,
             "transaction": intent.transaction(NONCE),
             "reserved_nonce": NONCE,
-            "state": State(100, NOW - timedelta(seconds=12), NOW - timedelta(seconds=4), accounts()),
+            "state": State(
+                100, digest_of("block"), NOW - timedelta(seconds=12), NOW - timedelta(seconds=4), accounts()
+            ),
             "approved": self.simulation(intent),
             "fresh": self.simulation(intent),
             "approvals": None,

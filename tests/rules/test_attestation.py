@@ -52,8 +52,14 @@ def at(**delta: float) -> str:
 
 def seen(world: World, *statements: Statement, **root: Any) -> Simulation:
     """Verify simulations of the swap, at noon."""
-    intent = world.swap().digest
-    return verify_simulation(statements, intent=intent, trust_root=world.root(**root), now=NOW, age_s_max=AGE)
+    return verify_simulation(
+        statements,
+        intent=world.swap(),
+        sender=TREASURY,
+        trust_root=world.root(**root),
+        now=NOW,
+        age_s_max=AGE,
+    )
 
 
 def standing(world: World, *states: AttestedState, **root: Any) -> State:
@@ -77,6 +83,12 @@ def test_an_attested_simulation(world: World) -> None:
         pytest.param({"intent": digest_of("other")}, Refusal.SIMULATION_OTHER, id="another intent"),
         pytest.param({"intent": None}, Refusal.SIMULATION_OTHER, id="no intent"),
         pytest.param({"chain_id": 1}, Refusal.SIMULATION_OTHER, id="another chain"),
+        pytest.param(
+            {"call": digest_of("harmless")},
+            Refusal.SIMULATION_OTHER,
+            id="another call under this intent's name",
+        ),
+        pytest.param({"sender": DEPLOYMENT.weth}, Refusal.SIMULATION_OTHER, id="another account's"),
         pytest.param({"at": at(seconds=-AGE - 1)}, Refusal.ATTESTATION_STALE, id="a second too old"),
         pytest.param({"at": at(seconds=FUTURE_S + 1)}, Refusal.ATTESTATION_STALE, id="of the future"),
         pytest.param({"at": at(days=300)}, Refusal.ATTESTATION_STALE, id="fresh for ever"),

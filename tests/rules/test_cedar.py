@@ -32,6 +32,7 @@ GOOD: Facts = {
     "state_diff_declared": True,
     "within_tolerance": True,
     "slippage_bps": 50,
+    "floor_bps": 50,
     "admin_changes": 0,
     "session_active": True,
     "daily_usd_cents": 2_500_000_000,
@@ -196,6 +197,9 @@ RULES = [
     ),
     pytest.param(
         {"slippage_bps": 51}, "simulation.slippage", "propose:smaller", BOTH, id="a basis point too much"
+    ),
+    pytest.param(
+        {"floor_bps": 51}, "simulation.floor", "propose:tighter", BOTH, id="a minimum a basis point too low"
     ),
 ]
 
@@ -384,4 +388,4 @@ def test_an_explanation_names_what_is_already_known(
 def test_limits_come_from_the_policy_set(world: World) -> None:
     """The numbers in limits.json are what the rules compare with."""
     stricter = world.policy_with("limits.json", lambda value: value | {"slippage_bps_max": 49})
-    assert asked(world, "sign", GOOD, policy=stricter).denying == ("simulation.slippage",)
+    assert asked(world, "sign", {**GOOD, "floor_bps": 0}, policy=stricter).denying == ("simulation.slippage",)

@@ -348,6 +348,20 @@ def test_a_persons_first_word_counts(world: World) -> None:
     )
 
 
+def test_a_bent_copy_does_not_hide_a_decision(world: World) -> None:
+    """Junk under the same id marks the id as skipped; what counted is still there to be looked at."""
+    good = MEMBER(world)
+    copies = [
+        SignedDecision(
+            decision=Decision.load(good.decision.dump() | {"reason": "bent"}), assertion=good.assertion
+        ),
+        good,
+    ]
+    approvals = counted(world, [*copies, good])
+    assert good.decision.id in approvals.skipped
+    assert list(approvals.counted) == [good]
+
+
 def test_too_many_decisions(world: World) -> None:
     """A flood is refused before anything is verified; the limit itself is not."""
     one = MEMBER(world)

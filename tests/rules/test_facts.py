@@ -36,12 +36,13 @@ USDC, WETH, ROUTER = DEPLOYMENT.usdc, DEPLOYMENT.weth, DEPLOYMENT.router
 OUT = {"account": TREASURY, "asset": USDC, "amount": str(-MILLION)}
 IN = {"account": TREASURY, "asset": WETH, "amount": str(WETH_OUT)}
 SPENT = {"owner": TREASURY, "spender": ROUTER, "asset": USDC, "amount": "0"}
+USDC2 = "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB"
 Bend = Callable[[World], Given]
 
 
 def approvals(inflow_bps: int = 10, **roles: str) -> Approvals:
     """Return counted approvals."""
-    return Approvals(roles=roles, skipped={}, tolerance_inflow_bps=inflow_bps)
+    return Approvals(roles=roles, counted=[], skipped={}, tolerance_inflow_bps=inflow_bps)
 
 
 def intent(**changes: Any) -> Bend:
@@ -55,6 +56,11 @@ def shown(**changes: Any) -> Bend:
     return lambda world: world.given(fresh=world.simulation(world.swap(), **changes))
 
 
+def gains(amount: int) -> Bend:
+    """Return the swap with a fresh simulation that gains so much."""
+    return shown(deltas=[OUT, {**IN, "amount": str(amount)}])
+
+
 def known(**changes: Any) -> Bend:
     """Return the swap with something else given."""
     return lambda world: world.given(**changes)
@@ -63,7 +69,7 @@ def known(**changes: Any) -> Bend:
 def state(*, seconds: int = 4, **treasury: Any) -> Bend:
     """Return the swap with another proven treasury."""
     return lambda world: world.given(
-        state=State(100, NOW, NOW - timedelta(seconds=seconds), accounts(**treasury))
+        state=State(100, "ab" * 32, NOW, NOW - timedelta(seconds=seconds), accounts(**treasury))
     )
 
 
@@ -124,6 +130,7 @@ def test_everything_is_known_of_a_good_swap(world: World) -> None:
         "state_diff_declared": True,
         "within_tolerance": True,
         "slippage_bps": 20,
+        "floor_bps": 0,
         "admin_changes": 0,
     }
 
@@ -144,6 +151,7 @@ def test_everything_is_known_of_a_good_swap(world: World) -> None:
                 "state_diff_declared",
                 "admin_changes",
                 "slippage_bps",
+                "floor_bps",
                 "within_tolerance",
             },
             id="no fresh simulation",
@@ -263,7 +271,51 @@ def test_what_cannot_be_computed_is_absent(world: World, nothing: str, absent: s
             False,
             id="at_most: a deadline a second later",
         ),
-        pytest.param("arguments_within_bounds", params(amountIn="1"), True, id="any: another amount"),
+        pytest.param(
+            "arguments_within_bounds",
+            params(amountIn="1"),
+            False,
+            id="equals: less than the declared outflow",
+        ),
+        pytest.param(
+            "arguments_within_bounds",
+            params(amountIn=str(5_000_000 * 10**6)),
+            False,
+            id="equals: more than the declared outflow",
+        ),
+        pytest.param(
+            "arguments_within_bounds", params(amountOutMinimum="0"), False, id="at_least: no minimum"
+        ),
+        pytest.param(
+            "arguments_within_bounds",
+            params(amountOutMinimum=str(10**30)),
+            True,
+            id="at_least: a higher minimum than declared",
+        ),
+        pytest.param(
+            "arguments_within_bounds",
+            ruled("whitelist.json", bounds(**{"params.recipient": {"at_least": "declared_inflow"}})),
+            False,
+            id="at_least: of something that is no number",
+        ),
+        pytest.param(
+            "arguments_within_bounds",
+            ruled("whitelist.json", bounds(**{"params.recipient": {"equals": "declared_outflow"}})),
+            False,
+            id="equals: an address is no amount",
+        ),
+        pytest.param(
+            "arguments_within_bounds",
+            ruled("whitelist.json", bounds(**{"params.amountIn": {"equals": "declared_allowance"}})),
+            False,
+            id="equals: another kind of amount",
+        ),
+        pytest.param(
+            "arguments_within_bounds",
+            ruled("whitelist.json", bounds(**{"params.amountIn": {"any": True}})),
+            True,
+            id="any: whatever it is",
+        ),
         pytest.param(
             "arguments_within_bounds", params(sqrtPriceLimitX96="1"), False, id="one_of: a price limit"
         ),
@@ -350,7 +402,14 @@ def test_what_cannot_be_computed_is_absent(world: World, nothing: str, absent: s
             shown(
                 sequence={
                     "steps": [
-                        {"intent": None, "gas": 1, "slippage_ppm": None, "loss": None, "reverted": False}
+                        {
+                            "intent": None,
+                            "call": "ab" * 32,
+                            "gas": 1,
+                            "slippage_ppm": None,
+                            "loss": None,
+                            "reverted": False,
+                        }
                     ],
                     "slippage_ppm": None,
                     "loss": None,
@@ -367,6 +426,16 @@ def test_what_cannot_be_computed_is_absent(world: World, nothing: str, absent: s
         ),
         pytest.param("admin_changes", shown(admin_changes=[{"kind": "Upgraded"}]), 1, id="an admin change"),
         pytest.param("slippage_bps", shown(slippage_bps=0), 0, id="no slippage is nought, not unknown"),
+        pytest.param("floor_bps", shown(), 0, id="floor: declared what is simulated"),
+        pytest.param("floor_bps", gains(WETH_OUT * 2), 5_000, id="floor: half of what is simulated"),
+        pytest.param("floor_bps", gains(WETH_OUT + 1), 1, id="floor: a base unit too low rounds up"),
+        pytest.param("floor_bps", gains(WETH_OUT - 1), 0, id="floor: less than declared"),
+        pytest.param(
+            "floor_bps",
+            shown(deltas=[OUT, IN, {**IN, "asset": USDC2, "amount": "5"}]),
+            10_000,
+            id="floor: an inflow that was not declared at all",
+        ),
         pytest.param("slippage_bps", shown(slippage_bps=-3), -3, id="a gain"),
         pytest.param(
             "slippage_bps", lambda world: world.given(world.approval()), 0, id="nothing leaves: no slippage"
@@ -537,7 +606,7 @@ def test_an_unproven_account_stops_the_computation(world: World) -> None:
     """State without the key's own account is no state."""
     only_router = {ROUTER: accounts()[ROUTER]}
     with refused(Refusal.FACT_MISSING, "/accounts"):
-        compute(world.given(state=State(100, NOW, NOW, only_router)))
+        compute(world.given(state=State(100, "ab" * 32, NOW, NOW, only_router)))
 
 
 def test_a_call_is_shown_by_its_whitelist_entry(world: World) -> None:

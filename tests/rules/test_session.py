@@ -142,6 +142,15 @@ def test_a_request_that_does_not_count(
         verify_request(made, signature, certified.session, now=NOW)
 
 
+@pytest.mark.parametrize("seconds", [-REQUEST_SKEW_S, 0, REQUEST_SKEW_S])
+def test_the_edges_of_about_now(world: World, seconds: int) -> None:
+    """The earliest and the latest request that counts."""
+    key, certified = world.certify("pm-1")
+    made = request(certified.session, at=at(seconds=seconds))
+    signature = key.sign(signed_bytes(REQUEST_LINE, made.canonical())).hex()
+    verify_request(made, signature, certified.session, now=NOW)
+
+
 def test_a_session_may_begin_within_the_skew_of_two_clocks(world: World) -> None:
     """A moment ahead is two clocks of one host; a second more is a session for later."""
     _, soon = world.certify("pm-1", issued_at=at(seconds=REQUEST_SKEW_S))

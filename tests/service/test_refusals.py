@@ -364,8 +364,8 @@ def test_decision_after_the_end(world: Living) -> None:
 
 
 def test_lane_waits_for_the_lower_nonce(world: Living) -> None:
-    """An approved intent is not signed while a lower nonce of its lane is open: a gap would stop the lane."""
-    first, second = world.outstanding().digest, world.outstanding().digest
+    """An approved intent is signed only when everything below its nonce is mined."""
+    first, second = (world.outstanding(world.allowance(amount)).digest for amount in (1111, 2222))
     for digest in (first, second):
         world.officer("risk-1").speaks.draft(digest, verb="abstain", role="risk_officer", reason="")
     lower, upper = (world.pm.intent(digest).nonce for digest in (first, second))

@@ -30,6 +30,7 @@ from workbench.chain.effects import Effects, Executed, effects
 from workbench.chain.errors import NodeError, RpcError, SimulationError
 from workbench.chain.node import Json, Node
 from workbench.chain.slippage import Cost, Swap, swap_of
+from workbench.evm.call import call_digest
 from workbench.evm.calldata import decode
 from workbench.evm.errors import CalldataError, EvmError
 from workbench.evm.fields import address_bytes, from_decimal, from_hex, from_rpc_hex, to_rpc
@@ -81,6 +82,11 @@ class Transaction:
             raise SimulationError(f"gas {gas}, value {value}: out of range")
         return cls(intent=intent, sender=document["from"], to=document["to"], value=value, data=data, gas=gas)
 
+    @property
+    def digest(self) -> str:
+        """What was run; the intent's name is only what the asker called it."""
+        return call_digest(sender=self.sender, to=self.to, value=self.value, data=self.data, gas=self.gas)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
@@ -95,6 +101,7 @@ class _Step:
     def document(self) -> dict[str, Json]:
         return {
             "intent": self.transaction.intent,
+            "call": self.transaction.digest,
             "gas": self.gas,
             "slippage_ppm": self.cost.slippage_ppm if self.cost else None,
             "loss": self.cost.loss() if self.cost else None,
@@ -156,6 +163,7 @@ class _Run:
             "chain_id": self._chain_id,
             "block": {"number": self._header.number, "hash": self._header.hash().hex()},
             "sender": step.transaction.sender,
+            "call": step.transaction.digest,
             "deltas": changed.deltas,
             "allowances": changed.allowances,
             "admin_changes": changed.admin_changes,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from workbench.process.crash import CrashPoint
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, signed_bytes
 from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, HeadUpdate, RefusedAnswer, SignedAnswer
+from workbench.rules.policy import PolicySet
 
 DETAIL_MAX = 2000
 
@@ -82,6 +83,7 @@ class Cosigner:
             record = self._stored(evidence) or self._decide(evidence)
         except GateError as error:
             self._withdraw(intent)
+            self._remember(error.seen)
             return self._answer(named, intent, refused=(error.step, error.refusal))
         except RefusedError as refusal:
             return self._answer(named, intent, refused=(0, refusal))
@@ -115,6 +117,12 @@ class Cosigner:
         self.crash.reached("4-signed")
         signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([y_parity])
         return self.memory.complete(permission.record, raw_tx=signed.hex(), signature=signature.hex())
+
+    def _remember(self, policy: PolicySet | None) -> None:
+        """Remember a newer policy set also when the answer under it was no."""
+        head = self.memory.snapshot().head
+        if policy is not None and policy.manifest.version > head.policy_version:
+            self.memory.advance(replace(head, policy=policy.digest, policy_version=policy.manifest.version))
 
     def _withdraw(self, intent: str) -> None:
         """Free the nonce of an intent that is refused before it ever got a signature."""

@@ -15,7 +15,7 @@ under this co-signer's own copy of the trust root. Pure: memory, evidence and `n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -24,13 +24,13 @@ from ledger import chain
 from ledger.checkpoint import Checkpoint, CheckpointError
 from ledger.encoding import EncodingError
 from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
-from ledger.merkle import ProofError, verify_inclusion
+from ledger.merkle import ProofError, verify_consistency, verify_inclusion
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.cosigner.memory import Head, Record, Snapshot
 from workbench.evm.errors import EvmError
 from workbench.evm.transaction import UnsignedTransaction, address_of
 from workbench.rules import attestation, cedar, decision, facts
-from workbench.rules.attestation import Simulation, State
+from workbench.rules.attestation import Simulation, State, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.evidence import Evidence, HeadUpdate, Reservation
@@ -68,6 +68,7 @@ class GateError(Exception):
         super().__init__(f"step {step}: {refusal}")
         self.step = step
         self.refusal = refusal
+        self.seen: PolicySet | None = None
 
 
 @contextmanager
@@ -102,12 +103,57 @@ def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: dat
     with _step(3):
         policy = _policy(evidence, memory, trust_root, now)
         key = _key(policy, intent, identity.name)
+    ground = _Ground(
+        evidence=evidence,
+        policy=policy,
+        key=key,
+        reservation=reservation,
+        checkpoint=checkpoint,
+        head=head,
+        memory=memory,
+        trust_root=trust_root,
+        now=now,
+    )
+    try:
+        return _weigh(ground)
+    except GateError as error:
+        # what is refused under a newer policy set must not be tried again under an older one
+        error.seen = policy
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Extended:
+    hashes: tuple[bytes, ...]
+    chain: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What (1) to (3) have established."""
+
+    evidence: Evidence
+    policy: PolicySet
+    key: Key
+    reservation: Reservation
+    checkpoint: Checkpoint
+    head: _Extended
+    memory: Snapshot
+    trust_root: TrustRoot
+    now: datetime
+
+
+def _weigh(ground: _Ground) -> Permission:
+    """(4) to (7), under a policy set and a ledger head that count."""
+    evidence, policy, key, memory = ground.evidence, ground.policy, ground.key, ground.memory
+    intent, trust_root, now = evidence.proposal.intent, ground.trust_root, ground.now
+    reservation, checkpoint, head = ground.reservation, ground.checkpoint, ground.head
     with _step(4):
         state = _state(evidence, policy, trust_root, now)
         # expiries count from the latest of the clocks: a slow clock must not keep an intent alive
         latest = max(now, state.block_time)
         verify_proposal(evidence.proposal, policy=policy, trust_root=trust_root, now=latest)
-        approved = _simulation(evidence, "approved", policy, trust_root, now)
+        approved = _simulation(ground, evidence.attestations.approved, policy.limits.decision_life_s_max)
         subject = decision.Subject(
             intent=intent.digest,
             nonce=reservation.nonce,
@@ -118,15 +164,11 @@ def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: dat
             evidence.decisions, subject=subject, policy=policy, trust_root=trust_root, now=latest
         )
         _somebody(approvals)
-        _same_ledger(evidence, approvals, head)
+        _same_ledger(evidence.head, approvals, checkpoint)
     with _step(5):
         transaction = _bytes(evidence, intent, reservation)
-        fresh = _simulation(evidence, "fresh", policy, trust_root, now)
-        # an older look must not pass for a newer one
-        if not approved.block.number <= fresh.block.number <= state.block_number:
-            raise RefusedError(
-                Refusal.ATTESTATION_STALE, "the fresh simulation is older than what was approved"
-            )
+        fresh = _simulation(ground, evidence.attestations.fresh, policy.limits.simulation_age_s_max)
+        _same_chain(approved, fresh, state)
         _state_diff(intent, approved, fresh, policy, approvals)
     with _step(6):
         given = facts.Given(
@@ -157,6 +199,7 @@ def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: dat
     )
     with _step(7):
         _unused(record, memory)
+        _next(record, state)
         _own_limit(record, memory, policy, approvals, now)
     return Permission(
         head=Head(
@@ -181,13 +224,6 @@ def _lease(trust_root: TrustRoot) -> None:
         raise RefusedError(Refusal.LEASE_MISSING, "no lease of the watcher")
 
 
-@dataclass(frozen=True, slots=True)
-class _Extended:
-    hashes: tuple[bytes, ...]
-    chain: bytes
-    known: Mapping[int, bytes]
-
-
 def advance(update: HeadUpdate, *, memory: Snapshot, identity: Identity) -> Head:
     """Return the head that a checkpoint extends mine to; nothing else changes, nothing is signed."""
     with _step(2):
@@ -207,16 +243,14 @@ def _extend(update: HeadUpdate, memory: Snapshot, identity: Identity) -> tuple[C
     if update.start != mine.size or len(update.leaves) != checkpoint.size - mine.size:
         raise RefusedError(Refusal.HEAD_BEHIND, f"leaves must run from {mine.size} to {checkpoint.size}")
     frontier, linked = mine.frontier(), mine.chain
-    known = {mine.size: linked}
     for offset, leaf in enumerate(update.leaves):
         raw = bytes.fromhex(leaf)
         linked = chain.link(linked, mine.size + offset, raw)
-        known[mine.size + offset + 1] = linked
         frontier.append(raw)
     # fork: another history of the same length
     if frontier.root() != checkpoint.root or linked != checkpoint.chain:
         raise RefusedError(Refusal.HEAD_FORKED, f"my head of {mine.size} does not grow into this checkpoint")
-    return checkpoint, _Extended(frontier.hashes, linked, known)
+    return checkpoint, _Extended(frontier.hashes, linked)
 
 
 def _reservation(evidence: Evidence, checkpoint: Checkpoint) -> Reservation:
@@ -277,16 +311,14 @@ def _state(evidence: Evidence, policy: PolicySet, trust_root: TrustRoot, now: da
     )
 
 
-def _simulation(
-    evidence: Evidence, which: str, policy: PolicySet, trust_root: TrustRoot, now: datetime
-) -> Simulation:
-    shown = which == "approved"
+def _simulation(ground: _Ground, statements: Sequence[Statement], age_s_max: int) -> Simulation:
     return attestation.verify_simulation(
-        evidence.attestations.approved if shown else evidence.attestations.fresh,
-        intent=evidence.proposal.intent.digest,
-        trust_root=trust_root,
-        now=now,
-        age_s_max=policy.limits.decision_life_s_max if shown else policy.limits.simulation_age_s_max,
+        statements,
+        intent=ground.evidence.proposal.intent,
+        sender=ground.key.address,
+        trust_root=ground.trust_root,
+        now=ground.now,
+        age_s_max=age_s_max,
     )
 
 
@@ -298,17 +330,34 @@ def _somebody(approvals: decision.Approvals) -> None:
         raise RefusedError(code, f"no approval counts ({skipped or 'no decision at all'})")
 
 
-def _same_ledger(evidence: Evidence, approvals: decision.Approvals, head: _Extended) -> None:
+def _same_ledger(update: HeadUpdate, approvals: decision.Approvals, checkpoint: Checkpoint) -> None:
     """Refuse when an approver was shown another ledger than the one that I am shown.
 
-    Of a ledger smaller than my own head only its own checkpoints know; that is left out.
+    What was seen must grow into the checkpoint, by a proof for each size; what is looked at
+    is the decisions that count, not the ids that a courier may repeat.
     """
-    for signed in evidence.decisions:
+    for signed in approvals.counted:
         seen = signed.decision.ledger
-        if signed.decision.id in approvals.skipped or seen.size < min(head.known):
-            continue
-        if head.known.get(seen.size, b"").hex() != seen.h:
-            raise RefusedError(Refusal.HEAD_FORKED, f"{signed.decision.person} was shown another ledger")
+        path = [bytes.fromhex(node) for node in update.consistency.get(str(seen.size), [])]
+        try:
+            verify_consistency(seen.size, checkpoint.size, bytes.fromhex(seen.root), checkpoint.root, path)
+        except ProofError as error:
+            raise RefusedError(
+                Refusal.HEAD_FORKED, f"{signed.decision.person} was shown another ledger: {error}"
+            ) from error
+
+
+def _same_chain(approved: Simulation, fresh: Simulation, state: State) -> None:
+    """Refuse an older look that passes for a newer one, or two looks at different chains."""
+    if not approved.block.number <= fresh.block.number <= state.block_number:
+        raise RefusedError(Refusal.ATTESTATION_STALE, "the fresh simulation is older than what was approved")
+    blocks = {approved.block.number: approved.block.hash}
+    for number, block_hash in (
+        (fresh.block.number, fresh.block.hash),
+        (state.block_number, state.block_hash),
+    ):
+        if blocks.setdefault(number, block_hash) != block_hash:
+            raise RefusedError(Refusal.ATTESTATION_STALE, f"two blocks of number {number}")
 
 
 def _bytes(evidence: Evidence, intent: Intent, reservation: Reservation) -> UnsignedTransaction:
@@ -346,6 +395,17 @@ def _unused(record: Record, memory: Snapshot) -> None:
     before = memory.of(record.intent)
     if before is not None and before.lane != record.lane:
         raise RefusedError(Refusal.INTENT_SPENT, f"this intent holds nonce {before.nonce}")
+
+
+def _next(record: Record, state: State) -> None:
+    """(7) Only the account's next nonce: everything before it is mined.
+
+    Bytes signed for a later nonce would wait, without an end, for whoever fills the gap; and
+    a row of them, each simulated alone, would together cost what none of them shows.
+    """
+    account = state.account(record.address)
+    if account.nonce != record.nonce:
+        raise RefusedError(Refusal.NONCE_GAP, f"nonce {record.nonce}, the account's next is {account.nonce}")
 
 
 def _own_limit(

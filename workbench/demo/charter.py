@@ -109,14 +109,14 @@ def files(
             "params.fee": {"one_of": [str(deployment.fee)]},
             "params.recipient": {"equals": "key_address"},
             "params.deadline": {"at_most": "expires_at"},
-            "params.amountIn": {"any": True},
-            "params.amountOutMinimum": {"any": True},
+            "params.amountIn": {"equals": "declared_outflow"},
+            "params.amountOutMinimum": {"at_least": "declared_inflow"},
             "params.sqrtPriceLimitX96": {"one_of": ["0"]},
         },
     }
     approve = {
         "fragment": APPROVE,
-        "bounds": {"spender": {"one_of": [deployment.router]}, "amount": {"any": True}},
+        "bounds": {"spender": {"one_of": [deployment.router]}, "amount": {"equals": "declared_allowance"}},
     }
     documents: dict[str, Any] = {
         "people.json": people,

@@ -91,7 +91,8 @@ def judge(
         raise AnotherDocumentError(f"the intent shown is not {view.digest[:12]}")
     simulation = attestation.verify_simulation(
         [view.simulation],
-        intent=view.digest,
+        intent=view.intent,
+        sender=policy.key(view.intent.key).address,
         trust_root=trust_root,
         now=datetime.now(UTC),
         age_s_max=LOOK_BACK_S,

@@ -36,7 +36,7 @@ from workbench.rules.documents import (
     read_time,
     verify_ed25519,
 )
-from workbench.rules.intent import Allowance, Delta
+from workbench.rules.intent import Allowance, Delta, Intent
 from workbench.rules.trust import TrustRoot
 
 SIMULATION_LINE = "oms-simulation/v1"
@@ -88,6 +88,7 @@ class Step(Document):
     """One transaction of a sequence."""
 
     intent: Digest | None
+    call: Digest
     gas: Whole
     slippage_ppm: int | None
     loss: Loss | None
@@ -110,6 +111,7 @@ class Simulation(Document):
     chain_id: Whole
     block: Block
     sender: Address
+    call: Digest
     deltas: Annotated[list[Delta], Field(max_length=256)]
     allowances: Annotated[list[Allowance], Field(max_length=256)]
     admin_changes: Annotated[list[dict[str, Any]], Field(max_length=256)]
@@ -151,6 +153,7 @@ class State:
     """Accounts that hold at a block, and when that block was."""
 
     block_number: int
+    block_hash: str
     block_time: datetime
     attested_at: datetime
     accounts: Mapping[str, Account]
@@ -166,18 +169,29 @@ class State:
 
 
 def verify_simulation(
-    statements: Sequence[Statement], *, intent: str, trust_root: TrustRoot, now: datetime, age_s_max: int
+    statements: Sequence[Statement],
+    *,
+    intent: Intent,
+    sender: str,
+    trust_root: TrustRoot,
+    now: datetime,
+    age_s_max: int,
 ) -> Simulation:
-    """Verify that the observers attest one simulation of this intent, lately."""
+    """Verify that the observers attest, lately, what this intent does when `sender` sends it.
+
+    The intent's digest in a simulation is what the courier called it; what ran is `call`.
+    """
     documents = _attested(statements, SIMULATION_LINE, trust_root)
     simulations = [Simulation.load(document) for document in documents]
     first = simulations[0]
     for other in simulations[1:]:
         if _without_time(other) != _without_time(first):
             raise RefusedError(Refusal.SIMULATION_OTHER, "observers attest different simulations")
-    if first.intent != intent or first.chain_id != trust_root.chain_id:
+    ran = (first.intent, first.call, first.sender, first.chain_id)
+    if ran != (intent.digest, intent.call(sender), sender, trust_root.chain_id):
         raise RefusedError(
-            Refusal.SIMULATION_OTHER, f"a simulation of {first.intent} on chain {first.chain_id}"
+            Refusal.SIMULATION_OTHER,
+            f"a simulation of {first.intent} by {first.sender} on {first.chain_id}, call {first.call[:12]}",
         )
     _fresh([each.at for each in simulations], now, age_s_max)
     return first
@@ -209,7 +223,7 @@ def verify_state(
     except (EvmError, OverflowError, ValueError, OSError) as error:
         # the last three: a header may name a second that no calendar has
         raise RefusedError(Refusal.PROOF, str(error)) from error
-    return State(header.number, block_time, attested_at, accounts)
+    return State(header.number, header.hash().hex(), block_time, attested_at, accounts)
 
 
 def _proven(account: ProvenAccount, root: bytes) -> Account:

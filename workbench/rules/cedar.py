@@ -41,6 +41,7 @@ SIGN_FACTS: Mapping[str, type] = {
     "state_diff_declared": bool,
     "within_tolerance": bool,
     "slippage_bps": int,
+    "floor_bps": int,
     "admin_changes": int,
 }
 RELEASE_FACTS: Mapping[str, type] = {**SIGN_FACTS, "session_active": bool, "daily_usd_cents": int}

@@ -77,6 +77,7 @@ class Refusal(StrEnum):
     RESERVATION = "reservation_not_in_ledger"
     BYTES_OTHER = "bytes_differ_from_intent"
     NONCE_USED = "nonce_used"
+    NONCE_GAP = "nonce_not_next"
     INTENT_SPENT = "intent_signed_under_another_nonce"
     OWN_LIMIT = "own_limit_exceeded"
     # around the decision

@@ -92,9 +92,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approvals:
-    """Who counts, under which role; and why the others do not."""
+    """Who counts, under which role; and why the others do not.
+
+    `skipped` is for people's eyes: a courier can repeat or bend a decision under the id of one
+    that counts. What is to be looked at is `counted`.
+    """
 
     roles: Mapping[str, str]
+    counted: Sequence[SignedDecision]
     skipped: Mapping[str, Refusal]
     tolerance_inflow_bps: int
 
@@ -168,6 +173,7 @@ def count(
         raise RefusedError(Refusal.DECISION_LIMIT, f"{len(decisions)} decisions, at most {DECISIONS_MAX}")
     roles: dict[str, str] = {}
     skipped: dict[str, Refusal] = {}
+    counted: list[SignedDecision] = []
     tolerances = []
     # A person's first word counts, in whichever order the courier brings them.
     for signed in sorted(decisions, key=_drafted):
@@ -186,8 +192,11 @@ def count(
             skipped[decision.id] = Refusal.DECISION_REPEATED
             continue
         roles[decision.person] = decision.role
+        counted.append(signed)
     # the strictest of those who approve binds everybody
-    return Approvals(roles=roles, skipped=skipped, tolerance_inflow_bps=min(tolerances, default=0))
+    return Approvals(
+        roles=roles, counted=counted, skipped=skipped, tolerance_inflow_bps=min(tolerances, default=0)
+    )
 
 
 def _drafted(signed: SignedDecision) -> tuple[str, bytes]:

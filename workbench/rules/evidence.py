@@ -49,14 +49,22 @@ class EntryProof(Document):
     proof: Annotated[list[Digest], Field(max_length=64)]
 
 
+ProofPath = Annotated[list[Digest], Field(max_length=128)]
+
+
 class HeadUpdate(Document):
-    """The leaves from the co-signer's last head on, and the checkpoint they lead to."""
+    """The leaves from the co-signer's last head on, and the checkpoint they lead to.
+
+    `consistency` proves, for each size of the ledger that an approver was shown, that it
+    grows into the checkpoint.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
     start: Annotated[Whole, Field(alias="from")]
     leaves: Annotated[list[Digest], Field(max_length=LEAVES_MAX)]
     checkpoint: Annotated[str, Field(max_length=16384)]
+    consistency: Annotated[dict[str, ProofPath], Field(max_length=DECISIONS_MAX)]
 
 
 class Attestations(Document):

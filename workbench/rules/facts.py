@@ -133,21 +133,38 @@ def _within_bounds(entry: WhitelistEntry, given: Given) -> bool:
 
 
 def _bounded(value: Any, bound: Bound, given: Given) -> bool:  # noqa: ANN401 - a decoded argument
-    if bound.equals is not None:
+    if bound.equals == "key_address":
         return bool(value == given.policy.key(given.intent.key).address)
+    if bound.equals is not None:
+        # a list, an address, a text: no number, so not what was declared
+        return _declared(given.intent, bound.equals) == _number(value) is not None
     if bound.one_of is not None:
         return value in bound.one_of
+    number = _number(value)
+    if bound.at_least is not None:
+        floor = _declared(given.intent, bound.at_least)
+        return number is not None and floor is not None and number >= floor
     if bound.at_most is not None:
-        return _at_most(value, int(read_time(given.intent.expires_at).timestamp()))
+        return number is not None and number <= int(read_time(given.intent.expires_at).timestamp())
     return True
 
 
-def _at_most(value: Any, limit: int) -> bool:  # noqa: ANN401 - a decoded argument
+def _declared(intent: Intent, what: str) -> int | None:
+    """Return the one amount of this kind that the intent declares; None when there is not exactly one."""
+    moved = [int(delta.amount) for delta in intent.deltas]
+    amounts = {
+        "declared_outflow": [-amount for amount in moved if amount < 0],
+        "declared_inflow": [amount for amount in moved if amount > 0],
+        "declared_allowance": [int(allowance.amount) for allowance in intent.allowances],
+    }[what]
+    return amounts[0] if len(amounts) == 1 else None
+
+
+def _number(value: Any) -> int | None:  # noqa: ANN401 - a decoded argument
     try:
-        return from_decimal(value) <= limit
+        return from_decimal(value)
     except (ValueError, TypeError):
-        # a list, an address, a text: no number, so not within a bound for numbers
-        return False
+        return None
 
 
 def flatten(arguments: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -182,11 +199,27 @@ def _simulation_facts(given: Given, fresh: Simulation) -> dict[str, int | bool]:
         "simulation_age_s": age_s(given.now, read_time(fresh.at)),
         "state_diff_declared": state_diff_declared(given.intent, fresh, given.policy),
         "admin_changes": len(fresh.admin_changes),
+        "floor_bps": floor_bps(given.intent, fresh),
     }
     slippage = slippage_bps(fresh)
     if slippage is not None:
         facts["slippage_bps"] = slippage
     return facts
+
+
+def floor_bps(intent: Intent, simulation: Simulation) -> int:
+    """Return how far the declared inflow lies below the simulated one, in basis points, rounded up.
+
+    What is declared is what the chain itself enforces: everything between it and the simulation
+    is what somebody who trades around the transaction can take.
+    """
+    declared = {(delta.account, delta.asset): int(delta.amount) for delta in intent.deltas}
+    worst = 0
+    for delta in simulation.deltas:
+        gained, promised = int(delta.amount), declared.get((delta.account, delta.asset), 0)
+        if gained > 0:
+            worst = max(worst, -(-(gained - promised) * BPS // gained))
+    return worst
 
 
 def slippage_bps(simulation: Simulation) -> int | None:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from workbench.evm.call import call_digest
 from workbench.evm.errors import EvmError
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.rules.codes import Refusal, RefusedError
@@ -90,6 +91,11 @@ class Intent(Document):
     def digest(self) -> str:
         """The name of the intent."""
         return digest(INTENT_LINE, self.canonical()).hex()
+
+    def call(self, sender: str) -> str:
+        """Return the name of what this intent does when this account sends it."""
+        data = bytes.fromhex(self.data)
+        return call_digest(sender=sender, to=self.to, value=int(self.value), data=data, gas=self.gas_max)
 
     def transaction(self, nonce: int) -> UnsignedTransaction:
         """Return the only transaction that carries out this intent under this nonce."""

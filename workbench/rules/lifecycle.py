@@ -65,9 +65,9 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.BROADCAST, Event.REVERTED): State.REVERTED,
 }
 FINAL = frozenset({State.CONFIRMED, State.REVERTED, State.REJECTED, State.EXPIRED, State.REFUSED})
-SIGNED = frozenset({State.SIGNED, State.BROADCAST, State.CONFIRMED, State.REVERTED})
-"""States in which signed bytes exist: their nonce can never be another intent's."""
-HOLDS_NONCE = SIGNED | {State.OUTSTANDING, State.APPROVED}
+MINED = frozenset({State.CONFIRMED, State.REVERTED})
+"""States in which the transaction is in a block: the account's nonce is beyond it."""
+HOLDS_NONCE = MINED | {State.OUTSTANDING, State.APPROVED, State.SIGNED, State.BROADCAST}
 """States in which the reserved nonce is not free for another intent."""
 
 

@@ -119,18 +119,23 @@ class AssetFacts(Document):
 class Bound(Document):
     """What one argument may be; exactly one of the fields is given.
 
-    `any` is spelled out: an argument that no bound names is refused.
+    What an intent declares binds what its calldata says: "declared_outflow" is the one amount
+    that it gives up, "declared_inflow" the one that it gains at least, "declared_allowance"
+    the one that it leaves allowed. `any` is spelled out: an argument that no bound names is
+    refused.
     """
 
-    equals: Literal["key_address"] | None = None
+    equals: Literal["key_address", "declared_outflow", "declared_allowance"] | None = None
+    at_least: Literal["declared_inflow"] | None = None
     one_of: list[str] | None = None
     at_most: Literal["expires_at"] | None = None
     any: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if sum(value is not None for value in (self.equals, self.one_of, self.at_most, self.any)) != 1:
-            raise ValueError("a bound is exactly one of equals, one_of, at_most, any")
+        given = (self.equals, self.at_least, self.one_of, self.at_most, self.any)
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("a bound is exactly one of equals, at_least, one_of, at_most, any")
         return self
 
 

@@ -18,7 +18,7 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import read_time
 from workbench.rules.intent import Proposal
-from workbench.rules.lifecycle import HOLDS_NONCE, PROPOSED_EVENT, SIGNED, Event, State, after
+from workbench.rules.lifecycle import HOLDS_NONCE, MINED, PROPOSED_EVENT, Event, State, after
 from workbench.rules.session import CertifiedSession
 
 SESSION_STARTED = "session.started"
@@ -77,9 +77,9 @@ class Books:
         """Return the nonces of a lane that are not free."""
         return self._nonces(key, chain_id, HOLDS_NONCE)
 
-    def signed_nonces(self, key: str, chain_id: int) -> set[int]:
-        """Return the nonces of a lane that a signed transaction takes."""
-        return self._nonces(key, chain_id, SIGNED)
+    def mined_nonces(self, key: str, chain_id: int) -> set[int]:
+        """Return the nonces of a lane whose transactions are in a block."""
+        return self._nonces(key, chain_id, MINED)
 
     def _nonces(self, key: str, chain_id: int, states: frozenset[State]) -> set[int]:
         return {

@@ -23,7 +23,7 @@ from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, SignedDecision, Subject
 from workbench.rules.documents import read_time, write_time
-from workbench.rules.intent import Proposal, outflows, verify_proposal
+from workbench.rules.intent import Intent, Proposal, outflows, verify_proposal
 from workbench.rules.lifecycle import PROPOSED_EVENT, Event, State, free_nonce
 from workbench.rules.session import CertifiedSession
 from workbench.service.books import Matter, expired
@@ -200,7 +200,7 @@ class Desk:
             "needs": list(explained.needs),
             "missing": list(explained.missing),
             "decisions": [signed.dump() for signed in matter.decisions],
-            "waits_for_nonces": self._unsigned_before(matter) if matter.state is State.APPROVED else [],
+            "waits_for_nonces": self._unmined_before(matter) if matter.state is State.APPROVED else [],
             "tx_hash": matter.tx_hash,
             "outcome": matter.outcome,
             "entry_seq": matter.seq,
@@ -217,17 +217,22 @@ class Desk:
     def _next_in_lane(self, matter: Matter) -> bool:
         """Whether it is this intent's turn; an expired one goes to the co-signer, who refuses it."""
         over = read_time(matter.proposal.intent.expires_at) <= self.lane.clock()
-        return over or not self._unsigned_before(matter)
+        return over or matter.nonce is None or self.lane.account_nonce(matter) >= matter.nonce
 
-    def _unsigned_before(self, matter: Matter) -> list[int]:
-        """Return the lane's lower nonces that no signed transaction takes: signing would leave a gap."""
-        intent = matter.proposal.intent
-        if matter.nonce is None or matter.attested is None:
+    def _unmined_before(self, matter: Matter) -> list[int]:
+        """Return the lane's lower nonces that are not mined: co-signers sign an account's next one only."""
+        if matter.nonce is None:
             return []
-        account = self.lane.policy.key(intent.key).address
-        spent = self._state(matter.attested, self.lane.clock()).account(account).nonce
-        signed = self.lane.books.signed_nonces(intent.key, intent.chain_id)
-        return [nonce for nonce in range(spent, matter.nonce) if nonce not in signed]
+        intent = matter.proposal.intent
+        mined = self.lane.books.mined_nonces(intent.key, intent.chain_id)
+        return [nonce for nonce in range(self._spent(matter), matter.nonce) if nonce not in mined]
+
+    def _spent(self, matter: Matter) -> int:
+        """Return the account's next nonce as it was when the intent was last looked at."""
+        if matter.attested is None:
+            raise RefusedError(Refusal.FACT_MISSING, "no proven account to take a nonce from", path="/state")
+        account = self.lane.policy.key(matter.proposal.intent.key).address
+        return self._state(matter.attested, self.lane.clock()).account(account).nonce
 
     def _open(self, digest: str) -> Matter:
         matter = self.lane.books.matter(digest)
@@ -243,10 +248,7 @@ class Desk:
     def _reserve(self, digest: str, matter: Matter) -> None:
         """(2) Give the intent the lowest free nonce of its key's lane, and let a checkpoint hold that."""
         lane, intent = self.lane, matter.proposal.intent
-        if matter.attested is None:
-            raise RefusedError(Refusal.FACT_MISSING, "no proven account to take a nonce from", path="/state")
-        key = lane.policy.key(intent.key)
-        spent = self._state(matter.attested, lane.clock()).account(key.address).nonce
+        spent = self._spent(matter)
         amounts = [{"asset": asset, "amount": amount} for asset, amount in outflows(intent)]
         data = {
             "v": 1,
@@ -302,7 +304,9 @@ class Desk:
         limits, now = self.lane.policy.limits, self.lane.clock()
         # half of what the co-signer admits: the evidence must still be fresh when it arrives
         simulated = Simulation.load(matter.fresh.document) if matter.fresh else None
-        return simulated is None or facts.age_s(now, read_time(simulated.at)) * 2 > min(
+        if simulated is None or self._spent(matter) != matter.nonce:
+            return True
+        return facts.age_s(now, read_time(simulated.at)) * 2 > min(
             limits.simulation_age_s_max, limits.attestation_age_s_max
         )
 
@@ -323,8 +327,8 @@ class Desk:
             transaction=intent.transaction(matter.nonce) if matter.nonce is not None else None,
             reserved_nonce=matter.nonce,
             state=self._state(matter.attested, now) if matter.attested else None,
-            approved=self._simulation(matter.approved, digest) if matter.approved else None,
-            fresh=self._simulation(matter.fresh, digest) if matter.fresh else None,
+            approved=self._simulation(matter.approved, intent) if matter.approved else None,
+            fresh=self._simulation(matter.fresh, intent) if matter.fresh else None,
             approvals=approvals,
             now=now,
         )
@@ -340,10 +344,11 @@ class Desk:
             [attested], trust_root=self.lane.trust_root, now=now, age_s_max=ANY_AGE_S
         )
 
-    def _simulation(self, statement: Statement, digest: str) -> Simulation:
+    def _simulation(self, statement: Statement, intent: Intent) -> Simulation:
         return attestation.verify_simulation(
             [statement],
-            intent=digest,
+            intent=intent,
+            sender=self.lane.policy.key(intent.key).address,
             trust_root=self.lane.trust_root,
             now=self.lane.clock(),
             age_s_max=ANY_AGE_S,

@@ -24,6 +24,7 @@ from workbench.evm.transaction import SignedTransaction
 from workbench.process.crash import CrashPoint
 from workbench.rules import attestation, confirmation
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, verify_ed25519
 from workbench.rules.evidence import ANSWER_LINE
 from workbench.rules.lifecycle import Event, State
@@ -130,7 +131,8 @@ class Lane:
         confirmed = confirmation.verify_inclusion(
             inclusion, raw_tx=raw_tx, trust_root=self.trust_root, now=self.clock(), age_s_max=age
         )
-        if self._depth(matter, confirmed.block_number) < self.policy.limits.confirmations_min:
+        depth = self._look(matter).block_number - confirmed.block_number + 1
+        if depth < self.policy.limits.confirmations_min:
             return False
         self.crash.reached("6")
         event = Event.CONFIRMED if confirmed.succeeded else Event.REVERTED
@@ -144,17 +146,20 @@ class Lane:
         self.recorder.checkpoint()
         return True
 
-    def _depth(self, matter: Matter, block_number: int) -> int:
-        """Return how many blocks, from the transaction's on, the proven head has."""
-        account = self.policy.key(matter.proposal.intent.key).address
-        limits = self.policy.limits
-        state = attestation.verify_state(
-            [self.links.attest([account])],
+    def account_nonce(self, matter: Matter) -> int:
+        """Return the next nonce of the intent's account, proven at the newest head."""
+        return self._look(matter).account(self._account(matter)).nonce
+
+    def _account(self, matter: Matter) -> str:
+        return self.policy.key(matter.proposal.intent.key).address
+
+    def _look(self, matter: Matter) -> attestation.State:
+        return attestation.verify_state(
+            [self.links.attest([self._account(matter)])],
             trust_root=self.trust_root,
             now=self.clock(),
-            age_s_max=limits.attestation_age_s_max,
+            age_s_max=self.policy.limits.attestation_age_s_max,
         )
-        return state.block_number - block_number + 1
 
     def _call(self, digest: str) -> dict[str, Any]:
         intent = self.books.matter(digest).proposal.intent
@@ -193,7 +198,7 @@ class Lane:
                 "state": [matter.attested.dump()] if matter.attested else [],
             },
             "lease": None,
-            "head": self._head_update(start, note),
+            "head": self._head_update(start, note, matter.decisions),
         }
 
     def _bring_up(self, cosigner: str, size: int) -> int:
@@ -207,10 +212,17 @@ class Lane:
                 start = self.links.advance(cosigner, self._head_update(start, note))
         return start
 
-    def _head_update(self, start: int, note: str) -> dict[str, Any]:
+    def _head_update(self, start: int, note: str, decisions: Sequence[SignedDecision] = ()) -> dict[str, Any]:
         size = notes.split(note)[0].size
-        leaves = self.recorder.ledger.leaves(start, size - 1) if size > start else []
-        return {"from": start, "leaves": [leaf.hex() for leaf in leaves], "checkpoint": note}
+        ledger = self.recorder.ledger
+        leaves = ledger.leaves(start, size - 1) if size > start else []
+        seen = {signed.decision.ledger.size for signed in decisions}
+        return {
+            "from": start,
+            "leaves": [leaf.hex() for leaf in leaves],
+            "checkpoint": note,
+            "consistency": {str(old): [node.hex() for node in ledger.consistency(old, size)] for old in seen},
+        }
 
     def entry_proof(self, seq: int, size: int) -> dict[str, Any]:
         """Return an entry with its inclusion proof in the tree of `size` entries."""

@@ -1,0 +1,16 @@
+"""One name for what a transaction does, whoever sends it under whichever nonce and fee.
+
+Whoever simulates a call states this name, computed from what was really run; whoever relies
+on the simulation computes it again from what is to be signed. A label that the courier
+chose could put a harmless call's outcome beside a harmful one.
+"""
+
+import hashlib
+
+from ledger.encoding import canonical
+
+
+def call_digest(*, sender: str, to: str, value: int, data: bytes, gas: int) -> str:
+    """Return SHA-256, in hex, over sender, target, value (wei), calldata and gas limit."""
+    document = {"from": sender, "to": to, "value": str(value), "data": data.hex(), "gas": gas}
+    return hashlib.sha256(canonical(document)).hexdigest()
