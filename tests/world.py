@@ -126,7 +126,7 @@ class Living:
         """
         root = self.world.places.root(COSIGNER)
         head = json.loads((root / "head.json").read_text())
-        seen = hashlib.sha256(f"{head['size']} {head['chain']} {head['signed']}".encode())
+        seen = hashlib.sha256(f"{head['size']} {head['chain']} {head['records']}".encode())
         for path in sorted((root / "signed").glob("*.json")):
             seen.update(path.name.encode() + path.read_bytes())
         return seen.hexdigest()
@@ -184,9 +184,9 @@ class Living:
             at_step(name)
             view = self._insist(step)
         assert view is not None
-        return self._settled(view)
+        return self.settled(view)
 
-    def _settled(self, view: IntentView) -> IntentView:
+    def settled(self, view: IntentView) -> IntentView:
         """Wait until a broadcast transaction is mined and seen."""
         for _ in range(ATTEMPTS):
             if view.state in {state.value for state in FINAL}:

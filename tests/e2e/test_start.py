@@ -219,6 +219,11 @@ def lost_records(folder: Path) -> None:
     shutil.rmtree(folder / "signed")
 
 
+def lost_newest_record(folder: Path) -> None:
+    """Take the newest signed record away, and nothing else."""
+    max((folder / "signed").glob("*.json")).unlink()
+
+
 def half_a_record(folder: Path) -> None:
     """Take a field out of a signed record."""
     path = min((folder / "signed").glob("*.json"))
@@ -245,6 +250,7 @@ def damaged_head(folder: Path) -> None:
         pytest.param(other_genesis, "another trust root", id="genesis of another ledger"),
         pytest.param(lost_head, "head.json", id="memory without its head"),
         pytest.param(lost_records, "signed/", id="memory without its signatures"),
+        pytest.param(lost_newest_record, "signed/", id="memory without its newest signature"),
         pytest.param(half_a_record, "json", id="a record without a field"),
         pytest.param(moved_record, "another nonce", id="a record under another name"),
         pytest.param(damaged_head, "head.json", id="a damaged head"),

@@ -16,7 +16,7 @@ DENIED = [
     "duckdb",
     "urllib3",
 ]
-MODULES = ["calldata", "errors", "fields", "header", "proof", "receipt", "transaction"]
+MODULES = ["call", "calldata", "errors", "fields", "header", "proof", "receipt", "transaction"]
 
 
 def test_the_pure_package_loads_no_network() -> None:

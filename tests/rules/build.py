@@ -339,7 +339,12 @@ class World:
             "transaction": intent.transaction(NONCE),
             "reserved_nonce": NONCE,
             "state": State(
-                100, digest_of("block"), NOW - timedelta(seconds=12), NOW - timedelta(seconds=4), accounts()
+                100,
+                digest_of("block"),
+                NOW - timedelta(seconds=12),
+                NOW - timedelta(seconds=4),
+                10**9,
+                accounts(),
             ),
             "approved": self.simulation(intent),
             "fresh": self.simulation(intent),

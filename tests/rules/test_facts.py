@@ -1,6 +1,7 @@
 """Facts: each one's true and false case, and what makes it absent."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
 from math import ceil
@@ -56,6 +57,17 @@ def shown(**changes: Any) -> Bend:
     return lambda world: world.given(fresh=world.simulation(world.swap(), **changes))
 
 
+def base_fee(wei: int) -> Bend:
+    """Return the swap at another base fee; its cap is 50 gwei."""
+
+    def bend(world: World) -> Given:
+        given = world.given(world.swap(max_fee_per_gas=50 * 10**9))
+        assert given.state is not None
+        return replace(given, state=replace(given.state, base_fee_per_gas=wei))
+
+    return bend
+
+
 def gains(amount: int) -> Bend:
     """Return the swap with a fresh simulation that gains so much."""
     return shown(deltas=[OUT, {**IN, "amount": str(amount)}])
@@ -69,7 +81,7 @@ def known(**changes: Any) -> Bend:
 def state(*, seconds: int = 4, **treasury: Any) -> Bend:
     """Return the swap with another proven treasury."""
     return lambda world: world.given(
-        state=State(100, "ab" * 32, NOW, NOW - timedelta(seconds=seconds), accounts(**treasury))
+        state=State(100, "ab" * 32, NOW, NOW - timedelta(seconds=seconds), 10**9, accounts(**treasury))
     )
 
 
@@ -375,6 +387,8 @@ def test_what_cannot_be_computed_is_absent(world: World, nothing: str, absent: s
             id="bytes under another nonce",
         ),
         pytest.param("nonce_reserved", known(reserved_nonce=NONCE + 1), False, id="another nonce reserved"),
+        pytest.param("gas_affordable", base_fee(25 * 10**9), True, id="a fee cap of twice the base fee"),
+        pytest.param("gas_affordable", base_fee(25 * 10**9 + 1), False, id="a fee cap with less room"),
         pytest.param("nonce_unspent", state(nonce=NONCE + 1), False, id="a nonce the chain has seen"),
         pytest.param("nonce_unspent", state(nonce=NONCE - 1), True, id="a nonce still to come"),
         # state
@@ -606,7 +620,7 @@ def test_an_unproven_account_stops_the_computation(world: World) -> None:
     """State without the key's own account is no state."""
     only_router = {ROUTER: accounts()[ROUTER]}
     with refused(Refusal.FACT_MISSING, "/accounts"):
-        compute(world.given(state=State(100, "ab" * 32, NOW, NOW, only_router)))
+        compute(world.given(state=State(100, "ab" * 32, NOW, NOW, 10**9, only_router)))
 
 
 def test_a_call_is_shown_by_its_whitelist_entry(world: World) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 import secrets
+import signal
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +23,7 @@ from workbench import client
 from workbench.client import Client
 from workbench.demo import charter
 from workbench.demo.people import Officer
-from workbench.demo.world import SERVICE, keep_policy
+from workbench.demo.world import OBSERVER, SERVICE, keep_policy
 from workbench.rules.decision import Decision, SignedDecision
 from workbench.rules.documents import signed_bytes, write_time
 from workbench.rules.intent import Intent
@@ -298,14 +303,6 @@ def test_role_that_is_not_held(world: Living, waiting: str) -> None:
         refused("role_not_held", lambda: hand_in(world, "risk-1", waiting, as_chief))
 
 
-def test_strangers_cannot_flood_the_ledger(world: Living) -> None:
-    """Refusals of callers without a session are recorded up to a rate; the others are counted."""
-    before = world.photograph().refusals
-    for _ in range(300):
-        refused("session_unknown", lambda: client._send(world.socket, "GET", "/v1/intents", b"", {}))
-    assert world.photograph().refusals - before <= 120
-
-
 def test_decision_that_was_never_drafted(world: Living, waiting: str) -> None:
     """A document that the service did not hand out, or handed out before, counts for nothing."""
     officer = world.officer("risk-1")
@@ -363,6 +360,54 @@ def test_decision_after_the_end(world: Living) -> None:
         refused("not_in_this_state", lambda: hand_in(world, "risk-1", digest, late))
 
 
+def test_fee_below_the_base_fee(world: Living) -> None:
+    """A transaction that no block would take is not released: it would hold its lane for ever."""
+    intent = world.allowance(3333, max_fee_per_gas=1, max_priority_fee_per_gas=0)
+    digest = world.outstanding(intent).digest
+    view = world.approve(digest)
+    assert view.state == "outstanding"
+    assert "gas.affordable" in view.denying
+    world.officer("cro-1").decide(digest, verb="reject", role="cro", reason="end of the test")
+
+
+def test_header_that_is_no_text(world: Living) -> None:
+    """A header with other bytes than base64 is malformed, not an error of the service."""
+    headers = {"Workbench-Request": "\xe9", "Workbench-Signature": "00"}
+    with world.unchanged(refusals=1):
+        refused("malformed", lambda: client._send(world.socket, "GET", "/v1/intents", b"", headers))
+
+
+def test_half_a_request(world: Living) -> None:
+    """Whoever hangs up in the middle changes nothing, and leaves no trace in the log."""
+    log = world.stack.log(SERVICE)
+    before = log.stat().st_size
+    with world.unchanged(refusals=0):
+        for _ in range(20):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as half:
+                half.connect(str(world.socket))
+                half.sendall(b"POST /v1/sessions HTTP/1.1\r\nHost: service\r\nContent-Length: 100\r\n\r\n{")
+    assert log.stat().st_size == before
+
+
+def test_a_peer_that_hangs_takes_nobody_along(world: Living) -> None:
+    """While the observer stands still, the service answers: status at once, the rest that it is busy."""
+    digest = world.pm.propose(world.allowance(4444)).digest
+    observer = world.stack.pid(OBSERVER)
+    os.kill(observer, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(world.pm.simulate, digest)
+            time.sleep(1)
+            began = time.monotonic()
+            client.status(world.socket)
+            refused("unavailable", lambda: world.pm.propose(world.allowance(5555)))
+            assert time.monotonic() - began < 20
+            os.kill(observer, signal.SIGCONT)
+            assert waiting.result(60).simulation is not None
+    finally:
+        os.kill(observer, signal.SIGCONT)
+
+
 def test_lane_waits_for_the_lower_nonce(world: Living) -> None:
     """An approved intent is signed only when everything below its nonce is mined."""
     first, second = (world.outstanding(world.allowance(amount)).digest for amount in (1111, 2222))
@@ -375,8 +420,8 @@ def test_lane_waits_for_the_lower_nonce(world: Living) -> None:
     assert (view.state, view.waits_for_nonces, view.tx_hash) == ("approved", [lower], None)
     with world.unchanged(refusals=0):
         assert world.pm.resume(second).state == "approved"
-    assert world.approve(first).state == "confirmed"
-    assert world.pm.resume(second).state == "confirmed"
+    assert world.settled(world.approve(first)).state == "confirmed"
+    assert world.settled(world.pm.resume(second)).state == "confirmed"
 
 
 def test_approval_under_an_older_policy_set(world: Living, waiting: str) -> None:
@@ -401,3 +446,11 @@ def test_second_service(world: Living) -> None:
         )
         assert done.returncode == 2
         assert done.stderr.startswith("service: ")
+
+
+def test_strangers_cannot_flood_the_ledger(world: Living) -> None:
+    """Refusals of callers without a session are recorded up to a rate; the others are counted."""
+    before = world.photograph().refusals
+    for _ in range(300):
+        refused("session_unknown", lambda: client._send(world.socket, "GET", "/v1/intents", b"", {}))
+    assert world.photograph().refusals - before <= 120

@@ -7,6 +7,7 @@ the stored signature, so a lost answer costs nothing and a nonce is never signed
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, HeadUpdate, 
 from workbench.rules.policy import PolicySet
 
 DETAIL_MAX = 2000
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class Cosigner:
         """Decide over evidence and answer, signed with the identity key."""
         named = hashlib.sha256(canonical(request, limit=DOCUMENT_MAX)).hexdigest()
         intent = request.get("intent")
-        intent = intent if isinstance(intent, str) and len(intent) == len(named) else "0" * len(named)
+        intent = intent if isinstance(intent, str) and DIGEST.fullmatch(intent) else "0" * len(named)
         self.crash.reached("4-received")
         try:
             evidence = Evidence.load(request)

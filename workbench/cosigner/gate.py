@@ -209,7 +209,7 @@ def _weigh(ground: _Ground) -> Permission:
             policy=policy.digest,
             policy_version=policy.manifest.version,
             time_floor=write_time(now),
-            signed=sum(item.raw_tx is not None for item in memory.records),
+            records=memory.head.records,
         ),
         record=record,
         transaction=transaction,

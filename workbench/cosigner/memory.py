@@ -1,7 +1,7 @@
 """What a co-signer remembers, in files of its own.
 
-`head.json` is the ledger head and policy version it last signed under, and how many
-signatures there were by then: none of it ever goes back. `signed/` has one record for
+`head.json` is the ledger head and policy version it last signed under, which never go
+back, and the number of records beside it, so that a missing one is noticed. `signed/` has one record for
 each (chain, address, nonce): first without a signature (persisted before signing), then
 with it. A record is created exclusively, so two threads cannot take one nonce; every
 write is on disk before the next step.
@@ -39,7 +39,7 @@ class Head:
     policy: str
     policy_version: int
     time_floor: str
-    signed: int
+    records: int
 
     def frontier(self) -> Frontier:
         """Return the tree's right edge, to grow from."""
@@ -87,7 +87,7 @@ def found(folder: Path, *, genesis_hash: bytes) -> None:
     path = folder / "head.json"
     if path.exists():
         raise MemoryCorruptError(f"{path}: there is a memory already")
-    first = Head(size=0, hashes=(), chain=genesis_hash, policy="", policy_version=0, time_floor="", signed=0)
+    first = Head(size=0, hashes=(), chain=genesis_hash, policy="", policy_version=0, time_floor="", records=0)
     _write(path, _head_document(first))
 
 
@@ -109,8 +109,7 @@ class Memory:
         """Remember a newer head."""
         if head.size < self._head.size or head.policy_version < self._head.policy_version:
             raise MemoryCorruptError(f"head would go back from {self._head.size} to {head.size}")
-        _write(self._head_path, _head_document(head))
-        self._head = head
+        self._keep(replace(head, records=len(self._records)))
 
     def reserve(self, record: Record) -> None:
         """Persist that this nonce belongs to this intent; raises FileExistsError when it is taken."""
@@ -118,13 +117,10 @@ class Memory:
         known = self._records.get(record.lane)
         if known is not None and (known.intent, known.unsigned_tx) == (record.intent, record.unsigned_tx):
             return
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_record_document(record))
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_folder(path.parent)
+        _create(path, _record_document(record))
         self._records[record.lane] = record
+        # the count follows the file: a crash here leaves one file more than is counted, never one less
+        self._keep(replace(self._head, records=len(self._records)))
 
     def complete(self, record: Record, *, raw_tx: str, signature: str) -> Record:
         """Persist the signature before it is answered."""
@@ -137,9 +133,15 @@ class Memory:
         """Forget a record that never got its signature."""
         if record.raw_tx is not None:
             raise MemoryCorruptError("a signed record is never forgotten")
+        del self._records[record.lane]
+        # the count goes first, for the same reason
+        self._keep(replace(self._head, records=len(self._records)))
         self._path(record).unlink()
         _sync_folder(self._signed)
-        del self._records[record.lane]
+
+    def _keep(self, head: Head) -> None:
+        _write(self._head_path, _head_document(head))
+        self._head = head
 
     def _path(self, record: Record) -> Path:
         return self._signed / f"{record.chain_id}-{record.address}-{record.nonce}.json"
@@ -166,9 +168,10 @@ class Memory:
             head.frontier()
         except (KeyError, TypeError, ValueError) as error:
             raise MemoryCorruptError(f"{self._head_path.name}: {error}") from error
-        signed = sum(record.raw_tx is not None for record in self._records.values())
-        if signed < head.signed or (head.size == 0 and head.chain != genesis_hash):
-            raise MemoryCorruptError(f"head.json knows {head.signed} signatures, signed/ has {signed}")
+        if len(self._records) < head.records or (head.size == 0 and head.chain != genesis_hash):
+            raise MemoryCorruptError(
+                f"head.json counts {head.records} records, signed/ has {len(self._records)}"
+            )
         return head
 
 
@@ -181,7 +184,7 @@ def _head_document(head: Head) -> bytes:
             "policy": head.policy,
             "policy_version": head.policy_version,
             "time_floor": head.time_floor,
-            "signed": head.signed,
+            "records": head.records,
         }
     )
 
@@ -207,6 +210,17 @@ def _write(path: Path, body: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     Path(file.name).replace(path)
+    _sync_folder(path.parent)
+
+
+def _create(path: Path, body: bytes) -> None:
+    """Make a new file, whole or not at all; raises FileExistsError when there is one."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+        # a link is exclusive like O_EXCL, and a full disk leaves no half of a record behind
+        path.hardlink_to(file.name)
     _sync_folder(path.parent)
 
 

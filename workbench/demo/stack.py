@@ -84,6 +84,10 @@ class Stack:
         """Wait until a process that is to crash has done so; return its exit code."""
         return self._running.pop(name).wait(READY_S)
 
+    def pid(self, name: str) -> int:
+        """Return the process id of a running process."""
+        return self._running[name].pid
+
     def alive(self, name: str) -> bool:
         """Whether a process runs."""
         return name in self._running and self._running[name].poll() is None

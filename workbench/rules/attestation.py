@@ -156,6 +156,7 @@ class State:
     block_hash: str
     block_time: datetime
     attested_at: datetime
+    base_fee_per_gas: int
     accounts: Mapping[str, Account]
 
     def account(self, address: str) -> Account:
@@ -223,7 +224,9 @@ def verify_state(
     except (EvmError, OverflowError, ValueError, OSError) as error:
         # the last three: a header may name a second that no calendar has
         raise RefusedError(Refusal.PROOF, str(error)) from error
-    return State(header.number, header.hash().hex(), block_time, attested_at, accounts)
+    return State(
+        header.number, header.hash().hex(), block_time, attested_at, header.base_fee_per_gas, accounts
+    )
 
 
 def _proven(account: ProvenAccount, root: bytes) -> Account:

@@ -28,6 +28,8 @@ from workbench.rules.policy import Bound, Function, PolicySet, WhitelistEntry
 Facts = Mapping[str, int | bool]
 
 BPS = 10_000
+FEE_HEADROOM = 2
+"""The base fee can double in six full blocks; less room than that strands a transaction in its lane."""
 PRICE_DECIMALS = 36
 PRICE_SCALE: int = 10**PRICE_DECIMALS
 CENTS_MAX: int = 2**62
@@ -185,11 +187,16 @@ def _state_facts(given: Given, state: State, entry: WhitelistEntry | None) -> di
     facts: dict[str, int | bool] = {
         "code_unchanged": entry is not None and entry.code_hash == code_hash,
         "attestation_age_s": age_s(given.now, state.attested_at),
-        "gas_affordable": owner.balance >= cost,
+        "gas_affordable": owner.balance >= cost and covers_fee(given.intent, state.base_fee_per_gas),
     }
     if given.reserved_nonce is not None:
         facts["nonce_unspent"] = owner.nonce <= given.reserved_nonce
     return facts
+
+
+def covers_fee(intent: Intent, base_fee_per_gas: int) -> bool:
+    """Whether the fee cap leaves room for the base fee to rise: a transaction below it is never mined."""
+    return intent.max_fee_per_gas >= FEE_HEADROOM * base_fee_per_gas
 
 
 def _simulation_facts(given: Given, fresh: Simulation) -> dict[str, int | bool]:

@@ -13,9 +13,10 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -42,6 +43,9 @@ CONFIG: Final = ("checkpoint_key", "cosigners", "module", "observer", "token_lab
 
 
 TAKE_UP_S = 1.0
+LEDGER_LOST = 70
+CONNECTIONS_MAX = 256
+KEEP_ALIVE_S = 5
 
 
 class PeerProtocol(H11Protocol):
@@ -76,12 +80,14 @@ def main() -> int:
 
 def _serve(desk: Desk, bundles: Path, bound: socket.socket) -> None:
     config = uvicorn.Config(
-        app.build(desk, bundles),
+        app.build(desk, bundles, lost),
         http=PeerProtocol,
         ws="none",
         lifespan="off",
         log_level="warning",
         access_log=False,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     uvicorn.Server(config).run(sockets=[bound])
 
@@ -90,16 +96,31 @@ def _take_up(desk: Desk) -> None:
     """Resume what stands between release and confirmation, after a crash and ever after."""
     told: dict[str, Refusal] = {}
     while True:
-        desk.expire()
-        for digest in desk.unfinished():
-            try:
-                desk.resume(digest)
-            except RefusedError as refused:
-                # once for each reason: a peer that is down for an hour is one fact, not thousands
-                if told.get(digest) is not refused.code:
-                    desk.lane.recorder.refusal(refused, actor="service", about=f"resume {digest}")
-                    told[digest] = refused.code
+        try:
+            desk.expire()
+            for digest in desk.unfinished():
+                _resume(desk, digest, told)
+        except StoreError as error:
+            lost(error)
+        except Exception:  # noqa: BLE001 - the outermost loop: one failure must not end all that follow
+            traceback.print_exc()
         time.sleep(TAKE_UP_S)
+
+
+def _resume(desk: Desk, digest: str, told: dict[str, Refusal]) -> None:
+    try:
+        desk.resume(digest)
+    except RefusedError as refused:
+        # once for each reason: a peer that is down for an hour is one fact, not thousands
+        if told.get(digest) is not refused.code:
+            desk.lane.recorder.refusal(refused, actor="service", about=f"resume {digest}")
+            told[digest] = refused.code
+
+
+def lost(error: StoreError) -> NoReturn:
+    """End the process: after a commit that did not finish only a start reads what the disk really holds."""
+    print(f"service: the ledger is lost to this process: {error}", file=sys.stderr, flush=True)
+    os._exit(LEDGER_LOST)
 
 
 def _desk(options: argparse.Namespace) -> tuple[Desk, Path]:

@@ -7,25 +7,27 @@ knows HTTP; what a request means is `desk` and `sessions`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ledger import checkpoint as notes
 from ledger.encoding import canonical
+from ledger.store import StoreError
 from workbench.rules.assertion import Assertion
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
@@ -35,6 +37,7 @@ from workbench.rules.session import CertifiedSession, Request
 from workbench.service.desk import Desk
 
 BODY_MAX = DOCUMENT_MAX
+BODY_S = 10.0
 STRANGER = "uid:"
 STRANGERS_MAX = 120
 STRANGERS_WINDOW = timedelta(minutes=1)
@@ -104,6 +107,7 @@ class Call:
 
 
 Action = Callable[[Call], dict[str, Any]]
+Lost = Callable[[StoreError], NoReturn]
 
 
 @dataclass(slots=True)
@@ -134,6 +138,7 @@ class Api:
 
     desk: Desk
     bundles: Path
+    lost: Lost
     strangers: Strangers = field(default_factory=Strangers)
 
     def routes(self) -> list[Route]:
@@ -271,12 +276,20 @@ class Api:
         async def endpoint(request: HttpRequest) -> Response:
             os_user = int(request.scope["peer_uid"])
             try:
-                body = await _body(request)
+                if speaks:
+                    # whoever brings no session brings no body either
+                    _signed_request(request)
+                body = await asyncio.wait_for(_body(request), BODY_S)
                 return await run_in_threadpool(
                     self._run, request, action, body, speaks=speaks, os_user=os_user
                 )
             except RefusedError as refused:
                 return await run_in_threadpool(self._refuse, request, refused, f"{STRANGER}{os_user}")
+            except (ClientDisconnect, TimeoutError):
+                # nobody is there to be answered, or only to be waited for
+                return Response(status_code=HTTPStatus.REQUEST_TIMEOUT)
+            except StoreError as error:
+                self.lost(error)
 
         return endpoint
 
@@ -323,9 +336,9 @@ class Api:
         return lane.recorder.refusal(refused, actor=actor, about=about)
 
 
-def build(desk: Desk, bundles: Path) -> Starlette:
-    """Return the application."""
-    return Starlette(routes=Api(desk, bundles).routes())
+def build(desk: Desk, bundles: Path, lost: Lost) -> Starlette:
+    """Return the application; `lost` ends the process when the ledger cannot be written any more."""
+    return Starlette(routes=Api(desk, bundles, lost).routes())
 
 
 async def _body(request: HttpRequest) -> bytes:
@@ -343,7 +356,7 @@ def _signed_request(request: HttpRequest) -> tuple[Request, Hex]:
         signature = request.headers["workbench-signature"]
     except KeyError:
         raise RefusedError(Refusal.SESSION_UNKNOWN, "this needs a session's signature") from None
-    except binascii.Error as error:
+    except ValueError as error:
         raise RefusedError(Refusal.MALFORMED, f"Workbench-Request: {error}") from error
     return Request.read(document, limit=4096), signature
 

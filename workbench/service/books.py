@@ -81,6 +81,14 @@ class Books:
         """Return the nonces of a lane whose transactions are in a block."""
         return self._nonces(key, chain_id, MINED)
 
+    def waiting(self, proposer: str) -> int:
+        """Return how many intents of a proposer hold a nonce and are not signed."""
+        open_states = {State.OUTSTANDING, State.APPROVED}
+        return sum(
+            matter.state in open_states and matter.proposal.intent.proposer == proposer
+            for matter in list(self.matters.values())
+        )
+
     def _nonces(self, key: str, chain_id: int, states: frozenset[State]) -> set[int]:
         return {
             matter.nonce

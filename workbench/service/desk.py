@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +35,9 @@ DAY = timedelta(hours=24)
 DRAFTS_MAX = 256
 TOLERANCE_INFLOW_BPS = 10
 ANY_AGE_S = 10**9
+BUSY_S = 5.0
+OPEN_PER_PROPOSER_MAX = 16
+"""Reserved and unsigned intents hold nonces that others wait for."""
 
 
 @dataclass(slots=True)
@@ -45,9 +49,19 @@ class Desk:
     _drafts: dict[str, Decision] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the lock, or say that the desk is busy: a peer that hangs must not take everybody along."""
+        if not self._lock.acquire(timeout=BUSY_S):
+            raise RefusedError(Refusal.UNAVAILABLE, f"the desk is busy for over {BUSY_S:.0f} s; ask again")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def propose(self, proposal: Proposal, speaker: CertifiedSession) -> dict[str, Any]:
         """(1) Verify and record a proposal; the same bytes again are the same proposal."""
-        with self._lock:
+        with self._held():
             lane, intent = self.lane, proposal.intent
             if proposal.session.session.digest != speaker.session.digest:
                 raise RefusedError(Refusal.SESSION_FOREIGN, "a proposal of another session", path="/session")
@@ -62,7 +76,7 @@ class Desk:
 
     def simulate(self, digest: str, sequence: Sequence[str], speaker: CertifiedSession) -> dict[str, Any]:
         """(3) Have an intent simulated, alone or as part of a sequence."""
-        with self._lock:
+        with self._held():
             matter = self._open(digest)
             self._concerned(matter, speaker)
             if len(set(sequence)) != len(sequence):
@@ -77,7 +91,7 @@ class Desk:
 
     def draft(self, digest: str, *, verb: str, role: str, reason: str, speaker: CertifiedSession) -> Decision:
         """(2) (3) Reserve the nonce if none is, and return the document that this person would sign."""
-        with self._lock:
+        with self._held():
             lane, matter = self.lane, self._open(digest)
             self._concerned(matter, speaker)
             simulation = matter.simulation
@@ -120,7 +134,7 @@ class Desk:
 
     def decide(self, digest: str, signed: SignedDecision, speaker: CertifiedSession) -> dict[str, Any]:
         """(3) Verify and record a decision, and go on as far as it leads."""
-        with self._lock:
+        with self._held():
             lane, matter = self.lane, self._open(digest)
             if matter.state is not State.OUTSTANDING:
                 raise RefusedError(Refusal.STATE, f"a decision while {matter.state.value}")
@@ -155,13 +169,15 @@ class Desk:
 
     def resume(self, digest: str) -> dict[str, Any]:
         """Take an intent as far as it can go now: release, (4), (5), (6)."""
-        with self._lock:
+        with self._held():
             matter = self.lane.books.matter(digest)
             self._expire(digest, matter)
             if matter.state is State.OUTSTANDING:
                 self._try_release(digest)
-            if matter.state is State.APPROVED and self._next_in_lane(matter):
-                self._refresh(digest, matter)
+            if matter.state is State.APPROVED and (self._over(matter) or self._next_in_lane(matter)):
+                # an expired intent goes as it is: the co-signer's refusal ends it
+                if not self._over(matter):
+                    self._refresh(digest, matter)
                 self.lane.sign(digest)
             if matter.state is State.SIGNED:
                 self.lane.broadcast(digest)
@@ -175,7 +191,7 @@ class Desk:
 
     def expire(self) -> None:
         """Let every intent end whose time has run out: its nonce is free again."""
-        with self._lock:
+        with self._held():
             for digest, matter in list(self.lane.books.matters.items()):
                 self._expire(digest, matter)
 
@@ -215,9 +231,11 @@ class Desk:
             )
 
     def _next_in_lane(self, matter: Matter) -> bool:
-        """Whether it is this intent's turn; an expired one goes to the co-signer, who refuses it."""
-        over = read_time(matter.proposal.intent.expires_at) <= self.lane.clock()
-        return over or matter.nonce is None or self.lane.account_nonce(matter) >= matter.nonce
+        """Whether everything below the intent's nonce is mined."""
+        return matter.nonce is None or self.lane.account_nonce(matter) >= matter.nonce
+
+    def _over(self, matter: Matter) -> bool:
+        return read_time(matter.proposal.intent.expires_at) <= self.lane.clock()
 
     def _unmined_before(self, matter: Matter) -> list[int]:
         """Return the lane's lower nonces that are not mined: co-signers sign an account's next one only."""
@@ -248,6 +266,11 @@ class Desk:
     def _reserve(self, digest: str, matter: Matter) -> None:
         """(2) Give the intent the lowest free nonce of its key's lane, and let a checkpoint hold that."""
         lane, intent = self.lane, matter.proposal.intent
+        waiting = lane.books.waiting(intent.proposer)
+        if waiting >= OPEN_PER_PROPOSER_MAX:
+            raise RefusedError(
+                Refusal.OWN_LIMIT, f"{waiting} intents of {intent.proposer} hold a nonce already"
+            )
         spent = self._spent(matter)
         amounts = [{"asset": asset, "amount": amount} for asset, amount in outflows(intent)]
         data = {
