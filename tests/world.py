@@ -10,7 +10,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -217,12 +217,13 @@ class Living:
 
 
 @contextmanager
-def living(*, second_key: Sequence[str] = ()) -> Iterator[Living]:
+def living(*, second_key: Sequence[str] = (), limits: Mapping[str, int] | None = None) -> Iterator[Living]:
     """Build a world in a temporary folder and bring it to life."""
     with tempfile.TemporaryDirectory(prefix="wbt-") as folder:
         state = Path(folder) / "state"
         state.mkdir(mode=0o700)
-        with living_world(state, second_key=second_key) as (world, stack):
+        variant = charter.Variant(tuple(second_key), limits or {})
+        with living_world(state, variant=variant) as (world, stack):
             yield Living(world, stack)
 
 

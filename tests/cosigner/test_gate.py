@@ -32,6 +32,7 @@ from workbench.rules.intent import INTENT_LINE, Intent
 pytestmark = pytest.mark.xdist_group("cosigner")
 
 Evidence = dict[str, Any]
+UNHURRIED = {"attestation_age_s_max": 900, "simulation_age_s_max": 900}
 
 
 class Courier:
@@ -102,7 +103,8 @@ class Courier:
 @pytest.fixture(scope="module")
 def courier() -> Iterator[Courier]:
     """One living world with evidence in a liar's hands."""
-    with living(second_key=("risk-1",)) as world:
+    # a table of lies takes longer than evidence stays fresh at the desk
+    with living(second_key=("risk-1",), limits=UNHURRIED) as world:
         yield Courier(world)
 
 
@@ -489,3 +491,25 @@ def test_untouched_evidence_is_signed(courier: Courier) -> None:
     world.stack.start(SERVICE)
     assert world.pm.resume(evidence["intent"]).state == "confirmed"
     assert world.transactions() == 1
+
+
+def test_step_3_an_older_policy_set_is_not_tried_again(courier: Courier) -> None:
+    """What was refused under a newer policy set is refused under the older one for being older."""
+    world, evidence = courier.world, copy.deepcopy(courier.evidence)
+    places, previous = world.world.places, world.world.policy
+    newer = charter.signed(
+        previous.files, officers=places.officers, version=2, previous=previous, now=datetime.now(UTC)
+    )
+    size = call(places.socket(COSIGNER), {"v": 1, "operation": "status"}, timeout_s=30)["size"]
+    evidence["head"] |= {"from": size, "leaves": []}
+    second_nonce(courier, evidence)
+    before = courier.memory()
+    for chain, refusal in (
+        ([previous.dump(), newer.dump()], (4, "decision_under_another_policy")),
+        ([previous.dump()], (3, "policy_superseded")),
+    ):
+        answer = courier.hand_over({**evidence, "policy_chain": chain}).answer
+        assert answer.refused is not None
+        assert (answer.refused.step, answer.refused.code) == refusal, answer.refused.detail
+        assert answer.raw_tx is None
+        assert courier.memory() == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,17 @@ MEMBERS = (
 SIGNERS = ("committee-1", "cro-1", "risk-1")
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How a world differs from the template: who has a second approval key, which limits are others."""
+
+    second_key: tuple[str, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+
+TEMPLATE_ONLY = Variant()
+
+
 def authenticator(folder: Path, person: str, party: RelyingParty) -> Authenticator:
     """Return a person's software authenticator for one relying party."""
     return Authenticator(UnsafeSoftwareAuthenticator(folder / f"{person}.json"), party)
@@ -86,6 +97,7 @@ def files(
     deployment: Deployment,
     code: Mapping[str, str],
     now: datetime,
+    limits: Mapping[str, int] = TEMPLATE_ONLY.limits,
 ) -> dict[str, bytes]:
     """Return the set's files; `code` maps each contract's address to its code hash."""
     until = write_time(now + ENTRY_LIFE)
@@ -140,7 +152,7 @@ def files(
             entry(deployment.router, "NewSwap router", "re-audited after the patch, no open finding", swap),
             entry(deployment.usdc, "USD Coin", "token contract, approve only", approve),
         ],
-        "limits.json": json.loads((TEMPLATE / "limits.json").read_text()),
+        "limits.json": {**json.loads((TEMPLATE / "limits.json").read_text()), **limits},
     }
     made = {name: canonical(value, limit=2**20) for name, value in documents.items()}
     for name in ("policies.cedar", "schema.cedarschema"):

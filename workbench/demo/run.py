@@ -49,7 +49,9 @@ class Outcome:
 
 
 @contextmanager
-def living_world(folder: Path, *, second_key: Sequence[str] = ()) -> Iterator[tuple[World, Stack]]:
+def living_world(
+    folder: Path, *, variant: charter.Variant = charter.TEMPLATE_ONLY
+) -> Iterator[tuple[World, Stack]]:
     """Build a world in an empty folder and run its processes and chain until the block ends."""
     state, deployment = newswap.prepared(PACKAGES, newswap.cache_folder())
     with ExitStack() as ends:
@@ -61,7 +63,7 @@ def living_world(folder: Path, *, second_key: Sequence[str] = ()) -> Iterator[tu
             packages=PACKAGES,
             deployment=deployment,
             node_url=anvil.url,
-            second_key=second_key,
+            variant=variant,
         )
         yield world, ends.enter_context(Stack(world))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +77,12 @@ class World:
 
 
 def build(
-    places: Places, *, packages: Path, deployment: Deployment, node_url: str, second_key: Sequence[str] = ()
+    places: Places,
+    *,
+    packages: Path,
+    deployment: Deployment,
+    node_url: str,
+    variant: charter.Variant = charter.TEMPLATE_ONLY,
 ) -> World:
     """Make every token, person, document and the empty ledger; fund the treasury on the chain."""
     now = datetime.now(UTC)
@@ -90,11 +94,12 @@ def build(
     treasury = address_of(bytes.fromhex(keys[charter.COSIGNER]["secp256k1"]))
     fund(node_url, deployment, treasury, usdc=TREASURY_USDC, ether=TREASURY_ETHER)
     made = charter.files(
-        people=charter.enrol(places.officers, second_key=second_key),
+        people=charter.enrol(places.officers, second_key=variant.second_key),
         public_key=keys[charter.COSIGNER]["secp256k1"],
         deployment=deployment,
         code=_code_hashes(node_url, deployment),
         now=now,
+        limits=variant.limits,
     )
     policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now)
     trust_root = TrustRoot.load(_trust_root(keys, policy, deployment.chain_id))
