@@ -10,7 +10,7 @@ demo: setup
 	@$(PYTHON) -m workbench.cli demo
 
 test: setup
-	@$(PYTHON) -m pytest -n 2 --dist loadgroup
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: setup
 	@.venv/bin/ruff check .

@@ -29,8 +29,6 @@ from workbench.rules.documents import DOCUMENT_MAX, signed_bytes, verify_ed25519
 from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
 from workbench.rules.intent import INTENT_LINE, Intent
 
-pytestmark = pytest.mark.xdist_group("cosigner")
-
 Evidence = dict[str, Any]
 UNHURRIED = {"attestation_age_s_max": 900, "simulation_age_s_max": 900}
 

@@ -17,8 +17,6 @@ from workbench.rules.lifecycle import Event, State
 from workbench.service.__main__ import _desk as open_desk
 from workbench.service.desk import Desk
 
-pytestmark = pytest.mark.xdist_group("taken-over")
-
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Living]:

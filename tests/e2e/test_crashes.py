@@ -42,7 +42,6 @@ def only_one_transaction(world: Living, before: int) -> None:
     assert kinds.count("transaction.signed") == kinds.count("transaction.confirmed") == world.transactions()
 
 
-@pytest.mark.xdist_group("crash-points")
 @pytest.mark.parametrize(("name", "point"), POINTS)
 def test_crash_at_a_point(world: Living, name: str, point: str) -> None:
     """A process that dies exactly there is restarted, and the transaction happens once."""
@@ -59,7 +58,6 @@ def test_crash_at_a_point(world: Living, name: str, point: str) -> None:
     assert (name, point) in world.crashed, "the crash point was never reached"
 
 
-@pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize("point", ["5-before", "5-after", "6"])
 @pytest.mark.parametrize("name", [COSIGNER, OBSERVER])
 def test_two_die_at_once(world: Living, name: str, point: str) -> None:
@@ -77,7 +75,6 @@ def test_two_die_at_once(world: Living, name: str, point: str) -> None:
     only_one_transaction(world, before)
 
 
-@pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize(("name", "step"), KILLS)
 def test_kill_between_steps(world: Living, name: str, step: str) -> None:
     """A process that is killed while an intent stands at a step is restarted; it happens once."""

@@ -19,8 +19,6 @@ from workbench.demo.run import Outcome
 from workbench.runner import notebook
 from workbench.runner.notebook import NotebookError
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 def shown(outcome: Outcome) -> str:
     """Return the report's text without markup."""

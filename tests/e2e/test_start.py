@@ -17,8 +17,6 @@ from tests.world import COSIGNER, Living, living
 from workbench.demo.world import OBSERVER, SERVICE
 from workbench.rules.trust import TrustRoot
 
-pytestmark = pytest.mark.xdist_group("start")
-
 PROCESSES = (OBSERVER, COSIGNER, SERVICE)
 
 

@@ -29,8 +29,6 @@ from workbench.rules.documents import signed_bytes, write_time
 from workbench.rules.intent import Intent
 from workbench.rules.session import REQUEST_LINE, Request
 
-pytestmark = pytest.mark.xdist_group("service")
-
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Living]:

@@ -78,7 +78,6 @@ def test_not_loaded(modules: list[str], denied: tuple[str, ...]) -> None:
     assert there & set(denied) == set()
 
 
-@pytest.mark.xdist_group("structure-world")
 def test_a_cosigner_that_has_signed_loaded_no_network(lived: tuple[World, Stack]) -> None:
     """The running process, after a signature, has mapped no library of the denied ones."""
     maps = Path(f"/proc/{lived[1]._running[COSIGNER].pid}/maps").read_text()

@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from workbench.demo.charter import MEMBERS
 from workbench.demo.stack import MODULES, ORDER, Stack
 from workbench.demo.world import World
 from workbench.rules.trust import TrustRoot
-
-pytestmark = pytest.mark.xdist_group("structure-world")
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "workbench" / "THREATS.md").read_text()
