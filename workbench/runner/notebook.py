@@ -53,8 +53,10 @@ body { max-width: 60rem; margin: 0 auto !important; padding: 1rem !important; }
 .workbench td:last-child { overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
   .workbench thead { display: none; }
-  .workbench tr { display: block; text-align: left; border-bottom: 1px solid var(--line); padding: 0.3rem 0; }
-  .workbench td { display: inline-block; border: 0 !important; padding: 0.1rem 0.6rem 0.1rem 0; }
+  .workbench tr {
+    display: block; text-align: left !important; border-bottom: 1px solid var(--line); padding: 0.3rem 0;
+  }
+  .workbench td { display: inline-block; border: 0 !important; padding: 0.1rem 0.6rem 0.1rem 0 !important; }
   .workbench td:last-child { display: block; }
 }
 .jp-RenderedHTMLCommon code { background: transparent !important; }
