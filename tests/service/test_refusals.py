@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger.encoding import canonical
 from tests.world import Living, living, refused
 from workbench import client
-from workbench.client import Client
+from workbench.client import Client, ProblemError
 from workbench.demo import charter
 from workbench.demo.people import Officer
 from workbench.demo.world import OBSERVER, SERVICE, keep_policy
@@ -134,29 +136,44 @@ def test_same_id_with_other_bytes(world: Living) -> None:
         refused("id_reused_with_other_bytes", lambda: world.pm.propose(other))
 
 
+def signed_headers(world: Living, method: Literal["GET"], path: str) -> dict[str, str]:
+    """Return the headers of one request without a body."""
+    request = Request(
+        v=1,
+        session=world.pm.certified.session.digest,
+        method=method,
+        path=path,
+        body=hashlib.sha256(b"").hexdigest(),
+        nonce=secrets.token_hex(16),
+        at=write_time(datetime.now(UTC)),
+    ).canonical()
+    return {
+        "Workbench-Request": base64.b64encode(request).decode(),
+        "Workbench-Signature": world.pm.key.sign(signed_bytes(REQUEST_LINE, request)).hex(),
+    }
+
+
 def test_replayed_request(world: Living) -> None:
     """A request counts once, even the very same bytes."""
-    sent: list[dict[str, str]] = []
-
-    def record(method: str, path: str) -> object:
-        key, certified = world.pm.key, world.pm.certified
-        if not sent:
-            request = Request(
-                v=1, session=certified.session.digest, method=method, path=path,  # type: ignore[arg-type]
-                body="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-                nonce=secrets.token_hex(16), at=write_time(datetime.now(UTC)),
-            ).canonical()  # fmt: skip
-            sent.append(
-                {
-                    "Workbench-Request": base64.b64encode(request).decode(),
-                    "Workbench-Signature": key.sign(signed_bytes(REQUEST_LINE, request)).hex(),
-                }
-            )
-        return client._send(world.socket, method, path, b"", sent[0])
-
-    record("GET", "/v1/intents")
+    headers = signed_headers(world, "GET", "/v1/intents")
+    client._send(world.socket, "GET", "/v1/intents", b"", headers)
     with world.unchanged(refusals=1):
-        refused("replayed", lambda: record("GET", "/v1/intents"))
+        refused("replayed", lambda: client._send(world.socket, "GET", "/v1/intents", b"", headers))
+
+
+def test_replays_at_once(world: Living) -> None:
+    """Of many copies of one request that arrive together exactly one is answered."""
+    headers = signed_headers(world, "GET", "/v1/intents")
+
+    def once(_: int) -> str:
+        try:
+            client._send(world.socket, "GET", "/v1/intents", b"", headers)
+        except ProblemError as problem:
+            return problem.code
+        return "answered"
+
+    with world.unchanged(refusals=23), ThreadPoolExecutor(24) as pool:
+        assert Counter(pool.map(once, range(24))) == {"answered": 1, "replayed": 23}
 
 
 def test_foreign_session_key(world: Living) -> None:

@@ -6,9 +6,9 @@ proven under a checkpoint. What is malformed is refused before anything is decid
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from workbench.rules.attestation import AttestedState, Statement
 from workbench.rules.decision import DECISIONS_MAX, SignedDecision
@@ -114,6 +114,17 @@ class Answer(Document):
     raw_tx: Hex | None
     refused: RefusedAnswer | None
     signed_before: Hex | None
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        # an answer that says neither would end an intent without anybody's refusal
+        signed = self.signature is not None and self.raw_tx is not None
+        nothing = self.signature is None and self.raw_tx is None
+        if not (signed and self.refused is None and self.signed_before is None) and not (
+            nothing and self.refused is not None
+        ):
+            raise ValueError("an answer is a signature or a refusal")
+        return self
 
 
 class SignedAnswer(Document):

@@ -187,7 +187,7 @@ class Desk:
 
     def unfinished(self) -> list[str]:
         """Return the intents that a restart must take up again."""
-        return [digest for digest, matter in self.lane.books.matters.items() if ready(matter)]
+        return [digest for digest, matter in list(self.lane.books.matters.items()) if ready(matter)]
 
     def expire(self) -> None:
         """Let every intent end whose time has run out: its nonce is free again."""

@@ -50,14 +50,11 @@ class Sessions:
     _open: dict[str, tuple[Session, datetime]] = field(default_factory=dict)
     _nonces: dict[str, datetime] = field(default_factory=dict)
     _spoke: dict[str, datetime] = field(default_factory=dict)
-    _certifying: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def challenge(self, *, person: str, public_key: str, os_user: int) -> Session:
         """Return the session document for a key; it means nothing until it is signed."""
         now = self.clock()
-        self._open = {name: item for name, item in self._open.items() if item[1] > now}
-        if len(self._open) >= CHALLENGES_MAX:
-            raise RefusedError(Refusal.UNAVAILABLE, f"{len(self._open)} logins are open")
         known = self.policy.person(person)
         session = Session.load(
             {
@@ -71,23 +68,30 @@ class Sessions:
                 "nonce": secrets.token_hex(32),
             }
         )
-        self._open[session.digest] = (session, now + CHALLENGE_LIFE)
+        with self._lock:
+            self._open = {name: item for name, item in self._open.items() if item[1] > now}
+            if len(self._open) >= CHALLENGES_MAX:
+                raise RefusedError(Refusal.UNAVAILABLE, f"{len(self._open)} logins are open")
+            self._open[session.digest] = (session, now + CHALLENGE_LIFE)
         return session
 
     def waiting(self, person: str) -> list[Session]:
         """Return the open logins that this person could sign."""
         now = self.clock()
-        return [session for session, until in self._open.values() if session.person == person and until > now]
+        with self._lock:
+            logins = list(self._open.values())
+        return [session for session, until in logins if session.person == person and until > now]
 
     def pending(self, digest: str) -> bool:
         """Whether a login is open and not signed yet."""
-        _, until = self._open.get(digest, (None, self.clock()))
+        with self._lock:
+            _, until = self._open.get(digest, (None, self.clock()))
         return until > self.clock()
 
     def certify(self, digest: str, assertion: Assertion) -> CertifiedSession:
         """Start a session whose document its person has signed."""
         # one at a time: two logins at once must not both find room for one
-        with self._certifying:
+        with self._lock:
             session, until = self._open.get(digest, (None, None))
             if session is None or until is None or until <= self.clock():
                 raise RefusedError(Refusal.SESSION_UNKNOWN, "no open login of this name")
@@ -150,11 +154,15 @@ class Sessions:
         )
 
     def _once(self, request: Request, now: datetime) -> None:
-        horizon = now - timedelta(seconds=2 * REQUEST_SKEW_S)
-        self._nonces = {nonce: at for nonce, at in self._nonces.items() if at > horizon}
         # what was said before this process began may have been heard by the one before it
-        if request.nonce in self._nonces or read_time(request.at) < self.started:
-            raise RefusedError(Refusal.REPLAYED, "this request was made before", path="/nonce")
-        if len(self._nonces) >= NONCES_MAX:
-            raise RefusedError(Refusal.UNAVAILABLE, "too many requests to remember")
-        self._nonces[request.nonce] = now
+        if read_time(request.at) < self.started:
+            raise RefusedError(Refusal.REPLAYED, "this request is older than this process", path="/at")
+        horizon = now - timedelta(seconds=2 * REQUEST_SKEW_S)
+        # looking and remembering are one act: two copies at once must not both find nothing
+        with self._lock:
+            self._nonces = {nonce: at for nonce, at in self._nonces.items() if at > horizon}
+            if request.nonce in self._nonces:
+                raise RefusedError(Refusal.REPLAYED, "this request was made before", path="/nonce")
+            if len(self._nonces) >= NONCES_MAX:
+                raise RefusedError(Refusal.UNAVAILABLE, "too many requests to remember")
+            self._nonces[request.nonce] = now
