@@ -1,5 +1,5 @@
 # The two commands are `make demo` and `make test`; each sets the checkout up first.
-.PHONY: demo test lint setup lock
+.PHONY: demo test lint setup lock mutants bench-ledger
 .DEFAULT_GOAL := setup
 PYTHON := .venv/bin/python
 
@@ -17,6 +17,14 @@ lint: setup
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+# Do the tests of `ledger/` bite? Half an hour.
+mutants: setup
+	@$(PYTHON) -m tests.mutants
+
+# What the ledger costs, in ratios of one run. Ten minutes.
+bench-ledger: setup
+	@$(PYTHON) -m tests.bench.ledger
 
 # Recompute the locks after a change of pyproject.toml or binder/package.json.
 lock: setup

@@ -1,21 +1,21 @@
-"""`python -m ledger`: an auditor's commands on a bundle. Exit 0 sound, 1 not sound, 2 could not run.
+"""`python -m ledger`: an auditor's commands. Exit 0 sound, 1 not sound, 2 could not run.
 
-Only `verify` and `prove` say anything that can be relied on; `inspect` and
-`checkpoints` print what the bundle claims.
+What a command says without `--keys` is what the bundle claims, and it says so.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from ledger import bundle, merkle
+from ledger import bundle, merkle, witnessing
 from ledger.bundle import BundleError, Index, Line
-from ledger.checkpoint import CheckpointError, split
+from ledger.checkpoint import CheckpointError
 from ledger.clock import text
 from ledger.encoding import canonical
 from ledger.entry import EntryError, leaf_of, parse_head
 from ledger.trust import TrustRootError
-from ledger.verifier import Report, VerificationError, verify
+from ledger.verifier import Report, VerificationError, plain, read_trust_root, verify
+from ledger.witnessing import CouldNotRunError
 
 SOUND, NOT_SOUND, COULD_NOT_RUN = 0, 1, 2
 OUTPUT_MAX = 64 * 1024 * 1024  # bytes of a report as JSON
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (BundleError, CheckpointError, EntryError, UnicodeDecodeError) as error:
         print(f"not sound: {error}", file=sys.stderr)
         return NOT_SOUND
-    except (TrustRootError, OSError, merkle.ProofError) as error:
+    except (TrustRootError, OSError, merkle.ProofError, CouldNotRunError) as error:
         print(f"could not run: {error}", file=sys.stderr)
         return COULD_NOT_RUN
     return code
@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     needs_keys(added)
     added.add_argument("seq", type=int, metavar="SEQ", help="the entry's number")
     command("inspect", _inspect, "List the entries that a bundle claims, without verifying them.")
-    command("checkpoints", _checkpoints, "List the checkpoints that a bundle claims, without verifying them.")
+    added = command("checkpoints", _checkpoints, "Print who signed and cosigned each checkpoint of a bundle.")
+    added.add_argument("--keys", type=Path, metavar="TRUSTROOT", help="your own trust root: verify each line")
+    witnessing.add_commands(commands)
     return parser
 
 
@@ -97,26 +99,39 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _checkpoints(options: argparse.Namespace) -> int:
+    trust_root = None if options.keys is None else read_trust_root(options.keys)
     index = Index.parse(bundle.read(options.bundle, bundle.INDEX, bundle.INDEX_MAX))
-    print("claimed, not verified:")
-    for name in sorted(name for name in index.files if name.startswith("checkpoints/")):
-        checkpoint, signatures = split(bundle.read(options.bundle, name).decode())
-        signers = " ".join(signature.name for signature in signatures)
-        print(checkpoint.size, checkpoint.root.hex(), checkpoint.chain.hex(), signers)
-    return SOUND
+    if trust_root is None:
+        print("claimed, not verified:")
+    names = [name for name in index.files if name.startswith("checkpoints/")]
+    counting = True
+    for name in sorted(names, key=bundle.checkpoint_size):
+        words, counts = witnessing.told(bundle.read(options.bundle, name).decode(), trust_root)
+        print("\n".join(words))
+        counting = counting and counts
+    return SOUND if counting else NOT_SOUND
 
 
 def _report_text(report: Report) -> str:
     if report.findings:
         listed = [f"({finding.step}) {finding.place}: {finding.detail}" for finding in report.findings]
         return "\n".join([f"NOT SOUND: {len(report.findings)} findings", *listed])
-    unproven = f"\nnot proven by this ledger: {', '.join(report.unproven)}" if report.unproven else ""
+    lines = [
+        f"sound: ledger {report.ledger_id}, entries {report.first} to {report.size - 1}",
+        f"root  {report.root.hex()}",
+        f"h     {report.h.hex()}",
+        *(f"redacted: entry {each.seq} by entry {each.by}: {plain(each.reason)}" for each in report.redacted),
+        *(
+            f"anchored: size {each.size} in block {each.block_number} of chain {each.chain_id}, "
+            f"{each.time:%Y-%m-%d %H:%M:%S} UTC,\n  if a node of yours has block 0x{each.block_hash.hex()}"
+            for each in report.anchors
+        ),
+    ]
+    if report.unproven:
+        lines.append(f"not proven by this ledger: {', '.join(report.unproven)}")
     if report.first:
-        unproven += f"\nnot in this bundle: entries 0 to {report.first - 1}"
-    return (
-        f"sound: ledger {report.ledger_id}, entries {report.first} to {report.size - 1}\n"
-        f"root  {report.root.hex()}\nh     {report.h.hex()}{unproven}"
-    )
+        lines.append(f"not in this bundle: entries 0 to {report.first - 1}")
+    return "\n".join(lines)
 
 
 def _report_json(report: Report) -> str:
@@ -129,6 +144,17 @@ def _report_json(report: Report) -> str:
         "root": report.root.hex(),
         "h": report.h.hex(),
         "checkpoints": list(report.checkpoints),
+        "redacted": [{"seq": each.seq, "by": each.by, "reason": each.reason} for each in report.redacted],
+        "anchors": [
+            {
+                "size": each.size,
+                "chain_id": each.chain_id,
+                "block_number": each.block_number,
+                "block_hash": each.block_hash.hex(),
+                "time": text(each.time),
+            }
+            for each in report.anchors
+        ],
         "unproven": list(report.unproven),
         "findings": [
             {

@@ -104,8 +104,7 @@ class Line:
     @classmethod
     def of(cls, entry: Entry) -> Self:
         """Take an entry's line."""
-        data = None if entry.data is None else canonical(entry.data)
-        return cls(seq=entry.seq, head=entry.head, data=data, salt=entry.salt, h=entry.h)
+        return cls(seq=entry.seq, head=entry.head, data=entry.payload, salt=entry.salt, h=entry.h)
 
     def encode(self) -> bytes:
         """Return the line with its newline."""

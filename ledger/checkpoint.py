@@ -25,9 +25,9 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Self
 
 from cryptography.exceptions import InvalidSignature
@@ -38,6 +38,7 @@ from ledger.encoding import INTEGER_MAX, EncodingError, unhex
 
 NOTE_MAX = 64 * 1024  # characters; a note with every witness is below 10 KiB
 SIGNATURES_MAX = 64  # lines; each costs a verification
+SECONDS_MAX = 253_402_300_799  # the last second of the year 9999
 ED25519, COSIGNATURE = b"\x01", b"\x04"
 SIZE = re.compile(r"0|[1-9][0-9]{0,15}")
 NAME = re.compile(r"[!-*,-~]{1,255}")  # printable ASCII without space and plus
@@ -134,6 +135,63 @@ def cosign(note: str, name: str, public_key: bytes, sign: Sign, *, at: datetime)
     value = sign(message)
     _check_signature(name, public_key, value, message)
     return note + _signed(Signature(name, key_id(name, COSIGNATURE, public_key), stamp + value))
+
+
+def add(note: str, line: str) -> str:
+    """Return the note with a signature line that came by itself, such as a witness's answer."""
+    if not line.endswith("\n"):
+        raise CheckpointError("a signature line ends with its line")
+    Signature.parse(line[:-1])
+    made = note + line
+    split(made)
+    return made
+
+
+def only(note: str, names: Collection[str]) -> str:
+    """Return the note with the signatures of these names only."""
+    checkpoint, signatures = split(note)
+    kept = [signature.line for signature in signatures if signature.name in names]
+    if not kept:
+        raise CheckpointError(f"no signature of {sorted(names)}")
+    return f"{checkpoint.text}\n{''.join(kept)}"
+
+
+def equivocation(first: str, second: str, keys: Mapping[str, bytes]) -> tuple[Checkpoint, Checkpoint]:
+    """Return the two checkpoints of one lie: one key, one size, two states; raise if there is none.
+
+    Anyone can verify this evidence against whoever holds the key; it needs no witness's word.
+    """
+    for name, key in keys.items():
+        try:
+            one, other = (verify(only(note, {name}), {name: key}) for note in (first, second))
+        except CheckpointError:
+            continue
+        if (one.origin, one.size) == (other.origin, other.size) and one != other:
+            return one, other
+    raise CheckpointError("these notes are not two states of one size under one key")
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signed a note, as what, and when a witness says it did."""
+
+    name: str
+    witness: bool
+    at: datetime | None
+
+
+def signers(note: str, keys: Mapping[str, bytes], witnesses: Mapping[str, bytes]) -> list[Signer]:
+    """Return the known names whose lines verify; raise if one of a known name does not."""
+    verify(note, keys, witnesses=witnesses)
+    found = []
+    for signature in split(note)[1]:
+        if signature.name in keys:
+            found.append(Signer(signature.name, witness=False, at=None))
+        elif signature.name in witnesses:
+            # A time that no calendar has is shown as the last one: a witness must not stop its reader.
+            seconds = min(int.from_bytes(signature.value[:8], "big"), SECONDS_MAX)
+            found.append(Signer(signature.name, witness=True, at=datetime.fromtimestamp(seconds, UTC)))
+    return found
 
 
 def split(note: str) -> tuple[Checkpoint, list[Signature]]:

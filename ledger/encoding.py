@@ -14,7 +14,7 @@ Types are matched exactly. A subclass of `str` or `int` (an enum, say), a tuple
 or a `Decimal` is refused: it would not come back as what went in.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import orjson
 
@@ -30,12 +30,17 @@ class EncodingError(ValueError):
 
     def __init__(self, message: str, *, path: str = "") -> None:
         super().__init__(f"{message} at {path}" if path else message)
+        self.message = message
         self.path = path
+
+    def under(self, key: str) -> Self:
+        """Return this error as seen from one container further out."""
+        return type(self)(self.message, path=f"/{key.replace('~', '~0').replace('/', '~1')}{self.path}")
 
 
 def canonical(value: object, *, limit: int = LIMIT) -> bytes:
     """Return the canonical bytes of a value."""
-    _check(value, "", DEPTH_MAX)
+    _check(value, DEPTH_MAX)
     raw = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     if len(raw) > limit:
         raise EncodingError(f"{len(raw)} bytes, limit {limit}")
@@ -65,36 +70,46 @@ def unhex(text: object, size: int) -> bytes:
     return bytes.fromhex(text)
 
 
-def _check(value: object, path: str, depth: int) -> None:
+def _check(value: object, depth: int) -> None:
     kind = type(value)
     if kind is str:
-        _check_string(value, path)  # type: ignore[arg-type]  # `kind` is the exact type
+        if not value.isascii():  # type: ignore[attr-defined]  # `kind` is the exact type
+            _check_string(value)  # type: ignore[arg-type]  # as above
     elif kind is int:
         if not -INTEGER_MAX <= value <= INTEGER_MAX:  # type: ignore[operator]  # as above
-            raise EncodingError("integer beyond 2^53-1", path=path)
-    elif kind is dict or kind is list:
-        if depth == 0:
-            raise EncodingError(f"deeper than {DEPTH_MAX}", path=path)
-        if kind is dict:
-            _check_object(value, path, depth - 1)  # type: ignore[arg-type]  # as above
-        else:
-            for place, item in enumerate(value):  # type: ignore[arg-type, var-annotated]  # as above
-                _check(item, f"{path}/{place}", depth - 1)
+            raise EncodingError("integer beyond 2^53-1")
+    elif kind is dict:
+        _check_object(value, depth)  # type: ignore[arg-type]  # as above
+    elif kind is list:
+        _check_list(value, depth)  # type: ignore[arg-type]  # as above
     elif value is not None and kind is not bool:
-        raise EncodingError(f"{kind.__name__} has no canonical form", path=path)
+        raise EncodingError(f"{kind.__name__} has no canonical form")
 
 
-def _check_object(value: dict[object, object], path: str, depth: int) -> None:
+def _check_object(value: dict[object, object], depth: int) -> None:
+    if depth == 0:
+        raise EncodingError(f"deeper than {DEPTH_MAX}")
     for key, item in value.items():
         if type(key) is not str or not key.isascii():
-            raise EncodingError(f"key {key!r:.80} is not an ASCII string", path=path)
-        _check(item, f"{path}/{key.replace('~', '~0').replace('/', '~1')}", depth)
+            raise EncodingError(f"key {key!r:.80} is not an ASCII string")
+        try:
+            _check(item, depth - 1)
+        except EncodingError as error:
+            raise error.under(key) from None
 
 
-def _check_string(value: str, path: str) -> None:
-    if value.isascii():
-        return
+def _check_list(value: list[object], depth: int) -> None:
+    if depth == 0:
+        raise EncodingError(f"deeper than {DEPTH_MAX}")
+    for place, item in enumerate(value):
+        try:
+            _check(item, depth - 1)
+        except EncodingError as error:
+            raise error.under(str(place)) from None
+
+
+def _check_string(value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise EncodingError("lone surrogate", path=path) from None
+        raise EncodingError("lone surrogate") from None

@@ -17,7 +17,7 @@ left to whoever wrote it; whether a missing payload is legal, to the verifier.
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self, TypedDict
 
 from ledger import clock
@@ -27,7 +27,7 @@ from ledger.encoding import INTEGER_MAX, JSON, EncodingError, canonical, parse, 
 SALT_SIZE = 32
 # An envelope field is a name, not a payload. Control characters and line separators would let one name
 # print as two lines of a report. The class is spelled out: "printable" differs between Unicode versions.
-NAME = re.compile("[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]{1,1024}")
+NAME = re.compile("[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]{1,1024}")
 NAMES = ("source", "id", "type", "actor", "dataschema")
 FIELDS = {"specversion", *NAMES, "time", "seq", "datahash"}
 
@@ -85,7 +85,7 @@ class Entry:
     dataschema: str
     datahash: bytes
     head: bytes
-    data: dict[str, Any] | None
+    payload: bytes | None
     salt: bytes | None
     leaf: bytes
     prev: bytes
@@ -96,20 +96,45 @@ class Entry:
         """Give an event its place in the chain."""
         if len(salt) != SALT_SIZE:
             raise EntryError(f"salt of {len(salt)} bytes, not {SALT_SIZE}")
-        head = encode_head(event, seq=seq, time=time, commitment=datahash(salt, event.data))
-        # The data is read back, so that no caller holds a reference into the entry.
-        return cls.read(head, data=canonical(event.data), salt=salt, prev=prev)
+        # Bytes, not the caller's dict: what is hashed cannot be changed from outside afterwards.
+        payload = canonical(event.data)
+        commitment = datahash_of(salt, payload)
+        head = encode_head(event, seq=seq, time=time, commitment=commitment)
+        leaf = leaf_of(head)
+        return cls(
+            seq=seq,
+            time=time.astimezone(UTC),
+            source=event.source,
+            id=event.id,
+            type=event.type,
+            subject=event.subject,
+            actor=event.actor,
+            dataschema=event.dataschema,
+            datahash=commitment,
+            head=head,
+            payload=payload,
+            salt=salt,
+            leaf=leaf,
+            prev=prev,
+            h=link(prev, seq, leaf),
+        )
 
     @classmethod
     def read(cls, head: bytes, *, data: bytes | None, salt: bytes | None, prev: bytes) -> Self:
         """Rebuild an entry from stored bytes, or raise if they contradict each other."""
         envelope = parse_head(head)
-        payload = None if data is None else parse_data(data)
-        if payload is not None and (salt is None or datahash(salt, payload) != envelope["datahash"]):
-            raise EntryError(f"entry {envelope['seq']}: data and salt do not give its datahash")
+        if data is not None:
+            parse_data(data)
+            if salt is None or datahash_of(salt, data) != envelope["datahash"]:
+                raise EntryError(f"entry {envelope['seq']}: data and salt do not give its datahash")
         leaf = leaf_of(head)
         h = link(prev, envelope["seq"], leaf)
-        return cls(**envelope, head=head, data=payload, salt=salt, leaf=leaf, prev=prev, h=h)
+        return cls(**envelope, head=head, payload=data, salt=salt, leaf=leaf, prev=prev, h=h)
+
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """What the event says, read from the payload's bytes; None where it was redacted."""
+        return None if self.payload is None else parse_data(self.payload)
 
     def holds(self, event: Event) -> bool:
         """Tell whether writing `event` here would give this very head; without the salt, nobody can tell."""

@@ -2,22 +2,36 @@
 
     leaf = SHA256(0x00 ‖ data)        node = SHA256(0x01 ‖ left ‖ right)
 
-The functions that make proofs need all leaf hashes; those that verify need
-only the proof and roots that the caller already believes (a verified
-checkpoint). Verification raises `ProofError` and returns nothing. A
+The functions that make proofs need the roots of subtrees, however the caller
+has them (all leaf hashes, or `ledger.tree` with stored nodes); those that
+verify need only the proof and roots that the caller already believes (a
+verified checkpoint). Verification raises `ProofError` and returns nothing. A
 `Frontier` is the least one must keep to go on growing a tree: a hash for each
 set bit of its size.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 HASH_SIZE = 32
 EMPTY = hashlib.sha256(b"").digest()
+TILE_HEIGHT = 8  # levels between stored nodes: 256 children each, as in C2SP's tlog-tiles
+
+Subtree = Callable[[int, int], bytes]  # the root over the leaves from `first` up to, not including, `last`
 
 
 class ProofError(ValueError):
     """A proof does not show what it claims."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The root of a perfect subtree: the `place`-th of those with 2^`level` leaves."""
+
+    level: int
+    place: int
+    hash: bytes
 
 
 class Frontier:
@@ -38,12 +52,15 @@ class Frontier:
         """The subtree roots, to be stored; `Frontier(size, hashes)` goes on from them."""
         return tuple(self._hashes)
 
-    def append(self, leaf: bytes) -> None:
-        """Grow the tree by one leaf hash."""
-        size = self.size
+    def append(self, leaf: bytes, *, stored: list[Node] | None = None) -> None:
+        """Grow the tree by one leaf hash; nodes that are worth storing are added to `stored`."""
+        size, level = self.size, 0
         while size & 1:
             leaf = node_hash(self._hashes.pop(), leaf)
             size >>= 1
+            level += 1
+            if stored is not None and level % TILE_HEIGHT == 0:
+                stored.append(Node(level, size, leaf))
         self._hashes.append(leaf)
         self.size += 1
 
@@ -77,39 +94,49 @@ def root(leaf_hashes: Iterable[bytes]) -> bytes:
 
 def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
     """Return the path from leaf `index` to the root, lowest first."""
-    if not 0 <= index < len(leaf_hashes):
-        raise ProofError(f"no leaf {index} in a tree of {len(leaf_hashes)}")
-    proof: list[bytes] = []
-    first, last = 0, len(leaf_hashes)
-    while last - first > 1:
-        middle = first + _left_size(last - first)
-        if index < middle:
-            proof.append(root(leaf_hashes[middle:last]))
-            last = middle
-        else:
-            proof.append(root(leaf_hashes[first:middle]))
-            first = middle
-    return proof[::-1]
+    return inclusion_path(_over(leaf_hashes), index, len(leaf_hashes))
 
 
 def consistency_proof(leaf_hashes: Sequence[bytes], old_size: int) -> list[bytes]:
     """Return the proof that the first `old_size` leaves begin this tree."""
-    if not 0 <= old_size <= len(leaf_hashes):
-        raise ProofError(f"no tree of {old_size} in a tree of {len(leaf_hashes)}")
-    if old_size in (0, len(leaf_hashes)):
-        return []
+    return consistency_path(_over(leaf_hashes), old_size, len(leaf_hashes))
+
+
+def inclusion_path(subtree: Subtree, index: int, size: int) -> list[bytes]:
+    """Return the inclusion proof of leaf `index` in the tree of `size`, out of subtrees' roots."""
+    if not 0 <= index < size:
+        raise ProofError(f"no leaf {index} in a tree of {size}")
     proof: list[bytes] = []
-    first, last = 0, len(leaf_hashes)
-    while last != old_size:
-        middle = first + _left_size(last - first)
-        if old_size <= middle:
-            proof.append(root(leaf_hashes[middle:last]))
+    first, last = 0, size
+    while last - first > 1:
+        middle = first + left_size(last - first)
+        if index < middle:
+            proof.append(subtree(middle, last))
             last = middle
         else:
-            proof.append(root(leaf_hashes[first:middle]))
+            proof.append(subtree(first, middle))
+            first = middle
+    return proof[::-1]
+
+
+def consistency_path(subtree: Subtree, old_size: int, size: int) -> list[bytes]:
+    """Return the consistency proof between the trees of `old_size` and `size`, out of subtrees' roots."""
+    if not 0 <= old_size <= size:
+        raise ProofError(f"no tree of {old_size} in a tree of {size}")
+    if old_size in (0, size):
+        return []
+    proof: list[bytes] = []
+    first, last = 0, size
+    while last != old_size:
+        middle = first + left_size(last - first)
+        if old_size <= middle:
+            proof.append(subtree(middle, last))
+            last = middle
+        else:
+            proof.append(subtree(first, middle))
             first = middle
     if first:
-        proof.append(root(leaf_hashes[first:last]))
+        proof.append(subtree(first, last))
     return proof[::-1]
 
 
@@ -174,9 +201,13 @@ def _climb(size1: int, size2: int, root1: bytes, root2: bytes, path: list[bytes]
         raise ProofError(f"the tree of {size2} does not extend the tree of {size1}")
 
 
-def _left_size(size: int) -> int:
-    # The largest power of two below `size`.
+def left_size(size: int) -> int:
+    """Return the largest power of two below `size`: the leaves of a tree's left side."""
     return 1 << (size - 1).bit_length() - 1
+
+
+def _over(leaf_hashes: Sequence[bytes]) -> Subtree:
+    return lambda first, last: root(leaf_hashes[first:last])
 
 
 def _check_hashes(*hashes: bytes) -> None:

@@ -1,29 +1,35 @@
 """The store: one DuckDB file, one writer, and nothing acknowledged before it is on disk.
 
-* A batch is appended in one transaction: all of it or none of it. The receipt
-  is returned after the commit (one write and one fdatasync of the WAL).
+* A batch is appended in one transaction: all of it or none of it. Batches of
+  several callers may share a transaction (`append_all`; `ledger.writer`); one
+  that is refused leaves the others alone. Receipts are returned after the
+  commit (one write and one fdatasync of the WAL).
 * (source, id) names an event for ever. The same event again returns the first
   receipt; another event under the same name is a conflict. A writer that lost
   its acknowledgement simply sends again.
 * Opening recomputes every hash. The chain alone cannot show that its tail is
   missing (DuckDB opens silently after a truncated WAL), so the caller passes
-  the newest checkpoint it keeps elsewhere, and a store that is behind it or
-  does not extend it is refused.
+  the checkpoints that are kept elsewhere (its own file, the witnesses'
+  memories), and a store that is behind or does not extend one is refused.
 * Time never goes back: an entry is as late as the entry before it, at least.
+* Data that is missing without a redaction that counts is refused. A redaction
+  and what it takes away are one transaction; then the file is written anew.
 
 Trust in the files: `<path>` and `<path>.wal` hold the entries and are believed
 after recomputation only; `<path>.lock` holds nothing, its lock is what keeps
-a second writer out, in this process too. Signatures of checkpoints are the
-caller's business: here a note must only fit the entries.
+a second writer out, in this process too; `<path>.erase` says that a redaction's
+bytes may still be in free blocks; `segments/` beside it holds what was sealed.
+Signatures of checkpoints are the caller's business: here a note must only fit.
 
-The names of all events are held in memory (about 300 bytes an entry).
+A digest of each event's name is held in memory (some 170 bytes an entry).
 """
 
 import fcntl
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,57 +37,44 @@ from typing import Any
 
 import duckdb
 
-from ledger import bundle, merkle
+from ledger import bundle, files, redaction, segments
 from ledger.chain import Genesis
 from ledger.checkpoint import Checkpoint, CheckpointError, split
-from ledger.clock import microseconds
-from ledger.encoding import JSON, canonical
-from ledger.entry import Entry, EntryError, Event
-from ledger.merkle import Frontier
+from ledger.database import (
+    COUNT_ENTRIES,
+    SELECT_ALL_NODES,
+    SELECT_ANCHORS,
+    SELECT_CHECKPOINT,
+    SELECT_GENESIS,
+    SELECT_LEAVES,
+    SELECT_LISTED,
+    SELECT_NODES,
+    SELECT_NOTE,
+    SELECT_NOTES,
+    SELECT_SEGMENTS,
+    Database,
+    DatabaseError,
+    create,
+    entry_of,
+)
+from ledger.encoding import JSON
+from ledger.entry import Entry, Event
+from ledger.merkle import Frontier, Node
+from ledger.names import digest as name_digest
+from ledger.place import ConflictError, Place, Receipt, StoreError
+from ledger.redaction import Redacted, RedactionError, Register, Target
+from ledger.segments import Manifest
+from ledger.tree import Tree
 from ledger.trust import TrustRoot, TrustRootError
 
 BATCH_MAX = 10_000  # events; more would hold the lock for longer than a second
-PAGE = 1000  # entries read at once: bounds the memory of a long reading
+RESERVED = "ledger."  # types that only the ledger's own operations write
 
-SCHEMA = """
-create table genesis(document varchar not null);
-create table entry(
-    seq bigint not null, ts_us bigint not null, source varchar not null, id varchar not null,
-    type varchar not null, subject varchar, head varchar not null, data varchar, salt blob,
-    leaf blob not null, prev blob not null, h blob not null);
-create table checkpoint(
-    size bigint not null, root blob not null, chain blob not null, note varchar not null, anchors varchar);
-create table segment(
-    first_seq bigint not null, last_seq bigint not null, path varchar not null, sha256 blob not null,
-    root blob not null, first_prev blob not null, last_h blob not null);
-"""
-SELECT_ENTRIES = "select * from entry where seq between ? and ? order by seq"
-SELECT_LEAVES = "select leaf from entry where seq between ? and ? order by seq"
-SELECT_NOTES = "select note from checkpoint order by size"
-INSERT_CHECKPOINT = "insert into checkpoint(size, root, chain, note) values (?, ?, ?, ?)"
-DELETE_CHECKPOINT = "delete from checkpoint where size = ?"
-SELECT_GENESIS = "select document from genesis"
-INSERT_GENESIS = "insert into genesis values (?)"
-COUNT_ENTRIES = "select count(*) from entry"
+__all__ = ["ConflictError", "Head", "Ledger", "Receipt", "StoreError", "open"]
+
+NOTHING: Mapping[int, Target] = {}
 
 Hook = Callable[[], None]
-
-
-class StoreError(Exception):
-    """The store cannot be opened, believed or written."""
-
-
-class ConflictError(StoreError):
-    """Another event already has this (source, id)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Proof to the writer that an event has its place."""
-
-    seq: int
-    h: bytes
-    leaf: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +86,26 @@ class Head:
     h: bytes
 
 
+Outcome = list[Receipt] | ValueError | StoreError
+"""What became of one batch of several: its receipts, or why nothing of it was written."""
+
+
 def open(  # noqa: A001 - ledger.store.open is the interface's name
     path: str | Path,
     *,
     now: Callable[[], datetime],
     salt: Callable[[], bytes],
     genesis: Genesis | JSON = None,
-    checkpoint: Checkpoint | None = None,
+    trust_root: TrustRoot | None = None,
+    checkpoints: Sequence[Checkpoint] = (),
     testing_only_before_commit: Hook | None = None,
     testing_only_after_commit: Hook | None = None,
 ) -> "Ledger":
-    """Open the store at `path`; with a genesis, create it, and never over an existing one."""
+    """Open the store at `path`; with a genesis, create it, and never over an existing one.
+
+    `checkpoints` are those kept elsewhere, which the store must extend. Without
+    a trust root nothing may have been redacted.
+    """
     path = Path(path)
     if genesis is None and not path.exists():
         raise StoreError(f"{path.name} does not exist, and no genesis is given to create it")
@@ -111,12 +113,14 @@ def open(  # noqa: A001 - ledger.store.open is the interface's name
     try:
         files.callback(os.close, _lock(path.with_name(path.name + ".lock")))
         if genesis is not None:
-            _create(path, genesis if isinstance(genesis, Genesis) else Genesis.of(genesis))
-        database = _connect(path)
+            create(path, genesis if isinstance(genesis, Genesis) else Genesis.of(genesis))
+        database = Database(path)
         files.callback(database.close)
         hooks = (testing_only_before_commit, testing_only_after_commit)
-        return Ledger(database, files, now=now, salt=salt, checkpoint=checkpoint, hooks=hooks)
-    except (ValueError, OSError, duckdb.Error) as error:
+        return Ledger(
+            path, database, files, now=now, salt=salt, trust_root=trust_root, outside=checkpoints, hooks=hooks
+        )
+    except (ValueError, OSError, DatabaseError, duckdb.Error) as error:
         files.close()
         raise StoreError(f"{path.name}: {error}") from error
     except BaseException:
@@ -125,18 +129,21 @@ def open(  # noqa: A001 - ledger.store.open is the interface's name
 
 
 class Ledger:
-    """An open store. One lock around everything: threads may share it."""
+    """An open store. One lock around everything that writes: threads may share it."""
 
     def __init__(
         self,
-        database: duckdb.DuckDBPyConnection,
+        path: Path,
+        database: Database,
         files: ExitStack,
         *,
         now: Callable[[], datetime],
         salt: Callable[[], bytes],
-        checkpoint: Checkpoint | None,
+        trust_root: TrustRoot | None,
+        outside: Sequence[Checkpoint],
         hooks: tuple[Hook | None, Hook | None],
     ) -> None:
+        self._path = path
         self._database = database
         self._files = files
         self._now = now
@@ -144,10 +151,17 @@ class Ledger:
         self._before_commit, self._after_commit = hooks
         self._mutex = threading.RLock()
         self._unusable = ""
-        self._receipts: dict[tuple[str, str], Receipt] = {}
+        self._names: dict[bytes, int] = {}
         self._frontier = Frontier()
         self._last_time: datetime | None = None
-        self._replay(checkpoint)
+        ((document,),) = database.read(SELECT_GENESIS)
+        self._genesis = Genesis.parse(document.encode())
+        self._h = self._genesis.hash()
+        if trust_root is not None and trust_root.digest != self._genesis.trust_root:
+            raise StoreError("this trust root is not the one in the genesis")
+        self._register = None if trust_root is None else Register(trust_root)
+        self._replay(outside)
+        self._finish_erasing()
 
     @property
     def genesis(self) -> Genesis:
@@ -161,19 +175,26 @@ class Ledger:
 
     def append(self, events: Sequence[Event]) -> list[Receipt]:
         """Append a batch, all or nothing, and return a receipt for each event once they are on disk."""
-        if len(events) > BATCH_MAX:
-            raise StoreError(f"{len(events)} events, limit {BATCH_MAX}")
+        (outcome,) = self.append_all([events])
+        if not isinstance(outcome, list):
+            raise outcome
+        return outcome
+
+    def append_all(self, batches: Sequence[Sequence[Event]]) -> list[Outcome]:
+        """Append several batches in one transaction; each succeeds or is refused by itself."""
         with self._mutex:
             self._check_usable()
-            receipts, written = self._place(events)
-            if written:
-                self._commit(lambda: self._insert(written), lambda: self._remember(written))
-            return receipts
+            place = Place(self._frontier.size, self._h, self._time())
+            outcomes = [self._place_batch(place, events) for events in batches]
+            if place.written:
+                self._commit(place.written)
+            return outcomes
 
     def entries(self, first: int = 0, last: int | None = None) -> Iterator[Entry]:
         """Yield the entries `first` to `last`, both included; without `last`, those there are at the call."""
-        end = self.head().size - 1 if last is None else last
-        return self._pages(first, min(end, self.head().size - 1))
+        self._check_usable()
+        end = self.head().size - 1
+        return self._told(self._database.pages(first, end if last is None else min(last, end)))
 
     def leaves(self, first: int = 0, last: int | None = None) -> list[bytes]:
         """Return the leaf hashes of the entries `first` to `last`, both included."""
@@ -183,33 +204,94 @@ class Ledger:
     def find(self, source: str, id: str) -> Entry | None:  # noqa: A002 - CloudEvents' name for it
         """Return the entry that has this name."""
         with self._mutex:
-            receipt = self._receipts.get((source, id))
-        return None if receipt is None else next(self.entries(receipt.seq, receipt.seq))
+            seq = self._names.get(name_digest(source, id))
+        return None if seq is None else next(self.entries(seq, seq))
 
     def inclusion(self, seq: int, size: int) -> list[bytes]:
         """Return the proof that entry `seq` is in the tree of `size` entries."""
-        return merkle.inclusion_proof(self._tree(size), seq)
+        return self._tree(size).inclusion(seq)
 
     def consistency(self, old_size: int, size: int) -> list[bytes]:
         """Return the proof that the tree of `size` entries extends the tree of `old_size`."""
-        return merkle.consistency_proof(self._tree(size), old_size)
+        return self._tree(size).consistency(old_size)
 
     def record_checkpoint(self, note_text: str) -> None:
         """Keep a signed checkpoint that fits the entries, in place of an older note of its size."""
         checkpoint = _split(note_text)
         with self._mutex:
             self._check_usable()
-            _check_fits(checkpoint, self._state(checkpoint.size), size=self._frontier.size)
-            self._commit(lambda: self._replace_checkpoint(checkpoint, note_text), lambda: None)
+            behind = checkpoint.size > self._frontier.size
+            state = None if behind else self._state(checkpoint.size)
+            _check_fits(checkpoint, state, size=self._frontier.size)
+            known = self._read(SELECT_CHECKPOINT, [checkpoint.size])
+            with self._commitment(), self._database.transaction(self._before_commit):
+                self._database.replace_checkpoint(checkpoint, note_text, known[0][1] if known else None)
+
+    def record_anchor(self, size: int, document: bytes) -> None:
+        """Keep the proof that the checkpoint of this size is anchored; it is the verifier's to judge."""
+        with self._mutex:
+            self._check_usable()
+            known = self._read(SELECT_CHECKPOINT, [size])
+            if not known:
+                raise StoreError(f"no checkpoint of {size} entries is recorded")
+            note = str(known[0][0])
+            with self._commitment(), self._database.transaction(self._before_commit):
+                self._database.replace_checkpoint(_split(note), note, document.decode())
+
+    def anchors(self) -> dict[int, bytes]:
+        """Return the anchors' documents by the size of their checkpoints."""
+        return {size: document.encode() for size, document in self._read(SELECT_ANCHORS)}
 
     def checkpoints(self) -> list[str]:
         """Return the recorded notes, smallest first."""
-        return [note for (note,) in self._read(SELECT_NOTES, [])]
+        return [note for (note,) in self._read(SELECT_NOTES)]
 
     def newest_checkpoint(self) -> str | None:
         """Return the recorded note of the largest size."""
-        notes = self.checkpoints()
-        return notes[-1] if notes else None
+        notes = self._read(SELECT_NOTE)
+        return str(notes[0][0]) if notes else None
+
+    def rule(self, kind: str, statement: JSON, signatures: JSON, *, actor: str) -> Receipt:
+        """Record a redaction, a hold or its lifting; a redaction takes the data away with it.
+
+        Raises RedactionError unless the statement counts, before anything is written.
+        """
+        data = {"statement": statement, "signatures": signatures}
+        with self._mutex:
+            self._check_usable()
+            if self._register is None:
+                raise RedactionError("the store was opened without a trust root")
+            redaction.read(kind, data, self._register.trust_root)
+            event = Event(
+                source=RESERVED + "rule",
+                id=hashlib.sha256(redaction.message(statement)).hexdigest(),
+                type=kind,
+                actor=actor,
+                dataschema="ledger/v1",
+                data=data,
+            )
+            known = self.find(event.source, event.id)
+            if known is not None:
+                return Receipt(known.seq, known.h, known.leaf)
+            taken = self._targets(statement) if kind == redaction.REDACTION else {}
+            if kind == redaction.REDACTION:
+                self._register.permit(statement, signatures, taken, self._time())
+            return self._record_rule(event, taken)
+
+    def redacted(self) -> list[Redacted]:
+        """Return the entries whose data was taken away, by which entry, and why."""
+        with self._mutex:
+            return [] if self._register is None else self._register.redacted()
+
+    def seal(self, last: int) -> Manifest:
+        """Write the entries since the last segment, up to `last`, to a read-only Parquet file."""
+        with self._mutex:
+            self._check_usable()
+            sealed = self._read(SELECT_SEGMENTS)
+            first = sealed[-1][1] + 1 if sealed else 0
+            if not first <= last < self._frontier.size:
+                raise StoreError(f"entries {first} to {last} are not there to be sealed")
+            return self._write_segment(first, last)
 
     def bundle(
         self,
@@ -236,18 +318,15 @@ class Ledger:
             raise StoreError(f"trust root: {error}") from None
         if digest != self._genesis.trust_root:
             raise StoreError("this trust root is not the one in the genesis")
-        frontier = Frontier()
-        for leaf in self.leaves(0, first - 1):
-            frontier.append(leaf)
         bundle.write(
             Path(path),
             genesis=self._genesis.encode(),
             trust_root=trust_root,
             prev=_split(notes[first]).chain if first else self._genesis.hash(),
-            frontier=frontier,
+            frontier=self._tree(first).frontier(),
             entries=self.entries(first, size - 1),
             checkpoints={number: notes[number] for number in sorted(notes) if first <= number <= size},
-            files=files or {},
+            files={**self._anchors_between(first, size), **(files or {})},
         )
 
     def snapshot(self, path: str | Path) -> None:
@@ -256,11 +335,7 @@ class Ledger:
             raise StoreError(f"{Path(path).name} exists")
         with self._mutex:
             self._check_usable()
-            self._database.execute("attach ? as snapshot", [str(path)])
-            try:
-                self._database.execute("copy from database store to snapshot")
-            finally:
-                self._database.execute("detach snapshot")
+            self._database.snapshot(Path(path))
 
     def close(self) -> None:
         """Close the file and let another writer in."""
@@ -268,164 +343,210 @@ class Ledger:
             self._unusable = "the store is closed"
             self._files.close()
 
-    def _replay(self, outside: Checkpoint | None) -> None:
-        # (1) the genesis  (2) every entry: its bytes, its place, its name, its time  (3) no row beside the
-        # sequence  (4) the recorded checkpoints and the one kept elsewhere
-        ((document,),) = self._read(SELECT_GENESIS, [])
-        self._genesis = Genesis.parse(document.encode())  # (1)
-        self._h = self._genesis.hash()
-        checkpoints = [_split(note) for note in self.checkpoints()]
-        if outside is not None:
-            checkpoints.append(outside)
+    def _replay(self, outside: Sequence[Checkpoint]) -> None:
+        # (1) every entry: its bytes, its place, its name, its time  (2) no row beside the sequence
+        # (3) nothing missing but what was redacted  (4) the stored nodes  (5) the recorded checkpoints
+        # and those kept elsewhere
+        checkpoints = [*(_split(note) for note in self.checkpoints()), *outside]
         wanted = {checkpoint.size for checkpoint in checkpoints}
         states = {0: self.head()}
-        for entry in self._pages(0, None):  # (2)
+        nodes: list[Node] = []
+        for entry in self._database.pages(0, None):  # (1)
             self._check_next(entry)
-            self._remember([entry])
+            nodes += self._remember([entry])
             if self._frontier.size in wanted:
                 states[self._frontier.size] = self.head()
-        ((rows,),) = self._read(COUNT_ENTRIES, [])
-        if rows != self._frontier.size:  # (3)
+        ((rows,),) = self._read(COUNT_ENTRIES)
+        if rows != self._frontier.size:  # (2)
             raise StoreError(f"{rows} rows, but {self._frontier.size} entries follow each other")
-        for checkpoint in checkpoints:  # (4)
+        for seq, reason in self._register.lost() if self._register else ():  # (3)
+            raise StoreError(f"entry {seq}: its data is missing: {reason}")
+        stored = [Node(*row) for row in self._read(SELECT_ALL_NODES)]
+        if stored != sorted(nodes, key=lambda node: (node.level, node.place)):  # (4)
+            raise StoreError("the stored nodes are not those of the entries")
+        for checkpoint in checkpoints:  # (5)
             _check_fits(checkpoint, states.get(checkpoint.size), size=self._frontier.size)
 
     def _check_next(self, entry: Entry) -> None:
         if entry.prev != self._h:
             raise StoreError(f"entry {entry.seq}: prev is not the h before it")
-        if entry.data is None:
+        if entry.payload is None and self._register is None:
             raise StoreError(f"entry {entry.seq}: its data is missing")
-        if (entry.source, entry.id) in self._receipts:
+        if name_digest(entry.source, entry.id) in self._names:
             raise StoreError(f"entry {entry.seq}: ({entry.source}, {entry.id}) stands twice")
         if self._last_time and entry.time < self._last_time:
             raise StoreError(f"entry {entry.seq}: time goes back")
 
-    def _place(self, events: Sequence[Event]) -> tuple[list[Receipt], list[Entry]]:
-        written: dict[tuple[str, str], Entry] = {}
-        receipts = []
-        size, h = self._frontier.size, self._h
-        time = max(self._now(), self._last_time) if self._last_time else self._now()
-        for event in events:
-            name = (event.source, event.id)
-            entry = written.get(name) or self.find(*name)
-            if entry is None:
-                seq = size + len(written)
-                entry = written[name] = Entry.write(event, seq=seq, time=time, salt=self._salt(), prev=h)
-                h = entry.h
-            elif not entry.holds(event):
-                raise ConflictError(
-                    f"({event.source}, {event.id}) is entry {entry.seq}, and says something else"
-                )
-            receipts.append(Receipt(entry.seq, entry.h, entry.leaf))
-        return receipts, list(written.values())
+    def _time(self) -> datetime:
+        return max(self._now(), self._last_time) if self._last_time else self._now()
 
-    def _remember(self, written: Sequence[Entry]) -> None:
+    def _place_batch(self, place: Place, events: Sequence[Event]) -> Outcome:
+        try:
+            _check_batch(events)
+            return place.batch(events, self._known(events), self._salt)
+        except (ValueError, StoreError) as refused:
+            return refused
+
+    def _known(self, events: Sequence[Event]) -> dict[bytes, Entry]:
+        # The entries that already have the names of these events.
+        names = (name_digest(event.source, event.id) for event in events)
+        seqs = {seq for name in names if (seq := self._names.get(name)) is not None}
+        rows = self._read(SELECT_LISTED, [sorted(seqs)]) if seqs else []
+        entries = [entry_of(row, expected_seq=row[0]) for row in rows]
+        return {name_digest(entry.source, entry.id): entry for entry in entries}
+
+    def _remember(self, written: Sequence[Entry]) -> list[Node]:
+        nodes: list[Node] = []
         for entry in written:
-            self._receipts[entry.source, entry.id] = Receipt(entry.seq, entry.h, entry.leaf)
-            self._frontier.append(entry.leaf)
+            self._names[name_digest(entry.source, entry.id)] = entry.seq
+            self._frontier.append(entry.leaf, stored=nodes)
             self._h = entry.h
             self._last_time = entry.time
+            if entry.payload is None or entry.type in redaction.KINDS:
+                self._seen(_target(entry), entry.data)
+        return nodes
 
-    def _commit(self, write: Hook, remember: Hook) -> None:
-        # Memory and disk agree before and after, never in between: whatever interrupts a commit leaves
-        # the store unusable until it is opened again, and opening reads the disk.
-        self._unusable = "a commit did not finish: open the store again"
-        self._database.execute("begin")
+    def _seen(self, target: Target, data: dict[str, Any] | None) -> None:
+        if self._register is not None:
+            self._register.see(target, data)
+
+    def _commit(self, written: Sequence[Entry], redacted: Mapping[int, Target] = NOTHING) -> None:
+        ahead, nodes = Frontier(self._frontier.size, self._frontier.hashes), list[Node]()
+        for entry in written:
+            ahead.append(entry.leaf, stored=nodes)
+        with self._commitment():
+            with self._database.transaction(self._before_commit):
+                self._database.insert(written, nodes)
+                if redacted:
+                    self._database.redact(list(redacted))
+            for target in redacted.values():
+                self._seen(target, None)
+            self._remember(written)
+
+    @contextmanager
+    def _commitment(self) -> Iterator[None]:
+        # Memory and disk agree before and after: whatever interrupts a commit in between leaves the store
+        # unusable until it is opened again, and opening reads the disk.
         try:
-            write()
-            if self._before_commit:
-                self._before_commit()
-        except BaseException:
-            self._database.execute("rollback")
-            self._unusable = ""
+            yield
+        except BaseException as error:
+            if not self._database.rolled_back:
+                self._unusable = "a commit did not finish: open the store again"
+            if isinstance(error, duckdb.Error | DatabaseError):
+                raise StoreError(str(error)) from error
             raise
-        try:
-            # A crash after this line leaves entries whose receipt nobody has: they are sent again.
-            self._database.execute("commit")
-        except duckdb.Error as error:
-            raise StoreError(f"commit failed, what is on disk is unknown: {error}") from error
-        remember()
-        self._unusable = ""
         if self._after_commit:
             self._after_commit()
 
-    def _insert(self, written: Sequence[Entry]) -> None:
-        appender = self._database.appender("entry")
-        appender.append_rows([_row(entry) for entry in written])
-        appender.flush()
+    def _record_rule(self, event: Event, taken: Mapping[int, Target]) -> Receipt:
+        place = Place(self._frontier.size, self._h, self._time())
+        (receipt,) = place.batch([event], {}, self._salt)
+        if taken:
+            # On disk before the redaction is: a crash at any later point is finished at the next opening.
+            files.replace(self._erase, b"")
+        self._commit(place.written, taken)
+        self._finish_erasing()
+        return receipt
 
-    def _replace_checkpoint(self, checkpoint: Checkpoint, note: str) -> None:
-        self._database.execute(DELETE_CHECKPOINT, [checkpoint.size])
-        row = [checkpoint.size, checkpoint.root, checkpoint.chain, note]
-        self._database.execute(INSERT_CHECKPOINT, row)
+    def _targets(self, statement: Mapping[str, Any]) -> dict[int, Target]:
+        seqs = [item["seq"] for item in statement["entries"]]
+        rows = self._read(SELECT_LISTED, [seqs])
+        return {row[0]: _target(entry_of(row, expected_seq=row[0])) for row in rows}
 
-    def _state(self, size: int) -> Head | None:
+    @property
+    def _erase(self) -> Path:
+        return self._path.with_name(self._path.name + ".erase")
+
+    def _finish_erasing(self) -> None:
+        # Free blocks, the WAL and sealed segments may hold what was redacted: write all of them anew.
+        if not self._erase.exists():
+            return
+        for first, last in [(row[0], row[1]) for row in self._read(SELECT_SEGMENTS)]:
+            if any(first <= each.seq <= last for each in self.redacted()):
+                self._write_segment(first, last)
+        try:
+            self._database.compact()
+        except BaseException:
+            self._unusable = "erasing did not finish: open the store again"
+            raise
+        self._erase.unlink()
+        files.sync_folder(self._path.parent)
+
+    def _anchors_between(self, first: int, size: int) -> dict[str, bytes]:
+        anchors = {number: raw for number, raw in self.anchors().items() if first <= number <= size}
+        return {f"anchors/{number}.json": raw for number, raw in anchors.items()}
+
+    def _write_segment(self, first: int, last: int) -> Manifest:
+        folder = self._path.with_name("segments")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # What an interrupted sealing left, or one that holds what was redacted: the manifest goes first.
+        for ending in ("json", "parquet"):
+            (folder / f"{first:012}-{last:012}.{ending}").unlink(missing_ok=True)
+        before, after = self._state(first), self._state(last + 1)
+        manifest = segments.write(
+            self._database.connection,
+            folder,
+            first=first,
+            last=last,
+            root=after.root,
+            first_prev=before.h,
+            last_h=after.h,
+        )
+        with self._commitment(), self._database.transaction(self._before_commit):
+            self._database.replace_segment(manifest)
+        self._database.checkpoint()
+        return manifest
+
+    def _state(self, size: int) -> Head:
         # The head as it was after `size` entries.
         head = self.head()
         if size == head.size:
             return head
-        if not 0 <= size < head.size:
-            return None
         h = next(self.entries(size - 1, size - 1)).h if size else self._genesis.hash()
-        return Head(size, merkle.root(self._tree(size)), h)
+        return Head(size, self._tree(size).root(), h)
 
-    def _tree(self, size: int) -> list[bytes]:
+    def _tree(self, size: int) -> Tree:
         if not 0 <= size <= self.head().size:
             raise StoreError(f"no tree of {size} entries in a ledger of {self.head().size}")
-        return self.leaves(0, size - 1)
+        return Tree(size, self._nodes)
 
-    def _pages(self, first: int, last: int | None) -> Iterator[Entry]:
-        # Page by page, so that a slow reader holds neither the lock nor all rows.
-        place = first
-        while last is None or place <= last:
-            end = place + PAGE - 1 if last is None else min(last, place + PAGE - 1)
-            rows = self._read(SELECT_ENTRIES, [place, end])
-            if not rows:
-                return
-            for row in rows:
-                yield _entry(row, expected_seq=place)
-                place += 1
+    def _nodes(self, level: int, first: int, last: int) -> list[bytes]:
+        if level == 0:
+            return self.leaves(first, last - 1)
+        return [node for (node,) in self._read(SELECT_NODES, [level, first, last - 1])]
 
-    def _read(self, statement: str, parameters: list[int]) -> list[tuple[Any, ...]]:
-        # fetchall frees the connection for the next statement; fetchone would leave it busy.
-        with self._mutex:
-            self._check_usable()
-            return self._database.execute(statement, parameters).fetchall()
+    def _read(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        self._check_usable()
+        return self._database.read(statement, parameters)
+
+    def _told(self, pages: Iterator[Entry]) -> Iterator[Entry]:
+        try:
+            yield from pages
+        except (DatabaseError, duckdb.Error) as error:
+            raise StoreError(str(error)) from error
 
     def _check_usable(self) -> None:
         if self._unusable:
             raise StoreError(self._unusable)
 
 
-def _row(entry: Entry) -> tuple[object, ...]:
-    return (
-        entry.seq,
-        microseconds(entry.time),
-        entry.source,
-        entry.id,
-        entry.type,
-        entry.subject,
-        entry.head.decode(),
-        None if entry.data is None else canonical(entry.data).decode(),
-        entry.salt,
-        entry.leaf,
-        entry.prev,
-        entry.h,
+def _check_batch(events: Sequence[Event]) -> None:
+    if len(events) > BATCH_MAX:
+        raise StoreError(f"{len(events)} events, limit {BATCH_MAX}")
+    for event in events:
+        if event.type.startswith(RESERVED):
+            raise StoreError(f"{event.type} is a type of the ledger's own")
+
+
+def _target(entry: Entry) -> Target:
+    return Target(
+        seq=entry.seq,
+        time=entry.time,
+        type=entry.type,
+        subject=entry.subject,
+        actor=entry.actor,
+        leaf=entry.leaf,
     )
-
-
-def _entry(row: tuple[Any, ...], *, expected_seq: int) -> Entry:
-    seq, head, data, salt, prev = row[0], row[6], row[7], row[8], row[10]
-    if seq != expected_seq:
-        raise StoreError(f"entry {expected_seq} is missing: {seq} stands in its place")
-    try:
-        entry = Entry.read(head.encode(), data=None if data is None else data.encode(), salt=salt, prev=prev)
-    except EntryError as error:
-        raise StoreError(f"entry {seq}: {error}") from error
-    # Readers query the columns, so they must say what the hashed head says.
-    if _row(entry) != row:
-        raise StoreError(f"entry {seq}: its columns do not follow from its head and the entry before")
-    return entry
 
 
 def _split(note: str) -> Checkpoint:
@@ -451,47 +572,3 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise StoreError(f"{path.name} is held by another writer") from None
     return descriptor
-
-
-def _create(path: Path, genesis: Genesis) -> None:
-    # Made under another name and then moved: a crash here leaves no half-made store, only a stale draft.
-    if path.exists():
-        raise StoreError(f"{path.name} exists: it has a genesis already")
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    draft.with_name(draft.name + ".wal").unlink(missing_ok=True)
-    database = duckdb.connect(draft)
-    try:
-        database.execute(SCHEMA)
-        database.execute(INSERT_GENESIS, [genesis.encode().decode()])
-        database.execute("checkpoint")
-    finally:
-        database.close()
-    # A WAL left over from a deleted store would be replayed into this one.
-    if path.with_name(path.name + ".wal").exists():
-        raise StoreError(f"{path.name}.wal exists without {path.name}")
-    draft.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
-    # The default of 16 MB stalls commits for a quarter of a second whenever the WAL reaches it.
-    database = duckdb.connect(config={"wal_autocheckpoint": "256MB"})
-    try:
-        database.execute("attach ? as store", [str(path)])
-        database.execute("use store")
-        _check_durable(database)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _check_durable(database: duckdb.DuckDBPyConnection) -> None:
-    ((mode,),) = database.execute("select current_setting('fsync_mode')").fetchall()
-    if mode == "NONE":
-        raise StoreError("fsync_mode is NONE: a receipt would promise what the disk does not hold")

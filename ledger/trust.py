@@ -9,6 +9,9 @@ and stands in the genesis. What is read here is read strictly:
 * `witness_quorum` lies between 0 and the number of witnesses: a quorum that
   nobody can reach would otherwise only show when the first checkpoint fails.
 * No key stands twice, nor any name: one holder would count twice.
+* `redaction` {keys, quorum, types} may be absent: then nothing is ever redacted.
+  `types` {type: days} lists what may be redacted at all, and how long it is kept.
+* `anchor` {chain_id, contract, sender} may be absent: then no anchor proves anything.
 """
 
 import hashlib
@@ -20,10 +23,43 @@ from ledger.checkpoint import NAME, Checkpoint, CheckpointError, verify
 from ledger.encoding import JSON, EncodingError, canonical, parse, unhex
 
 LIMIT = 4 * 1024 * 1024  # bytes; the document of a large committee is below 100 KiB
+QUORUM_MIN = 2  # of redaction keys
+ADDRESS = 20  # bytes of an EVM address
 
 
 class TrustRootError(ValueError):
     """A trust root document is malformed: nothing can be believed under it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redaction:
+    """Who may have payloads taken away, and of which types, after how many days."""
+
+    keys: Mapping[str, bytes]
+    quorum: int
+    days: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        if len(set(self.keys.values())) != len(self.keys):
+            raise TrustRootError("a redaction key stands twice")
+        # One person alone must not be able to take data away.
+        if not QUORUM_MIN <= self.quorum <= len(self.keys):
+            raise TrustRootError(f"redaction quorum {self.quorum} of {len(self.keys)}")
+        if any(type(days) is not int or days < 0 for days in self.days.values()):
+            raise TrustRootError("a redactable type needs the days that it is kept")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchoring:
+    """Where roots are anchored: the contract's and the sender's address on one EVM chain."""
+
+    chain_id: int
+    contract: bytes
+    sender: bytes
+
+    def __post_init__(self) -> None:
+        if type(self.chain_id) is not int or self.chain_id < 1:
+            raise TrustRootError("the chain of the anchors is not a positive integer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +71,8 @@ class TrustRoot:
     checkpoint_keys: Mapping[str, bytes]
     witnesses: Mapping[str, bytes]
     witness_quorum: int
+    redaction: Redaction | None
+    anchoring: Anchoring | None
     digest: bytes
 
     def __post_init__(self) -> None:
@@ -76,6 +114,8 @@ class TrustRoot:
                 checkpoint_keys=_keys(document.get("checkpoint_keys")),
                 witnesses=_keys(document.get("witnesses")),
                 witness_quorum=quorum,
+                redaction=_redaction(document.get("redaction")),
+                anchoring=_anchoring(document.get("anchor")),
                 digest=hashlib.sha256(canonical(document, limit=LIMIT)).digest(),
             )
         except EncodingError as error:
@@ -92,5 +132,24 @@ class TrustRoot:
 
 def _keys(document: JSON) -> dict[str, bytes]:
     if type(document) is not dict:
-        raise TrustRootError("checkpoint_keys or witnesses is not an object")
+        raise TrustRootError("checkpoint_keys, witnesses or redaction keys are not an object")
     return {name: unhex(key, 32) for name, key in document.items()}
+
+
+def _redaction(document: JSON) -> Redaction | None:
+    if document is None:
+        return None
+    if type(document) is not dict or set(document) != {"keys", "quorum", "types"}:
+        raise TrustRootError("redaction has not exactly keys, quorum and types")
+    if type(document["quorum"]) is not int or type(document["types"]) is not dict:
+        raise TrustRootError("redaction quorum is not an integer or types is not an object")
+    return Redaction(keys=_keys(document["keys"]), quorum=document["quorum"], days=document["types"])
+
+
+def _anchoring(document: JSON) -> Anchoring | None:
+    if document is None:
+        return None
+    if type(document) is not dict or set(document) != {"chain_id", "contract", "sender"}:
+        raise TrustRootError("anchor has not exactly chain_id, contract and sender")
+    contract, sender = unhex(document["contract"], ADDRESS), unhex(document["sender"], ADDRESS)
+    return Anchoring(chain_id=document["chain_id"], contract=contract, sender=sender)

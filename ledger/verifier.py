@@ -12,15 +12,18 @@ in the findings and in the code:
      signed checkpoint of exactly that size, which fixes `prev` and `frontier`.
  (5) Lines are canonical and their numbers follow each other without a gap.
  (6) Heads are canonical, have the fields of a head and the number of their line.
- (7) Data and salt are there and give the datahash.
+ (7) Data and salt are there and give the datahash, or both are gone under a
+     redaction that counts (`ledger.redaction`).
  (8) Every h follows from the h before it and the leaf.
  (9) No (source, id) stands twice; time does not go back.
 (10) At the size of each checkpoint, the tree has its root and the chain its h.
 (11) The entries end where the newest signed checkpoint ends: a cut tail shows.
+(12) Every anchor proves that a checkpoint stands in a block (`ledger.anchor`);
+     whether that block is in the chain is asked of a node of your own.
 
 All steps run, whatever an earlier one found, so that one report names every
-place. Left out: what the data means, whether `policies/` and `anchors/` are
-genuine (`Report.unproven` lists them), whether a later checkpoint exists that
+place. Left out: what the data means, whether `policies/` and what else stands in
+`anchors/` are genuine (`Report.unproven` lists them), whether a later checkpoint exists that
 the bundle leaves out (ask a witness), and, for a range, names used before it.
 """
 
@@ -30,13 +33,16 @@ from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 
-from ledger import bundle
+from ledger import anchor, bundle
+from ledger.anchor import Anchored, AnchorError
 from ledger.bundle import BundleError, Index, Line
 from ledger.chain import Genesis, GenesisError, link
 from ledger.checkpoint import Checkpoint, CheckpointError
 from ledger.encoding import JSON
 from ledger.entry import EntryError, datahash_of, leaf_of, parse_data, parse_head
 from ledger.merkle import Frontier
+from ledger.names import Names
+from ledger.redaction import Redacted, Register, Target
 from ledger.trust import LIMIT as TRUST_ROOT_MAX
 from ledger.trust import TrustRoot, TrustRootError
 
@@ -58,6 +64,7 @@ class Step(IntEnum):
     ORDER = 9
     FIT = 10
     END = 11
+    ANCHOR = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,8 @@ class Report:
     root: bytes
     h: bytes
     checkpoints: tuple[int, ...]
+    redacted: tuple[Redacted, ...]
+    anchors: tuple[Anchored, ...]
     unproven: tuple[str, ...]
     findings: tuple[Finding, ...]
 
@@ -109,7 +118,8 @@ def verify(bundle_path: str | Path, trust_root: str | Path | JSON) -> Report:
     examination = _Examination(path, read_trust_root(trust_root))
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is not a bundle's folder")
-    examination.run()
+    with examination.names:
+        examination.run()
     report = examination.report()
     if report.findings:
         raise VerificationError(report)
@@ -131,12 +141,17 @@ class _Examination:
     trust_root: TrustRoot
     findings: list[Finding] = field(default_factory=list)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    anchors: list[Anchored] = field(default_factory=list)
     unproven: tuple[str, ...] = ()
     first: int = 0
     frontier: Frontier = field(default_factory=Frontier)
     h: bytes = bytes(32)
-    names: set[tuple[str, str]] = field(default_factory=set)
+    names: Names = field(default_factory=Names)
     time: datetime | None = None
+    register: Register = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.register = Register(self.trust_root)
 
     def run(self) -> None:
         try:
@@ -154,11 +169,14 @@ class _Examination:
             # After a gap, counting goes on from what stands there: one fault, one finding.
             expected = self.examine_line(raw, expected) + 1
             self.examine_fit()
+        self.examine_names()
+        self.examine_missing()
         self.examine_end(index)
+        self.examine_anchors(index, genesis_h)
 
     def find(self, step: Step, place: str, detail: str) -> None:
         if len(self.findings) < FINDINGS_MAX:
-            self.findings.append(Finding(step, _plain(place), _plain(detail)))
+            self.findings.append(Finding(step, plain(place), plain(detail)))
 
     def report(self) -> Report:
         return Report(
@@ -169,6 +187,8 @@ class _Examination:
             root=self.frontier.root(),
             h=self.h,
             checkpoints=tuple(sorted(self.checkpoints)),
+            redacted=tuple(self.register.redacted()),
+            anchors=tuple(self.anchors),
             unproven=self.unproven,
             findings=tuple(self.findings),
         )
@@ -180,9 +200,8 @@ class _Examination:
         except OSError as error:
             self.find(Step.FOLDER, "the folder", f"cannot be read: {error.strerror}")
         # The index is unsigned: its digests say that the folder is whole, not that it is genuine.
-        self.unproven = tuple(
-            sorted(name for name in index.files if name.startswith(("policies/", "anchors/")))
-        )
+        beside = {name for name in index.files if name.startswith(("policies/", "anchors/"))}
+        self.unproven = tuple(sorted(beside - set(self.anchoring(index))))
 
     def examine_genesis(self) -> bytes | None:  # (2)
         try:
@@ -250,8 +269,8 @@ class _Examination:
             return expected
         if line.seq != expected:
             self.find(Step.LINE, place, f"is missing: {line.seq} stands in its place")
-        self.examine_head(line, place)
         leaf = leaf_of(line.head)
+        self.examine_head(line, leaf, place)
         if link(self.h, line.seq, leaf) != line.h:  # (8)
             self.find(Step.CHAIN, place, "h does not follow from the entry before and the head")
         # Going on from the h that is claimed keeps one fault from showing at every later entry.
@@ -259,7 +278,7 @@ class _Examination:
         self.frontier.append(leaf)
         return line.seq
 
-    def examine_head(self, line: Line, place: str) -> None:
+    def examine_head(self, line: Line, leaf: bytes, place: str) -> None:
         try:
             envelope = parse_head(line.head)  # (6)
         except EntryError as error:
@@ -267,24 +286,34 @@ class _Examination:
             return
         if envelope["seq"] != line.seq:
             self.find(Step.HEAD, place, f"head says {envelope['seq']}")
-        self.examine_data(line, envelope["datahash"], place)
-        name = (envelope["source"], envelope["id"])
-        if name in self.names:  # (9)
-            self.find(Step.ORDER, place, f"({name[0]}, {name[1]}) stands twice")
-        self.names.add(name)
+        target = Target(
+            seq=line.seq,
+            time=envelope["time"],
+            type=envelope["type"],
+            subject=envelope["subject"],
+            actor=envelope["actor"],
+            leaf=leaf,
+        )
+        self.examine_data(line, envelope["datahash"], target, place)
+        self.names.add(envelope["source"], envelope["id"], line.seq)
         if self.time and envelope["time"] < self.time:
             self.find(Step.ORDER, place, f"time goes back from {self.time} to {envelope['time']}")
         self.time = envelope["time"]
 
-    def examine_data(self, line: Line, commitment: bytes, place: str) -> None:  # (7)
-        # No entry can take data away in this version of the format, so missing data is lost data.
+    def examine_data(self, line: Line, commitment: bytes, target: Target, place: str) -> None:  # (7)
+        if line.data is None and line.salt is None:
+            # Legal only under a redaction that comes later: decided when all entries were seen.
+            self.register.see(target, None)
+            return
         if line.data is None or line.salt is None:
             self.find(Step.DATA, place, "data or salt is missing")
             return
         try:
-            parse_data(line.data)
+            data = parse_data(line.data)
         except EntryError as error:
             self.find(Step.DATA, place, str(error))
+        else:
+            self.register.see(target, data)
         if datahash_of(line.salt, line.data) != commitment:
             self.find(Step.DATA, place, "data and salt do not give the datahash")
 
@@ -297,6 +326,15 @@ class _Examination:
             self.find(Step.FIT, place, "its root is not the root of the entries")
         if checkpoint.chain != self.h:
             self.find(Step.FIT, place, "its chain is not the h of the entries")
+
+    def examine_names(self) -> None:  # (9)
+        count, first = self.names.repeats()
+        if first is not None:
+            self.find(Step.ORDER, f"entry {first}", f"its (source, id) stood before; so do {count} in all")
+
+    def examine_missing(self) -> None:  # (7)
+        for seq, reason in self.register.lost():
+            self.find(Step.DATA, f"entry {seq}", f"data is missing: {reason}")
 
     def examine_end(self, index: Index) -> None:  # (11)
         size = self.frontier.size
@@ -317,7 +355,29 @@ class _Examination:
             elif number < index.first:
                 self.find(Step.END, f"checkpoint {number}", "lies before the range")
 
+    def examine_anchors(self, index: Index, genesis_h: bytes | None) -> None:  # (12)
+        for name in self.anchoring(index):
+            try:
+                raw = bundle.read(self.path, name)
+                if self.trust_root.anchoring is not None and genesis_h is not None:
+                    self.anchors.append(
+                        anchor.verify(
+                            raw,
+                            self.trust_root.anchoring,
+                            genesis_hash=genesis_h,
+                            checkpoints=self.checkpoints,
+                        )
+                    )
+            except (AnchorError, BundleError, OSError) as error:
+                self.find(Step.ANCHOR, name, str(error))
 
-def _plain(text: str) -> str:
-    # The bundle's own names and words must neither draw on the auditor's terminal nor drown the report.
+    def anchoring(self, index: Index) -> list[str]:
+        # Without a contract in the trust root no document in `anchors/` can prove anything.
+        if self.trust_root.anchoring is None:
+            return []
+        return sorted(name for name in index.files if name.startswith("anchors/") and name.endswith(".json"))
+
+
+def plain(text: str) -> str:
+    """Return a bundle's own words so that they neither draw on a terminal nor drown a report."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text[:WORDS_MAX])

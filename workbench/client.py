@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from workbench.rules.assertion import Assertion
 from workbench.rules.attestation import Simulation, Statement
 from workbench.rules.decision import Decision, SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Name, Whole, signed_bytes, write_time
+from workbench.rules.events import EVENTS_MAX, CloudEvent
 from workbench.rules.intent import INTENT_LINE, Intent, Proposal
 from workbench.rules.receipt import Receipt
 from workbench.rules.session import REQUEST_LINE, CertifiedSession, Request, Session
@@ -35,6 +37,7 @@ from workbench.rules.session import REQUEST_LINE, CertifiedSession, Request, Ses
 ANSWER_MAX = 4 * DOCUMENT_MAX
 TIMEOUT_S = 180.0
 POLL_S = 0.1
+BATCH_BYTES = DOCUMENT_MAX // 2
 
 
 class ServiceUnavailableError(Exception):
@@ -78,6 +81,14 @@ class IntentView(Document):
         if self.simulation is None:
             raise LookupError("this intent has not been simulated")
         return Simulation.load(self.simulation.document)
+
+
+class Place(Document):
+    """Where the ledger keeps an event: its number, its link of the chain, its leaf of the tree."""
+
+    seq: Whole
+    h: Digest
+    leaf: Digest
 
 
 class Head(Document):
@@ -152,6 +163,14 @@ class Client:
         """(4) (5) (6) Take an intent as far as it can go now."""
         return IntentView.load(self.post(f"/v1/intents/{digest}/resume", {}))
 
+    def record(self, events: list[CloudEvent]) -> list[Place]:
+        """Leave events in the audit trail, in as few batches as they fit; sent again, they do no harm."""
+        places: list[Place] = []
+        for body in _batches(events):
+            answer = self._request("POST", "/v1/entries", body)
+            places += [Place.load(each) for each in answer["receipts"]]
+        return places
+
     def head(self) -> Head:
         """Return the ledger's head and newest checkpoint."""
         return Head.load(self.get("/v1/head"))
@@ -191,6 +210,19 @@ class Client:
             "Workbench-Signature": self.key.sign(signed_bytes(REQUEST_LINE, request)).hex(),
         }
         return _send(self.service, method, path, body, headers)
+
+
+def _batches(events: list[CloudEvent]) -> Iterator[bytes]:
+    gathered: list[bytes] = []
+    size = 0
+    for raw in (event.canonical() for event in events):
+        if gathered and (len(gathered) == EVENTS_MAX or size + len(raw) + 1 > BATCH_BYTES):
+            yield b"[" + b",".join(gathered) + b"]"
+            gathered, size = [], 0
+        gathered.append(raw)
+        size += len(raw) + 1
+    if gathered:
+        yield b"[" + b",".join(gathered) + b"]"
 
 
 def open_login(service: Path, person: str) -> tuple[Ed25519PrivateKey, Session]:

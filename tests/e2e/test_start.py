@@ -14,7 +14,8 @@ import pytest
 
 from ledger.encoding import canonical
 from tests.world import COSIGNER, Living, living
-from workbench.demo.world import OBSERVER, SERVICE
+from workbench.demo.stack import ORDER
+from workbench.demo.world import OBSERVER, SERVICE, WITNESSES
 from workbench.rules.trust import TrustRoot
 
 PROCESSES = (OBSERVER, COSIGNER, SERVICE)
@@ -31,11 +32,14 @@ def world() -> Iterator[Living]:
         older.mkdir()
         for path in service.glob("ledger.duckdb*"):
             shutil.copy(path, older)
-        built.stack.start(OBSERVER)
-        built.stack.start(COSIGNER)
-        built.stack.start(SERVICE)
+        shutil.copytree(service / "checkpoints", older / "checkpoints")
+        for name in ORDER:
+            built.stack.start(name)
         assert built.push(built.allowance(200)).state == "confirmed"
         built.stack.stop()
+        # what they remember is asked for by every service that starts
+        for name in WITNESSES:
+            built.stack.start(name)
         yield built
 
 
@@ -191,8 +195,8 @@ def production_root(world: Living) -> TrustRoot:
             "observer_quorum": 2,
             "node_quorum": 2,
             "watcher": "cd" * 32,
-            "witnesses": {"auditor": "ef" * 32},
-            "witness_quorum": 1,
+            "witnesses": {f"auditor-{name}": name * 32 for name in ("ed", "ee", "ef")},
+            "witness_quorum": 3,
             "login": {"id": "login.example.org", "origin": "https://login.example.org"},
             "approval": {"id": "approve.example.org", "origin": "https://approve.example.org"},
             "aaguids": ["00" * 15 + "01"],
@@ -306,11 +310,43 @@ def test_rolled_back_ledger(world: Living, root: Callable[[str], Path]) -> None:
     folder = root(SERVICE)
     for path in folder.glob("ledger.duckdb*"):
         path.unlink()
-    for path in (world.world.places.state / "older").iterdir():
+    for path in older_ledger(world):
         shutil.copy(path, folder)
     code, said = start(world, SERVICE, folder)
     assert code == 2
     assert "checkpoint" in said
+
+
+def older_ledger(world: Living) -> list[Path]:
+    """Return the files of the older copy of the database."""
+    return [path for path in (world.world.places.state / "older").iterdir() if path.is_file()]
+
+
+def test_rolled_back_state(world: Living, root: Callable[[str], Path]) -> None:
+    """A whole older state, checkpoints and all, contradicts nothing of its own; the witnesses know better."""
+    folder = root(SERVICE)
+    for path in [*folder.glob("ledger.duckdb*"), *(folder / "checkpoints").iterdir()]:
+        path.unlink()
+    for path in older_ledger(world):
+        shutil.copy(path, folder)
+    shutil.copytree(
+        world.world.places.state / "older" / "checkpoints", folder / "checkpoints", dirs_exist_ok=True
+    )
+    code, said = start(world, SERVICE, folder)
+    assert code == 2
+    assert "is behind its checkpoint" in said
+
+
+def test_too_few_witnesses(world: Living, root: Callable[[str], Path]) -> None:
+    """When those that do not answer could be all who know of a newer ledger, the service does not start."""
+    folder = root(SERVICE)
+    world.stack.stop_one(WITNESSES[0])
+    try:
+        code, said = start(world, SERVICE, folder)
+    finally:
+        world.stack.start(WITNESSES[0])
+    assert code == 2
+    assert "1 of 3 witnesses answer, 2 must" in said
 
 
 def test_whole_copy_starts(world: Living, root: Callable[[str], Path]) -> None:

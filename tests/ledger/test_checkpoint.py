@@ -230,3 +230,192 @@ def test_illegal_states_cannot_be_built(size: int, root: bytes, chain: bytes) ->
     """A checkpoint has a count and two hashes."""
     with pytest.raises(CheckpointError):
         Checkpoint(ORIGIN, size, root, chain)
+
+
+# Lines that come by themselves, and what they say together
+
+OTHER = Checkpoint(ORIGIN, 5, bytes(32), bytes(range(32, 64)))
+EVE_LINE = cosigned("eve").removeprefix(NOTE)
+
+
+def signed(state: Checkpoint, *names: str) -> str:
+    """Return a note of a state, signed as the service by each of these keys."""
+    notes = [checkpoint.sign(state, name, public(name), key(name).sign) for name in names]
+    return notes[0] + "".join(note.split("\n\n")[1] for note in notes[1:])
+
+
+def test_a_line_is_added() -> None:
+    """A witness's answer makes the note that it would have made itself, whoever else is in it."""
+    assert checkpoint.add(NOTE, ANN_LINE) == cosigned("ann")
+    assert checkpoint.add(cosigned("bob", "eve"), ANN_LINE) == cosigned("bob", "eve", "ann")
+
+
+@pytest.mark.parametrize(
+    ("note", "added"),
+    [
+        pytest.param(NOTE, "", id="nothing"),
+        pytest.param(NOTE, "\n", id="an empty line"),
+        pytest.param(NOTE, ANN_LINE[:-1], id="a line without its end"),
+        pytest.param(NOTE, ANN_LINE + "\n", id="a line too many"),
+        pytest.param(NOTE, ANN_LINE + EVE_LINE, id="two lines"),
+        pytest.param(NOTE, "\n" + ANN_LINE, id="a line before it"),
+        pytest.param(NOTE, ANN_LINE.replace("\n", "\r\n"), id="a carriage return"),
+        pytest.param(NOTE, ANN_LINE.replace("—", "-"), id="a hyphen for the dash"),
+        pytest.param(NOTE, ANN_LINE.replace("ann ", "ann  "), id="two spaces"),
+        pytest.param(NOTE, ANN_LINE.replace("ann", "a+n"), id="no name"),
+        pytest.param(NOTE, NOTE, id="a whole note"),
+        pytest.param(cosigned("ann"), ANN_LINE, id="a name that is there"),
+        pytest.param(NOTE, SERVICE_LINE, id="the service's own line again"),
+        pytest.param(NOTE[:-1], ANN_LINE, id="a note without its end"),
+        pytest.param(BODY, ANN_LINE.replace("ann", "\u202eann"), id="a name that steers a terminal"),
+        pytest.param("", ANN_LINE, id="no note"),
+    ],
+)
+def test_a_line_is_not_added(note: str, added: str) -> None:
+    """What would not read back as one more line of the note is refused."""
+    with pytest.raises(CheckpointError):
+        checkpoint.add(note, added)
+
+
+def test_sixty_four_lines() -> None:
+    """A note takes no more lines than its reader."""
+    note = BODY + "".join(line(f"n{number}", ED25519, "eve", bytes(64)) for number in range(64))
+    checkpoint.split(note)
+    with pytest.raises(CheckpointError, match="65 signatures"):
+        checkpoint.add(note, ANN_LINE)
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        ([SERVICE], NOTE),
+        ([SERVICE, "bob"], cosigned("bob")),
+        (KEYS, NOTE),
+        (["bob", "ann", SERVICE, "nobody"], cosigned("ann", "bob")),
+    ],
+    ids=["the service", "the service and a witness", "a mapping's names", "in the note's own order"],
+)
+def test_only_these(names: list[str], kept: str) -> None:
+    """Other lines are left out, and what is left is the note as it was without them."""
+    assert checkpoint.only(cosigned("ann", "bob"), names) == kept
+
+
+@pytest.mark.parametrize(
+    ("note", "names"),
+    [(NOTE, []), (NOTE, ["ann"]), (NOTE, [SERVICE[:-1]]), (BODY, [SERVICE]), (NOTE + "\n", [SERVICE])],
+    ids=["nobody", "a stranger", "half a name", "no signature", "no note"],
+)
+def test_only_nobody(note: str, names: list[str]) -> None:
+    """A note without a signature is none."""
+    with pytest.raises(CheckpointError):
+        checkpoint.only(note, names)
+
+
+LIES = {
+    "two roots": (signed(OTHER, SERVICE), NOTE),
+    "two chains": (signed(Checkpoint(ORIGIN, 5, STATE.root, bytes(32)), SERVICE), NOTE),
+    "cosigned on one side": (signed(OTHER, SERVICE), cosigned("ann", "bob")),
+    "junk of strangers on both": (signed(OTHER, "eve", SERVICE), cosigned("eve")),
+    "one of two keys": (signed(OTHER, "standby", SERVICE), signed(STATE, SERVICE, "standby")),
+    "a forged line of the other key beside it": (
+        signed(OTHER, SERVICE) + line("standby", ED25519, "standby", bytes(64)),
+        NOTE,
+    ),
+}
+TWO_KEYS = {"standby": public("standby"), **KEYS}
+
+
+@pytest.mark.parametrize(("first", "second"), LIES.values(), ids=LIES)
+def test_equivocation(first: str, second: str) -> None:
+    """One key, one size, two states: proven, in either order, whatever else stands in the notes."""
+    one, other = checkpoint.equivocation(first, second, TWO_KEYS)
+    assert {one, other} == {checkpoint.split(first)[0], STATE}
+    assert checkpoint.equivocation(second, first, TWO_KEYS) == (other, one)
+
+
+NO_LIES = {
+    "one note twice": (NOTE, NOTE),
+    "one state, cosigned and not": (NOTE, cosigned("ann")),
+    "one state under two keys": (NOTE, signed(STATE, "standby")),
+    "two sizes": (NOTE, signed(Checkpoint(ORIGIN, 6, bytes(32), bytes(32)), SERVICE)),
+    "two ledgers": (NOTE, signed(Checkpoint("other.example", 5, bytes(32), bytes(32)), SERVICE)),
+    "two states under two keys": (NOTE, signed(OTHER, "standby")),
+    "a stranger's state": (NOTE, signed(OTHER, "eve")),
+    "two states of strangers": (signed(STATE, "eve"), signed(OTHER, "eve")),
+    "a witness's key": (signed(STATE, "ann"), signed(OTHER, "ann")),
+    "a forged root": (
+        NOTE,
+        NOTE.replace(base64.b64encode(STATE.root).decode(), base64.b64encode(bytes(32)).decode()),
+    ),
+    "a forged chain": (NOTE, NOTE.replace(STATE.chain.hex(), "00" * 32)),
+    "a forged size": (
+        signed(Checkpoint(ORIGIN, 6, bytes(32), bytes(32)), SERVICE).replace("\n6\n", "\n5\n"),
+        NOTE,
+    ),
+    "a stolen signature": (NOTE, OTHER.text + "\n" + SERVICE_LINE),
+    "the service's name over another key": (
+        NOTE,
+        OTHER.text + "\n" + line(SERVICE, ED25519, "eve", key("eve").sign(OTHER.text.encode())),
+    ),
+    "a signature of another kind": (
+        NOTE,
+        OTHER.text + "\n" + line(SERVICE, COSIGNATURE, SERVICE, key(SERVICE).sign(OTHER.text.encode())),
+    ),
+    "no signature": (NOTE, OTHER.text + "\n"),
+    "no note": (NOTE, ""),
+    "not canonical": (NOTE, signed(OTHER, SERVICE).replace("\n5\n", "\n05\n")),
+}
+
+
+@pytest.mark.parametrize(("first", "second"), NO_LIES.values(), ids=NO_LIES)
+def test_no_equivocation(first: str, second: str) -> None:
+    """What one key did not sign twice convicts nobody, in either order."""
+    for pair in ((first, second), (second, first)):
+        with pytest.raises(CheckpointError):
+            checkpoint.equivocation(*pair, TWO_KEYS)
+
+
+def test_no_key_no_equivocation() -> None:
+    """Without a key nobody is convicted."""
+    with pytest.raises(CheckpointError):
+        checkpoint.equivocation(NOTE, signed(OTHER, SERVICE), {})
+
+
+def test_signers() -> None:
+    """Known names are told in the note's order, a witness with its time in seconds; strangers are not."""
+    found = checkpoint.signers(cosigned("bob", "eve", "ann"), KEYS, WITNESSES)
+    at = AT.replace(microsecond=0)
+    assert [(each.name, each.witness, each.at) for each in found] == [
+        (SERVICE, False, None),
+        ("bob", True, at),
+        ("ann", True, at),
+    ]
+
+
+@pytest.mark.parametrize("seconds", [0, 253_402_300_799, 253_402_300_800, 2**63, 2**64 - 1])
+def test_a_witness_out_of_time(seconds: int) -> None:
+    """A time that no calendar has does not stop the reader: it is shown as the last that there is."""
+    stamp = seconds.to_bytes(8, "big")
+    text = f"cosignature/v1\ntime {seconds}\n{STATE.text}".encode()
+    note = NOTE + line("ann", COSIGNATURE, "ann", stamp + key("ann").sign(text))
+    assert checkpoint.verify(note, KEYS, 1, witnesses=WITNESSES) == STATE
+    at = checkpoint.signers(note, KEYS, WITNESSES)[1].at
+    assert at == datetime.fromtimestamp(min(seconds, 253_402_300_799), UTC)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        pytest.param(BODY + ANN_LINE, id="a witness without the service"),
+        pytest.param(
+            NOTE + line("bob", COSIGNATURE, "bob", bytes(72)), id="a known line that does not verify"
+        ),
+        pytest.param(NOTE + line("bob", COSIGNATURE, "eve", bytes(72)), id="a known name over another key"),
+        pytest.param(signed(STATE, "eve"), id="a stranger"),
+        pytest.param(NOTE + "\n", id="no note"),
+    ],
+)
+def test_signers_of_what_does_not_verify(note: str) -> None:
+    """Nobody is told to have signed what does not verify."""
+    with pytest.raises(CheckpointError):
+        checkpoint.signers(note, KEYS, WITNESSES)

@@ -3,17 +3,22 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ledger import checkpoint, signer
 from ledger.__main__ import main
 from ledger.checkpoint import split
 from ledger.encoding import canonical
 from ledger.entry import leaf_of
 from ledger.merkle import verify_inclusion
 from tests.alone import furnish, run
-from tests.ledger.world import Folder, World, trust_root
+from tests.ledger.world import SERVICE, Folder, World, key, public, trust_root
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +189,8 @@ def test_claims(bundle: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == 9
     assert main(["checkpoints", str(bundle.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["claimed,", "3", "8"]
-    assert lines[2].endswith(" custody.example/service")
+    assert [line for line in lines if not line.startswith(" ")] == ["claimed, not verified:", "3", "8"]
+    assert lines.count("  claims custody.example/service") == 2
 
 
 @pytest.mark.parametrize("name", ["index.json", "entries.jsonl", "checkpoints/8.txt"])
@@ -194,3 +199,209 @@ def test_claims_that_cannot_be_read(bundle: Folder, name: str) -> None:
     bundle.write(name, b"\xff\n", reindex=False)
     command = "checkpoints" if name.startswith("checkpoints") else "inspect"
     assert main([command, str(bundle.path)]) == 1
+
+
+# Witnesses
+
+ASKED = {name: public(name).hex() for name in ("ann", "bob")}
+AT = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
+
+
+@pytest.fixture
+def witnessed(tmp_path: Path) -> str:
+    """Return the path of a trust root that wants one of two witnesses."""
+    path = tmp_path / "witnessed.json"
+    path.write_bytes(canonical(trust_root(witnesses=ASKED, witness_quorum=1)))
+    return str(path)
+
+
+def cosign(bundle: Folder, name: str, *sizes: int) -> None:
+    """Put a witness's line under checkpoints of a bundle."""
+    for size in sizes:
+        note = bundle.read(f"checkpoints/{size}.txt").decode()
+        made = checkpoint.cosign(note, name, public(name), key(name).sign, at=AT)
+        bundle.write(f"checkpoints/{size}.txt", made.encode())
+
+
+def test_a_witness_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The public key is printed, the private one is in a file that only its owner reads."""
+    path = tmp_path / "ann.pem"
+    assert main(["witness-key", str(path)]) == 0
+    said = capsys.readouterr()
+    opened = signer.open_key(f"file:{path}")
+    assert (said.out, said.err) == (opened.public_key.hex() + "\n", "")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["taken.pem", "nowhere/ann.pem", "."])
+def test_a_witness_key_is_never_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Where something is, or no folder is, no key is made: 2, one line, and nothing printed or changed."""
+    (tmp_path / "taken.pem").write_bytes(b"mine")
+    assert main(["witness-key", str(tmp_path / name)]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert str((tmp_path / name).parent) in said.err or str(tmp_path / name) in said.err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"taken.pem": b"mine"}
+
+
+def test_checkpoints_that_count(bundle: Folder, witnessed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a trust root each line is verified, named with its time, and the whole counts: 0."""
+    cosign(bundle, "ann", 3, 8)
+    cosign(bundle, "bob", 8)
+    cosign(bundle, "eve", 8)
+    assert main(["checkpoints", str(bundle.path), "--keys", witnessed]) == 0
+    said = capsys.readouterr().out
+    state = checkpoint.split(bundle.read("checkpoints/8.txt").decode())[0]
+    assert said.endswith(
+        "8\n"
+        f"  root   {state.root.hex()}\n"
+        f"  chain  {state.chain.hex()}\n"
+        "  signed by custody.example/service\n"
+        "  cosigned by ann at 2026-11-21 01:02:03 UTC\n"
+        "  cosigned by bob at 2026-11-21 01:02:03 UTC\n"
+        "  counts (witness quorum 1)\n"
+    )
+    assert (said.count("  counts "), said.count("eve"), "claimed" in said) == (2, 0, False)
+    assert max(len(each) for each in said.splitlines()) <= 80
+
+
+def unsigned(bundle: Folder) -> None:
+    """Sign a checkpoint with another key."""
+    state = checkpoint.split(bundle.read("checkpoints/3.txt").decode())[0]
+    note = checkpoint.sign(state, "eve", public("eve"), key("eve").sign)
+    bundle.write("checkpoints/3.txt", note.encode())
+
+
+def forged(bundle: Folder) -> None:
+    """Put another key's line under a witness's name."""
+    note = bundle.read("checkpoints/3.txt").decode().replace("— ann ", "— bob ")
+    bundle.write("checkpoints/3.txt", note.encode())
+
+
+def elsewhere(bundle: Folder) -> None:
+    """Put another ledger's checkpoint in."""
+    state = replace(checkpoint.split(bundle.read("checkpoints/3.txt").decode())[0], origin="other.example")
+    note = checkpoint.sign(state, SERVICE, public(SERVICE), key(SERVICE).sign)
+    bundle.write("checkpoints/3.txt", note.encode())
+    cosign(bundle, "ann", 3)
+
+
+def alone(bundle: Folder) -> None:
+    """Take the witnesses away."""
+    note = bundle.read("checkpoints/3.txt").decode()
+    bundle.write("checkpoints/3.txt", checkpoint.only(note, [SERVICE]).encode())
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        pytest.param(alone, "0 of 1 witnesses", id="too few witnesses"),
+        pytest.param(unsigned, "no signature of", id="not the service's key"),
+        pytest.param(forged, "bob signed with another key", id="a witness's name over another key"),
+        pytest.param(elsewhere, "origin other.example, expected", id="another ledger"),
+    ],
+)
+def test_checkpoints_that_do_not_count(
+    bundle: Folder,
+    witnessed: str,
+    capsys: pytest.CaptureFixture[str],
+    attack: Callable[[Folder], None],
+    words: str,
+) -> None:
+    """One that does not count is marked with the reason and gives 1; the others are told all the same."""
+    cosign(bundle, "ann", 3, 8)
+    attack(bundle)
+    assert main(["checkpoints", str(bundle.path), "--keys", witnessed]) == 1
+    said = capsys.readouterr().out
+    assert f"  DOES NOT COUNT: {words}" in said
+    assert said.count("DOES NOT COUNT") == 1
+    assert said.endswith("  counts (witness quorum 1)\n")
+    # Without a trust root nothing is judged.
+    assert main(["checkpoints", str(bundle.path)]) == 0
+    assert "count" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["missing.json", "bundle", "bundle/entries.jsonl"])
+def test_checkpoints_under_no_trust_root(bundle: Folder, name: str) -> None:
+    """What is the caller's mistake gives 2."""
+    assert main(["checkpoints", str(bundle.path), "--keys", str(bundle.path.parent / name)]) == 2
+
+
+def evidence(world: World, folder: Path, **changes: Any) -> Path:
+    """Write evidence that the service has signed two chains of one size, or what it was changed to."""
+    second = checkpoint.sign(
+        replace(world.state(), chain=bytes(32)), SERVICE, public(SERVICE), key(SERVICE).sign
+    )
+    path = folder / "evidence.json"
+    path.write_bytes(canonical({"v": 1, "first": world.note(), "second": second} | changes))
+    return path
+
+
+def test_equivocation_proven(
+    world: World, keys: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two states under one key: proven, both sides are shown, 0."""
+    world.append(0, 1)
+    path = evidence(world, tmp_path)
+    assert main(["equivocation", str(path), "--keys", keys]) == 0
+    state = world.state()
+    said = capsys.readouterr().out
+    assert said == (
+        "PROVEN: one key has signed two states of size 2 of custody.example/ledger\n"
+        f"  root  {state.root.hex()}\n  chain {state.chain.hex()}\n"
+        f"  root  {state.root.hex()}\n  chain {'00' * 32}\n"
+    )
+    assert max(len(each) for each in said.splitlines()) <= 80
+
+
+def test_equivocation_not_proven(
+    world: World, keys: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One state twice, two sizes, a stranger's note, another key: not proven, 1."""
+    note = world.note()
+    stranger = world.note("eve")
+    world.append(0)
+    for second in (note, note + "\n", "", stranger, world.note("eve")):
+        path = evidence(world, tmp_path, first=note, second=second)
+        assert main(["equivocation", str(path), "--keys", keys]) == 1
+        assert capsys.readouterr().out.startswith("not proven: ")
+
+
+GARBAGE = {
+    "nothing": b"",
+    "no JSON": b"\xff\x00",
+    "a list, as the server gives it": b"[]",
+    "a text": b'"first"',
+    "no notes": b'{"v":1}',
+    "notes that are numbers": b'{"first":1,"second":2,"v":1}',
+    "a field too many": b'{"a":1,"first":"a","second":"b","v":1}',
+    "another version": b'{"first":"a","second":"b","v":2}',
+    "a key that steers a terminal": b'{"\\u001b[2J":{"a":1.5}}',
+    "a note that steers a terminal": '{"first":"\u202e\x9b2J","second":"\u202e","v":1}'.encode(),
+    "a megabyte": b"[" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("raw", GARBAGE.values(), ids=GARBAGE)
+def test_equivocation_garbage(
+    keys: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], raw: bytes
+) -> None:
+    """What is no evidence proves nothing, in one line that steers no terminal."""
+    path = tmp_path / "evidence.json"
+    path.write_bytes(raw)
+    assert main(["equivocation", str(path), "--keys", keys]) == 1
+    said = capsys.readouterr()
+    assert (said.err, said.out.count("\n")) == ("", 1)
+    assert said.out.startswith("not proven: ")
+    assert said.out.strip().isprintable()
+
+
+@pytest.mark.parametrize(
+    ("file", "root"), [("nowhere", "mine.json"), (".", "mine.json"), ("mine.json", "nowhere")]
+)
+def test_equivocation_could_not_run(keys: str, tmp_path: Path, file: str, root: str) -> None:
+    """A file that is not there gives 2."""
+    assert Path(keys) == tmp_path / "mine.json"
+    assert main(["equivocation", str(tmp_path / file), "--keys", str(tmp_path / root)]) == 2

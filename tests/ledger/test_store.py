@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from ledger import checkpoint, merkle, store
+from ledger import checkpoint, database, merkle, store
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import EncodingError, canonical
 from ledger.entry import Entry
@@ -72,12 +72,12 @@ def test_head(world: World) -> None:
 
 def test_reading_goes_on_over_pages(world: World) -> None:
     """A reader sees the entries there were when it began, however many pages they fill."""
-    world.append(*range(store.PAGE + 2))
+    world.append(*range(database.PAGE + 2))
     reading = world.ledger.entries()
     first = next(reading)
-    world.append(store.PAGE + 2)
+    world.append(database.PAGE + 2)
     rest = [entry.seq for entry in reading]
-    assert [first.seq, *rest] == list(range(store.PAGE + 2))
+    assert [first.seq, *rest] == list(range(database.PAGE + 2))
 
 
 def test_find(world: World) -> None:
@@ -274,6 +274,7 @@ TAMPERINGS = {
     "no genesis": "delete from genesis",
     "two geneses": "insert into genesis select * from genesis",
     "no table": "drop table entry",
+    "a node for nothing": "insert into node select 8, 0, leaf from entry where seq = 0",
     "a checkpoint that is none": "update checkpoint set note = 'x'",
     "entries cut below a recorded checkpoint": "delete from entry where seq = 2",
 }
@@ -285,8 +286,8 @@ def test_a_tampered_store_is_not_opened(world: World, statement: str) -> None:
     world.append(0, 1, 2)
     world.check_point()
     world.ledger.close()
-    with duckdb.connect(world.path) as database:
-        database.execute(statement)
+    with duckdb.connect(world.path) as tampered:
+        tampered.execute(statement)
     before = files(world.folder)
     with pytest.raises(StoreError):
         store.open(world.path, now=world.now, salt=world.salt)
@@ -302,10 +303,9 @@ def test_names_are_unique_and_time_does_not_go_back_on_disk(world: World) -> Non
         bad = Entry.write(forged, seq=1, time=time, salt=bytes(32), prev=entry.h)
         copy = world.folder / "copy"
         world.ledger.snapshot(copy)
-        with duckdb.connect(copy) as database:
-            database.execute(
-                "insert into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(store._row(bad))
-            )
+        with duckdb.connect(copy) as tampered:
+            row = list(database.row_of(bad))
+            tampered.execute("insert into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         with pytest.raises(StoreError, match=message):
             store.open(copy, now=world.now, salt=world.salt)
         copy.unlink()
@@ -323,7 +323,7 @@ def test_a_truncated_wal(world: World, tmp_path: Path) -> None:
     wal = (world.folder / "ledger.duckdb.wal").read_bytes()
     (stolen / "ledger.duckdb.wal").write_bytes(wal[:short])
     with pytest.raises(StoreError, match="2 entries and is behind its checkpoint of 4"):
-        store.open(stolen / "ledger.duckdb", now=world.now, salt=world.salt, checkpoint=outside)
+        store.open(stolen / "ledger.duckdb", now=world.now, salt=world.salt, checkpoints=[outside])
     silent = store.open(stolen / "ledger.duckdb", now=world.now, salt=world.salt)
     assert silent.head().size == 2
     silent.close()
@@ -334,7 +334,7 @@ def test_a_deleted_wal(world: World, tmp_path: Path) -> None:
     world.append(0)
     shutil.copy(world.path, tmp_path / "stolen")
     with pytest.raises(StoreError, match="behind"):
-        store.open(tmp_path / "stolen", now=world.now, salt=world.salt, checkpoint=world.state())
+        store.open(tmp_path / "stolen", now=world.now, salt=world.salt, checkpoints=[world.state()])
 
 
 def test_another_history(world: World, tmp_path: Path) -> None:
@@ -347,8 +347,8 @@ def test_another_history(world: World, tmp_path: Path) -> None:
     other.ledger.close()
     for state in (outside, Checkpoint(ORIGIN, 0, merkle.EMPTY, bytes(32))):
         with pytest.raises(StoreError, match="does not extend"):
-            store.open(other.path, now=other.now, salt=other.salt, checkpoint=state)
-    assert world.reopen(checkpoint=outside).head().size == 2
+            store.open(other.path, now=other.now, salt=other.salt, checkpoints=[state])
+    assert world.reopen(checkpoints=[outside]).head().size == 2
 
 
 class Power(Exception):  # noqa: N818 - a failure from outside
@@ -382,7 +382,7 @@ def test_failures_around_the_commit(world: World, hook: str, size: int) -> None:
 def test_a_commit_of_unknown_outcome(world: World) -> None:
     """If the commit itself fails, the store answers nothing until it is opened again."""
     world.append(0)
-    world.reopen(testing_only_before_commit=lambda: world.ledger._database.execute("rollback"))
+    world.reopen(testing_only_before_commit=lambda: world.ledger._database.connection.execute("rollback"))
     with pytest.raises(StoreError, match="unknown"):
         world.append(1)
     for attempt in (lambda: world.append(2), world.ledger.leaves):
@@ -562,24 +562,24 @@ def test_one_sql_statement_agrees(world: World) -> None:
     world.append(*range(20))
     copy = world.folder / "copy"
     world.ledger.snapshot(copy)
-    with duckdb.connect(copy) as database:
+    with duckdb.connect(copy) as readers:
         genesis = {"genesis": world.ledger.genesis.hash()}
-        assert database.execute(SQL_VERIFIER, genesis).fetchall() == [(0, 0, 0, 0)]
-        database.execute("update entry set head = head || ' ' where seq = 3")
-        database.execute("update entry set seq = 99 where seq = 19")
-        assert database.execute(SQL_VERIFIER, genesis).fetchall() == [(1, 0, 1, 1)]
+        assert readers.execute(SQL_VERIFIER, genesis).fetchall() == [(0, 0, 0, 0)]
+        readers.execute("update entry set head = head || ' ' where seq = 3")
+        readers.execute("update entry set seq = 99 where seq = 19")
+        assert readers.execute(SQL_VERIFIER, genesis).fetchall() == [(1, 0, 1, 1)]
 
 
 def test_commits_reach_the_disk(world: World) -> None:
     """The settings that durability hangs on are those that were measured."""
-    settings = world.ledger._database.execute(
+    settings = world.ledger._database.read(
         "select current_setting('fsync_mode'), current_setting('wal_autocheckpoint')"
-    ).fetchall()
+    )
     assert settings == [("STANDARD", "244.1 MiB")]
     with duckdb.connect() as careless:
         careless.execute("set fsync_mode = 'NONE'")
-        with pytest.raises(StoreError, match="fsync_mode"):
-            store._check_durable(careless)
+        with pytest.raises(database.DatabaseError, match="fsync_mode"):
+            database.check_durable(careless)
 
 
 def test_a_frontier_of_the_store_grows_outside(world: World) -> None:

@@ -44,6 +44,8 @@ def test_sound(world: World, bundle: Folder) -> None:
         root=head.root,
         h=head.h,
         checkpoints=(3, 8),
+        redacted=(),
+        anchors=(),
         unproven=("policies/1/manifest.json",),
         findings=(),
     )

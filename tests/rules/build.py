@@ -85,7 +85,7 @@ DEPLOYMENT = Deployment(
     chain_id=CHAIN_ID,
     **{
         name: address(name)
-        for name in ("usdc", "weth", "weth9", "factory", "router", "quoter", "positions", "pool")
+        for name in ("usdc", "weth", "weth9", "factory", "router", "quoter", "positions", "pool", "anchor")
     },
     fee=500,
 )

@@ -19,10 +19,20 @@ PRODUCTION: dict[str, Any] = {
     "observer_quorum": 2,
     "node_quorum": 2,
     "watcher": public("watcher"),
-    "witnesses": {"auditor": public("auditor")},
-    "witness_quorum": 1,
+    "witnesses": {
+        "cosigner-1": public("cosigner"),
+        "watcher": public("watcher"),
+        **{f"auditor-{number}": public(f"auditor-{number}") for number in range(5)},
+    },
+    "witness_quorum": 5,
     **HTTPS,
 }
+REDACTION = {
+    "keys": {"officer-1": public("officer-1"), "officer-2": public("officer-2")},
+    "quorum": 2,
+    "types": {"external.note": 30},
+}
+ANCHOR = {"chain_id": 1, "contract": "11" * 20, "sender": "22" * 20}
 
 
 def test_a_demo_root_is_believable(world: World) -> None:
@@ -68,12 +78,28 @@ def test_a_demo_root_is_believable(world: World) -> None:
         pytest.param({"login": {"id": "x", "origin": "https://x\n"}}, id="an origin with a line feed"),
         pytest.param({"login": {"id": "x", "origin": "https://X"}}, id="an origin in capitals"),
         pytest.param({"watchers": []}, id="an unknown field"),
+        pytest.param({"witnesses": {"w": public("cosigner")}}, id="a co-signer's key under another name"),
+        pytest.param({"redaction": {**REDACTION, "quorum": 1}}, id="one person may redact"),
+        pytest.param({"redaction": {**REDACTION, "types": {"policy.adopted": 30}}}, id="redactable policies"),
+        pytest.param(
+            {"redaction": {**REDACTION, "types": {"decision.recorded": 0}}}, id="redactable decisions"
+        ),
+        pytest.param({"redaction": {**REDACTION, "types": {"ledger.hold": 0}}}, id="redactable holds"),
+        pytest.param({"anchor": {**ANCHOR, "contract": "0x" + "11" * 20}}, id="a contract with a prefix"),
+        pytest.param({"anchor": {**ANCHOR, "chain_id": 0}}, id="no anchor chain"),
     ],
 )
 def test_an_unbelievable_root(world: World, changes: dict[str, Any]) -> None:
     """Each of these would let one count twice, or nobody at all suffice."""
     with refused(Refusal.MALFORMED):
         world.root(**changes)
+
+
+def test_redaction_and_anchors(world: World) -> None:
+    """Both may be named, and are then part of what the digest covers."""
+    root = world.root(redaction=REDACTION, anchor=ANCHOR)
+    assert TrustRoot.read(root.canonical()) == root
+    assert root.digest != world.trust_root.digest
 
 
 def test_a_production_root_is_believable(world: World) -> None:
@@ -90,6 +116,7 @@ def test_a_production_root_is_believable(world: World) -> None:
         pytest.param({"node_quorum": 1}, id="one node suffices"),
         pytest.param({"watcher": None}, id="no watcher"),
         pytest.param({"witness_quorum": 0}, id="no witness"),
+        pytest.param({"witness_quorum": 4}, id="two quorums that share no more than the liars"),
         pytest.param(
             {"login": {"id": "login.example.org", "origin": "http://login.example.org"}},
             id="a login without TLS",

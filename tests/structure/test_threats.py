@@ -7,13 +7,13 @@ from pathlib import Path
 
 from workbench.demo.charter import MEMBERS
 from workbench.demo.stack import MODULES, ORDER, Stack
-from workbench.demo.world import World
+from workbench.demo.world import WITNESSES, World
 from workbench.rules.trust import TrustRoot
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "workbench" / "THREATS.md").read_text()
 PLACES = {
-    "<root>": "(?:service|observer|cosigners/[^/]+)",
+    "<root>": "(?:service|observer|anchor|cosigners/[^/]+)",
     "<any>": ".+",
     "<size>": "[0-9]+",
     "<version>": "[0-9]+",
@@ -50,6 +50,7 @@ def test_every_process_is_listed() -> None:
     """Each package that can be started, and each module of the demo that can, stands in the table."""
     listed = " ".join(first_column("Processes"))
     packages = {f"workbench.{path.parent.name}" for path in (ROOT / "workbench").glob("*/__main__.py")}
+    assert "python -m ledger witness" in listed
     assert packages == set(MODULES.values())
     started = {
         f"workbench.{path.parent.name}.{path.stem}"
@@ -79,7 +80,8 @@ def test_every_row_is_a_file(lived: tuple[World, Stack]) -> None:
 
 def test_every_socket_is_listed(lived: tuple[World, Stack]) -> None:
     """Each socket of the runtime folder has its row."""
-    listed = {row.strip("`").replace("<n>", "1") for row in first_column("Sockets")}
+    rows = [row.strip("`") for row in first_column("Sockets")]
+    listed = {row.replace("<n>", number) for row in rows for number in ("1", "2")}
     sockets = {path.name for path in lived[0].places.runtime.iterdir()}
     assert sockets == {f"{name}.sock" for name in ORDER}
     assert sockets <= listed
@@ -121,6 +123,7 @@ def test_roots_are_closed_to_others(lived: tuple[World, Stack]) -> None:
     places = lived[0].places
     for name in ORDER:
         assert places.root(name).stat().st_mode & 0o777 == 0o700
-        assert (places.root(name) / "pin").stat().st_mode & 0o777 == 0o400
+        secret = places.root(name) / ("key.pem" if name in WITNESSES else "pin")
+        assert secret.stat().st_mode & 0o077 == 0
         assert places.socket(name).stat().st_mode & 0o777 == 0o660
     assert places.runtime.stat().st_mode & 0o777 == 0o700

@@ -1,6 +1,6 @@
 """The co-signer's process: token, memory and trust root in; a unix socket out.
 
-State root: config.json, pin, token, genesis.json, head.json, signed/.
+State root: config.json, pin, token, genesis.json, head.json, signed/, witness/.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from pathlib import Path
 
 from ledger.chain import Genesis
 from ledger.trust import TrustRoot as LedgerTrustRoot
+from ledger.witness import MemoryLostError, Witness
 from workbench.cosigner import core
 from workbench.cosigner.gate import Identity
 from workbench.cosigner.memory import Memory, MemoryCorruptError
-from workbench.custody.token import Token, TokenError, softhsm_module
+from workbench.custody.token import Ed25519Key, Token, TokenError, softhsm_module
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
 from workbench.process.frames import FrameError, FrameServer
@@ -37,6 +38,7 @@ def main() -> int:
         ConfigError,
         TokenError,
         MemoryCorruptError,
+        MemoryLostError,
         FrameError,
         RefusedError,
         OSError,
@@ -63,15 +65,37 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
     identity = Identity(
         name=config["name"], trust_root=believed, ledger_trust_root=LedgerTrustRoot.parse(pinned)
     )
+    key = token.ed25519(bytes.fromhex(config["identity_key"]))
     cosigner = core.start(
         identity=identity,
         memory=Memory(state, genesis_hash=genesis.hash()),
         token=token,
-        key=token.ed25519(bytes.fromhex(config["identity_key"])),
-        clock=lambda: datetime.now(UTC),
+        key=key,
+        clock=_clock,
         crash=CrashPoint(crash_at),
+        witness=_witness(state / "witness", identity, key),
     )
     return FrameServer(socket, cosigner.handle, uids={os.geteuid(), *config["peers"]})
+
+
+def _witness(folder: Path, identity: Identity, key: Ed25519Key) -> Witness | None:
+    """Return the witness that the trust root expects here: under this name, with the identity key."""
+    if identity.name not in identity.ledger_trust_root.witnesses:
+        return None
+    if identity.ledger_trust_root.witnesses[identity.name] != key.public_key:
+        raise ConfigError(f"the trust root names another witness key for {identity.name}")
+    return Witness(
+        folder,
+        name=identity.name,
+        public_key=key.public_key,
+        sign=key.sign,
+        trust_root=identity.ledger_trust_root,
+        now=_clock,
+    )
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
 
 
 if __name__ == "__main__":

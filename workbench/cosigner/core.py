@@ -15,6 +15,8 @@ from datetime import datetime
 from typing import Any
 
 from ledger.encoding import canonical
+from ledger.witness import Witness
+from workbench.cosigner import witnessing
 from workbench.cosigner.gate import GateError, Identity, Permission, advance, decide
 from workbench.cosigner.memory import Memory, Record
 from workbench.custody.token import Ed25519Key, Token
@@ -39,12 +41,15 @@ class Cosigner:
     identity_key: Ed25519Key
     clock: Callable[[], datetime]
     crash: CrashPoint
+    witness: Witness | None
     _lock: threading.Lock
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer one request: a status, or evidence."""
+        """Answer one request: a status, a checkpoint to be cosigned, or evidence."""
         if request == {"v": 1, "operation": "status"}:
             return self.status()
+        if str(request.get("operation")).startswith("witness"):
+            return witnessing.handle(self.witness, request)
         with self._lock:
             if request.get("operation") == "advance":
                 return self.advance(request)
@@ -168,8 +173,9 @@ def start(
     key: Ed25519Key,
     clock: Callable[[], datetime],
     crash: CrashPoint,
+    witness: Witness | None,
 ) -> Cosigner:
     """Return a co-signer whose identity key is the one that the trust root pins."""
     if identity.trust_root.cosigners.get(identity.name) != key.public_key.hex():
         raise RefusedError(Refusal.TRUST_ROOT, f"the trust root pins another key for {identity.name}")
-    return Cosigner(identity, memory, token, key, clock, crash, threading.Lock())
+    return Cosigner(identity, memory, token, key, clock, crash, witness, threading.Lock())

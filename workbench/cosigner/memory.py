@@ -12,13 +12,12 @@ process: when the gate later refuses the same intent, the record is withdrawn.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ledger import files
 from ledger.encoding import canonical, parse
 from ledger.merkle import Frontier
 
@@ -88,7 +87,7 @@ def found(folder: Path, *, genesis_hash: bytes) -> None:
     if path.exists():
         raise MemoryCorruptError(f"{path}: there is a memory already")
     first = Head(size=0, hashes=(), chain=genesis_hash, policy="", policy_version=0, time_floor="", records=0)
-    _write(path, _head_document(first))
+    files.replace(path, _head_document(first))
 
 
 class Memory:
@@ -117,7 +116,7 @@ class Memory:
         known = self._records.get(record.lane)
         if known is not None and (known.intent, known.unsigned_tx) == (record.intent, record.unsigned_tx):
             return
-        _create(path, _record_document(record))
+        files.create(path, _record_document(record))
         self._records[record.lane] = record
         # the count follows the file: a crash here leaves one file more than is counted, never one less
         self._keep(replace(self._head, records=len(self._records)))
@@ -125,7 +124,7 @@ class Memory:
     def complete(self, record: Record, *, raw_tx: str, signature: str) -> Record:
         """Persist the signature before it is answered."""
         done = replace(record, raw_tx=raw_tx, signature=signature)
-        _write(self._path(record), _record_document(done))
+        files.replace(self._path(record), _record_document(done))
         self._records[record.lane] = done
         return done
 
@@ -137,10 +136,10 @@ class Memory:
         # the count goes first, for the same reason
         self._keep(replace(self._head, records=len(self._records)))
         self._path(record).unlink()
-        _sync_folder(self._signed)
+        files.sync_folder(self._signed)
 
     def _keep(self, head: Head) -> None:
-        _write(self._head_path, _head_document(head))
+        files.replace(self._head_path, _head_document(head))
         self._head = head
 
     def _path(self, record: Record) -> Path:
@@ -201,32 +200,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MemoryCorruptError(f"{path.name}: not an object")
     return value
-
-
-def _write(path: Path, body: bytes) -> None:
-    """Replace a file so that a crash leaves the old one or the new one."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
-    _sync_folder(path.parent)
-
-
-def _create(path: Path, body: bytes) -> None:
-    """Make a new file, whole or not at all; raises FileExistsError when there is one."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-        # a link is exclusive like O_EXCL, and a full disk leaves no half of a record behind
-        path.hardlink_to(file.name)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

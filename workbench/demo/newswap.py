@@ -4,10 +4,10 @@ USDC (6 decimals, token0) against WETH (18 decimals, token1), fee 0.05 %, middle
 position makes $1M cost 0.2000 % ($2,000), an outer one makes $5M cost 3.0000 % ($150,000). Selling five times
 $1M back to back costs $150,000 again: the pool does not recover by itself.
 
-The contracts come from npm as they were published. Deployment is by anvil's first account and a fixed order,
-so the addresses are the same on every machine. The finished chain is kept as a state file in a cache, named
-after a hash of this recipe and the packages' versions: loading it takes 0.1 s. A cached file is as
-trustworthy as its folder.
+The contracts come from npm as they were published; the ledger's anchor contract stands beside them.
+Deployment is by anvil's first account and a fixed order, so the addresses are the same on every machine.
+The finished chain is kept as a state file in a cache, named after a hash of this recipe and the packages'
+versions: loading it takes 0.1 s. A cached file is as trustworthy as its folder.
 """
 
 import fcntl
@@ -25,6 +25,7 @@ from typing import Any, Final
 from eth_hash.auto import keccak
 from rlp import encode as rlp_encode
 
+from workbench.anchor.core import artifact
 from workbench.chain.errors import NodeError
 from workbench.chain.node import Node
 from workbench.demo import node as chain
@@ -78,6 +79,7 @@ class Deployment:
     positions: str
     pool: str
     fee: int
+    anchor: str
 
     def approval(self, amount: int) -> bytes:
         """Return the calldata that lets the router spend this much (sent to `usdc`)."""
@@ -165,6 +167,7 @@ def deploy(node: Node, packages: Path) -> Deployment:
         positions=positions,
         pool=checksummed(pool[12:]),
         fee=FEE,
+        anchor=_create(node, artifact(), {}),
     )
 
 
@@ -248,6 +251,7 @@ def _send(node: Node, to: str, fragment: Mapping[str, Any], arguments: Mapping[s
 def _recipe(packages: Path) -> str:
     digest = hashlib.sha256(Path(__file__).read_bytes())
     digest.update(Path(chain.__file__).read_bytes())
+    digest.update(artifact()["bytecode"].encode())
     for package in _PACKAGES:
         manifest = packages / package / "package.json"
         if not manifest.exists():

@@ -1,6 +1,6 @@
 """Bring a built world to life: start its processes, wait until each answers, end them by pid.
 
-Order: observer, co-signer, service; each is ready when its socket answers `status`.
+Order: observer, co-signer, witnesses, anchor, service; each is ready when its socket answers `status`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from ledger import witness_client
+from ledger.witness_client import UnreachableError
 from workbench import client
 from workbench.demo import charter
-from workbench.demo.world import OBSERVER, SERVICE, World
+from workbench.demo.world import ANCHOR, OBSERVER, SERVICE, WITNESSES, World
 from workbench.process.frames import FrameError, call
 
-ORDER = (OBSERVER, charter.COSIGNER, SERVICE)
+ORDER = (OBSERVER, charter.COSIGNER, *WITNESSES, ANCHOR, SERVICE)
 MODULES = {
     OBSERVER: "workbench.observer",
     charter.COSIGNER: "workbench.cosigner",
+    ANCHOR: "workbench.anchor",
     SERVICE: "workbench.service",
 }
 READY_S = 60.0
@@ -42,8 +45,12 @@ class Stack:
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
-        for name in ORDER:
-            self.start(name)
+        # All at once but the last: the service asks the others what they remember.
+        for name in ORDER[:-1]:
+            self._launch(name)
+        for name in ORDER[:-1]:
+            self.await_ready(name, self._running[name])
+        self.start(ORDER[-1])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,16 +58,24 @@ class Stack:
 
     def start(self, name: str, *, crash_at: str | None = None) -> None:
         """Start one process and wait until it answers."""
-        command = self.command(name) + (["--testing-only-crash-at", crash_at] if crash_at else [])
         if crash_at:
             self.crash_points[name] = crash_at
+        self._launch(name, crash_at=crash_at)
+        self.await_ready(name, self._running[name])
+
+    def _launch(self, name: str, *, crash_at: str | None = None) -> None:
+        command = self.command(name) + (["--testing-only-crash-at", crash_at] if crash_at else [])
         with self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
-        self.await_ready(name, self._running[name])
 
     def command(self, name: str) -> list[str]:
         """Return the command that starts a process."""
         places = self.world.places
+        if name in WITNESSES:
+            root = places.root(name)
+            command = [sys.executable, "-m", "ledger", "witness", "--state", str(root), "--name", name]
+            command += ["--keys", str(places.trust_root), "--key", f"file:{root / 'key.pem'}"]
+            return [*command, "--socket", str(places.socket(name))]
         command = [sys.executable, "-m", MODULES[name], "--state", str(places.root(name))]
         return [*command, "--trust-root", str(places.trust_root), "--socket", str(places.socket(name))]
 
@@ -111,18 +126,14 @@ class Stack:
                 raise StackError(f"{name} ended: {self.log(name).read_text()[-2000:]}")
             try:
                 probe(self.world.places.socket(name))
-            except (FrameError, client.ServiceUnavailableError, OSError):
+            except (FrameError, client.ServiceUnavailableError, UnreachableError, OSError):
                 time.sleep(POLL_S)
             else:
                 return
         raise StackError(f"{name} is not ready after {READY_S:.0f} s")
 
 
-def _ask_observer(socket: Path) -> None:
-    call(socket, {"v": 1, "operation": "status"}, timeout_s=READY_S)
-
-
-def _ask_cosigner(socket: Path) -> None:
+def _ask_frames(socket: Path) -> None:
     call(socket, {"v": 1, "operation": "status"}, timeout_s=READY_S)
 
 
@@ -130,8 +141,14 @@ def _ask_service(socket: Path) -> None:
     client.status(socket)
 
 
+def _ask_witness(socket: Path) -> None:
+    witness_client.status(f"unix:{socket}", timeout_s=READY_S)
+
+
 _PROBES: dict[str, Callable[[Path], None]] = {
-    OBSERVER: _ask_observer,
-    charter.COSIGNER: _ask_cosigner,
+    OBSERVER: _ask_frames,
+    charter.COSIGNER: _ask_frames,
+    ANCHOR: _ask_frames,
     SERVICE: _ask_service,
+    **dict.fromkeys(WITNESSES, _ask_witness),
 }

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ledger import store
+from ledger import signer, store, witness
 from ledger.chain import Genesis
 from ledger.encoding import canonical
 from workbench.chain.node import Node
@@ -24,13 +24,21 @@ from workbench.demo import charter
 from workbench.demo.newswap import ETHER, USDC_UNIT, Deployment, fund
 from workbench.demo.node import anvil_binary
 from workbench.demo.provision import provision
+from workbench.evm.fields import address_bytes
 from workbench.evm.transaction import address_of
 from workbench.rules.policy import PolicySet
 from workbench.rules.trust import UNSAFE_AAGUID, TrustRoot
 
 TREASURY_USDC = 20_000_000 * USDC_UNIT
 TREASURY_ETHER = 10 * ETHER
-SERVICE, OBSERVER = "service", "observer"
+SERVICE, OBSERVER, ANCHOR = "service", "observer", "anchor"
+WITNESSES = ("witness-1", "witness-2")
+"""Beside the co-signer, which is one too; two of the three make a checkpoint count."""
+WITNESS_QUORUM = 2
+ORIGIN = "desk.demo/ledger"
+ANCHOR_EVERY_S = 5
+ANCHOR_ETHER = ETHER // 10
+"""Gas for some thousand anchors; nothing else is worth stealing there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,10 @@ class Places:
 
     def root(self, process: str) -> Path:
         """Return a process's state root."""
-        return self.state / ("cosigners/" + process if process.startswith("cosigner") else process)
+        folder = {"cosigner": "cosigners/", "witness": "witnesses/"}.get(
+            process.split("-", maxsplit=1)[0], ""
+        )
+        return self.state / (folder + process)
 
     def socket(self, process: str) -> Path:
         """Return a process's socket."""
@@ -87,9 +98,12 @@ def build(
     """Make every token, person, document and the empty ledger; fund the treasury on the chain."""
     now = datetime.now(UTC)
     keys = {
-        name: provision(places.root(name), name, owns_assets=name == charter.COSIGNER)
-        for name in (SERVICE, OBSERVER, charter.COSIGNER)
+        name: provision(places.root(name), name, owns_assets=name in {charter.COSIGNER, ANCHOR})
+        for name in (SERVICE, OBSERVER, charter.COSIGNER, ANCHOR)
     }
+    keys |= {name: {"ed25519": _witness(places.root(name), name)} for name in WITNESSES}
+    sender = address_of(bytes.fromhex(keys[ANCHOR]["secp256k1"]))
+    fund(node_url, deployment, sender, usdc=0, ether=ANCHOR_ETHER)
     places.officers.mkdir(mode=0o700)
     treasury = address_of(bytes.fromhex(keys[charter.COSIGNER]["secp256k1"]))
     fund(node_url, deployment, treasury, usdc=TREASURY_USDC, ether=TREASURY_ETHER)
@@ -102,7 +116,7 @@ def build(
         limits=variant.limits,
     )
     policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now)
-    trust_root = TrustRoot.load(_trust_root(keys, policy, deployment.chain_id))
+    trust_root = TrustRoot.load(_trust_root(keys, policy, deployment, sender))
     places.trust_root.write_bytes(trust_root.canonical())
     _open_ledger(places, trust_root, now)
     keep_policy(places, policy)
@@ -124,16 +138,25 @@ def keep_policy(places: Places, policy: PolicySet) -> None:
     path.write_bytes(canonical(policy.dump(), limit=2**22))
 
 
-def _trust_root(keys: dict[str, dict[str, str]], policy: PolicySet, chain_id: int) -> dict[str, Any]:
+def _witness(folder: Path, name: str) -> str:
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
+    witness.found(folder, origin=ORIGIN, name=name)
+    return signer.create_file(folder / "key.pem").hex()
+
+
+def _trust_root(
+    keys: dict[str, dict[str, str]], policy: PolicySet, deployment: Deployment, sender: str
+) -> dict[str, Any]:
+    witnesses = (charter.COSIGNER, *WITNESSES)
     return {
         "v": 1,
         "profile": "demo",
         "ledger_id": secrets.token_hex(16),
-        "chain_id": chain_id,
-        "origin": "desk.demo/ledger",
+        "chain_id": deployment.chain_id,
+        "origin": ORIGIN,
         "checkpoint_keys": {SERVICE: keys[SERVICE]["ed25519"]},
-        "witnesses": {},
-        "witness_quorum": 0,
+        "witnesses": {name: keys[name]["ed25519"] for name in witnesses},
+        "witness_quorum": WITNESS_QUORUM,
         "cosigners": {charter.COSIGNER: keys[charter.COSIGNER]["ed25519"]},
         "observers": {OBSERVER: keys[OBSERVER]["ed25519"]},
         "observer_quorum": 1,
@@ -143,6 +166,11 @@ def _trust_root(keys: dict[str, dict[str, str]], policy: PolicySet, chain_id: in
         "approval": charter.APPROVAL.dump(),
         "aaguids": [UNSAFE_AAGUID],
         "genesis_policy": policy.digest,
+        "anchor": {
+            "chain_id": deployment.chain_id,
+            "contract": address_bytes(deployment.anchor).hex(),
+            "sender": address_bytes(sender).hex(),
+        },
     }
 
 
@@ -168,7 +196,9 @@ def _open_ledger(places: Places, trust_root: TrustRoot, now: datetime) -> None:
     path = places.root(SERVICE) / "ledger.duckdb"
     store.open(path, now=lambda: now, salt=lambda: secrets.token_bytes(32), genesis=genesis).close()
     cosigner = places.root(charter.COSIGNER)
-    (cosigner / "genesis.json").write_bytes(canonical(genesis))
+    for root in (cosigner, places.root(ANCHOR)):
+        (root / "genesis.json").write_bytes(canonical(genesis))
+    witness.found(cosigner / "witness", origin=trust_root.origin, name=charter.COSIGNER)
     memory.found(cosigner, genesis_hash=Genesis.of(genesis).hash())
 
 
@@ -179,7 +209,14 @@ def _configure(places: Places, keys: dict[str, dict[str, str]], packages: Path, 
             "checkpoint_key": keys[SERVICE]["ed25519"],
             "cosigners": {charter.COSIGNER: str(places.socket(charter.COSIGNER))},
             "observer": str(places.socket(OBSERVER)),
+            "anchor": str(places.socket(ANCHOR)),
+            "anchor_every_s": ANCHOR_EVERY_S,
+            "witnesses": {
+                charter.COSIGNER: f"frames:{places.socket(charter.COSIGNER)}",
+                **{name: f"unix:{places.socket(name)}" for name in WITNESSES},
+            },
         },
+        ANCHOR: {"gas_key": keys[ANCHOR]["secp256k1"], "node": node_url, "peers": []},
         OBSERVER: {
             "anvil": str(anvil_binary(packages)),
             "identity_key": keys[OBSERVER]["ed25519"],

@@ -82,6 +82,7 @@ class Refusal(StrEnum):
     OWN_LIMIT = "own_limit_exceeded"
     # around the decision
     UNAVAILABLE = "unavailable"
+    BUSY = "busy"
 
 
 class RefusedError(Exception):

@@ -20,6 +20,23 @@ from workbench.rules.documents import Digest, Document, Hex16, Name, Whole
 UNSAFE_AAGUID = "756e73616665536f6674776172654b79"
 """The demo world's software authenticator ("unsafeSoftwareKy"): a key that any process can press."""
 
+EVIDENCE = (
+    "decision.",
+    "intent.",
+    "key.",
+    "ledger.",
+    "policy.",
+    "request.",
+    "reservation.",
+    "session.",
+    "signature.",
+    "simulation.",
+    "transaction.",
+)
+"""Types of entries that begin like this are evidence: no trust root may let their data be taken away."""
+WITNESS_LIARS = 2
+"""Two quorums must share a witness even when this many lie."""
+Address20 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")]
 
 
@@ -28,6 +45,22 @@ class RelyingParty(Document):
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")]
     origin: Origin
+
+
+class Redaction(Document):
+    """Who may have private payloads taken away, of which types, after how many days (`ledger.redaction`)."""
+
+    keys: dict[Name, Digest]
+    quorum: Whole
+    types: dict[str, Whole]
+
+
+class Anchoring(Document):
+    """Where the ledger's roots are anchored, and by whom (`ledger.anchor`)."""
+
+    chain_id: Whole
+    contract: Address20
+    sender: Address20
 
 
 class TrustRoot(Document):
@@ -50,10 +83,15 @@ class TrustRoot(Document):
     approval: RelyingParty
     aaguids: list[Hex16]
     genesis_policy: Digest
+    redaction: Redaction | None = None
+    anchor: Anchoring | None = None
 
     @model_validator(mode="after")
     def _believable(self) -> Self:
-        keys = [*self.checkpoint_keys.values(), *self.witnesses.values(), *self.cosigners.values()]
+        # Co-signers and the watcher cosign checkpoints under their own names; nobody else shares a key.
+        own = {**self.cosigners, **({"watcher": self.watcher} if self.watcher else {})}
+        witnesses = {name: key for name, key in self.witnesses.items() if own.get(name) != key}
+        keys = [*self.checkpoint_keys.values(), *witnesses.values(), *self.cosigners.values()]
         keys += [*self.observers.values(), *([self.watcher] if self.watcher else [])]
         # Two names over one key would let one process count twice.
         if len(set(keys)) != len(keys):
@@ -67,6 +105,8 @@ class TrustRoot(Document):
         # One RP id for both would let a login assertion serve as an approval.
         if self.login.id == self.approval.id or self.login.origin == self.approval.origin:
             raise ValueError("login and approval share an RP id or an origin")
+        if self.redaction and any(kind.startswith(EVIDENCE) for kind in self.redaction.types):
+            raise ValueError("evidence is never redactable")
         # What the ledger could not read would only be found out when a checkpoint is verified.
         LedgerTrustRoot.of(self.dump())
         if self.profile == "production":
@@ -78,8 +118,8 @@ class TrustRoot(Document):
             raise ValueError("a production trust root admits no software authenticator")
         if self.observer_quorum < 2 or self.node_quorum < 2:  # noqa: PLR2004 - one liar must not suffice
             raise ValueError("production demands two observers and two nodes")
-        if self.watcher is None or self.witness_quorum < 1:
-            raise ValueError("production demands a watcher and witnesses")
+        if self.watcher is None or 2 * self.witness_quorum - len(self.witnesses) <= WITNESS_LIARS:
+            raise ValueError("production demands a watcher, and witness quorums that share an honest one")
         if not (self.login.origin.startswith("https://") and self.approval.origin.startswith("https://")):
             raise ValueError("production demands TLS origins")
 

@@ -1,20 +1,25 @@
 """The service's process: ledger, token, policy sets and trust root in; a unix socket out.
 
-State root: config.json, pin, token, ledger.duckdb, checkpoints/, policies/, blobs/, bundles/.
+State root: config.json, pin, token, ledger.duckdb, checkpoints/, policies/, blobs/, bundles/, segments/.
 At start it verifies its policy sets and its own ledger against the newest checkpoint kept
 outside the database, and takes up what a crash left unfinished.
+
+When a commit fails (a full disk), nobody knows what the disk holds until the ledger is
+opened again: the process begins again from nothing, by exec, under the same pid. When it
+is told to end, it answers what it has taken, writes that, and lets go of the ledger.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import threading
 import time
 import traceback
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -23,6 +28,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ledger.encoding import parse
 from ledger.store import StoreError
+from ledger.trust import TrustRoot as LedgerTrustRoot
+from ledger.writer import Writer
 from workbench.custody.token import Token, TokenError, softhsm_module
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
@@ -32,18 +39,31 @@ from workbench.rules.documents import DOCUMENT_MAX
 from workbench.rules.policy import PolicySet, verify_chain
 from workbench.rules.trust import TrustRoot
 from workbench.service import app
+from workbench.service.anchoring import Anchoring
 from workbench.service.books import Books
 from workbench.service.desk import Desk
 from workbench.service.lane import Lane
 from workbench.service.links import Links
 from workbench.service.record import Recorder, open_ledger
 from workbench.service.sessions import Sessions
+from workbench.service.witnesses import Witnesses
 
-CONFIG: Final = ("checkpoint_key", "cosigners", "module", "observer", "token_label")
+CONFIG: Final = (
+    "anchor",
+    "anchor_every_s",
+    "checkpoint_key",
+    "cosigners",
+    "module",
+    "observer",
+    "token_label",
+    "witnesses",
+)
 
 
 TAKE_UP_S = 1.0
-LEDGER_LOST = 70
+GRACE_S = 10
+PAUSE_S = 1.0
+"""Before beginning again: a disk that stays full must not keep a processor busy."""
 CONNECTIONS_MAX = 256
 KEEP_ALIVE_S = 5
 
@@ -68,13 +88,15 @@ def main() -> int:
     """Serve until ended; exit code 2 when the process cannot start."""
     options = arguments("Service: sole writer of the ledger, courier between all others.").parse_args()
     try:
-        desk, bundles = _desk(options)
+        desk, anchoring, bundles = _desk(options)
         bound = listener(options.socket, mode=0o660)
     except (ConfigError, TokenError, StoreError, FrameError, RefusedError, OSError, ValueError) as error:
         print(f"service: {error}", file=sys.stderr)
         return 2
     threading.Thread(target=_take_up, args=(desk,), daemon=True).start()
+    threading.Thread(target=_anchor, args=(anchoring,), daemon=True).start()
     _serve(desk, bundles, bound)
+    desk.lane.recorder.close()
     return 0
 
 
@@ -88,7 +110,11 @@ def _serve(desk: Desk, bundles: Path, bound: socket.socket) -> None:
         access_log=False,
         limit_concurrency=CONNECTIONS_MAX,
         timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
     )
+    # uvicorn raises the signal that ended it once more; then the ledger would not be closed
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     uvicorn.Server(config).run(sockets=[bound])
 
 
@@ -107,6 +133,20 @@ def _take_up(desk: Desk) -> None:
         time.sleep(TAKE_UP_S)
 
 
+def _anchor(anchoring: Anchoring) -> None:
+    """Have a checkpoint anchored from time to time; a chain that is slow or gone is no reason to stop."""
+    while True:
+        try:
+            anchoring.step()
+        except StoreError as error:
+            lost(error)
+        except RefusedError:
+            pass  # the next turn asks again
+        except Exception:  # noqa: BLE001 - as in _take_up
+            traceback.print_exc()
+        time.sleep(TAKE_UP_S)
+
+
 def _resume(desk: Desk, digest: str, told: dict[str, Refusal]) -> None:
     try:
         desk.resume(digest)
@@ -118,12 +158,14 @@ def _resume(desk: Desk, digest: str, told: dict[str, Refusal]) -> None:
 
 
 def lost(error: StoreError) -> NoReturn:
-    """End the process: after a commit that did not finish only a start reads what the disk really holds."""
-    print(f"service: the ledger is lost to this process: {error}", file=sys.stderr, flush=True)
-    os._exit(LEDGER_LOST)
+    """Begin again: after a commit that did not finish only a start reads what the disk really holds."""
+    print(f"service: begins again, the ledger is lost to this run: {error}", file=sys.stderr, flush=True)
+    time.sleep(PAUSE_S)
+    # every file, socket and lock closes with the exec, and no memory of this run is left to be wrong
+    os.execv(sys.executable, [sys.executable, "-m", "workbench.service", *sys.argv[1:]])
 
 
-def _desk(options: argparse.Namespace) -> tuple[Desk, Path]:
+def _desk(options: argparse.Namespace) -> tuple[Desk, Anchoring, Path]:
     root = StateRoot(options.state)
     config = root.config(CONFIG)
     pinned = options.trust_root.read_bytes()
@@ -134,22 +176,25 @@ def _desk(options: argparse.Namespace) -> tuple[Desk, Path]:
     verify_chain(policies, trust_root=trust_root, now=_clock())
     module = Path(config["module"]) if config["module"] else softhsm_module()
     token = Token(options.state, module=module, label=config["token_label"], pin=root.pin())
-    ledger = open_ledger(options.state, now=_clock)
+    witnesses = Witnesses(LedgerTrustRoot.parse(pinned), config["witnesses"], _clock)
+    ledger = open_ledger(options.state, pinned, now=_clock, remembered=witnesses.remembered())
     if ledger.genesis.trust_root.hex() != trust_root.digest:
         raise ConfigError("the ledger's genesis names another trust root")
     key = token.ed25519(bytes.fromhex(config["checkpoint_key"]))
-    recorder = Recorder(ledger, trust_root, pinned, key, options.state)
+    recorder = Recorder(ledger, Writer(ledger), trust_root, pinned, key, options.state, witnesses)
     books = Books.of(recorder.entries())
     links = Links(
         observer=Path(config["observer"]),
         cosigners={name: Path(path) for name, path in config["cosigners"].items()},
+        anchor=Path(config["anchor"]) if config["anchor"] else None,
     )
     lane = Lane(
         policies, trust_root, books, recorder, links, _clock, CrashPoint(options.testing_only_crash_at)
     )
+    anchoring = Anchoring(recorder, links, timedelta(seconds=config["anchor_every_s"]), _clock)
     sessions = Sessions(policies[-1], trust_root, books, recorder, _clock, _clock())
     _adopt(recorder, policies)
-    return Desk(lane, sessions), options.state / "bundles"
+    return Desk(lane, sessions), anchoring, options.state / "bundles"
 
 
 def _adopt(recorder: Recorder, policies: list[PolicySet]) -> None:

@@ -32,6 +32,7 @@ from workbench.rules.assertion import Assertion
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Hex, Name, Prose, read_json
+from workbench.rules.events import CloudEvent
 from workbench.rules.intent import Proposal
 from workbench.rules.session import CertifiedSession, Request
 from workbench.service.desk import Desk
@@ -52,6 +53,7 @@ STATUS = {
     Refusal.SESSION_UNKNOWN: HTTPStatus.UNAUTHORIZED,
     Refusal.SESSION_ENDED: HTTPStatus.UNAUTHORIZED,
     Refusal.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Refusal.BUSY: HTTPStatus.TOO_MANY_REQUESTS,
 }
 BOOKKEEPING_ROLES = frozenset(
     {"auditor", "compliance", "committee", "cro", "portfolio_manager", "risk_officer"}
@@ -157,6 +159,7 @@ class Api:
             ("POST", one + "/drafts", True, self.draft),
             ("POST", one + "/decisions", True, self.decide),
             ("POST", one + "/resume", True, self.resume),
+            ("POST", "/v1/entries", True, self.entries),
             ("GET", "/v1/head", True, self.head),
             ("GET", "/v1/receipts/{digest}", True, self.receipt),
             ("POST", "/v1/bundles", True, self.bundle),
@@ -231,6 +234,16 @@ class Api:
     def resume(self, call: Call) -> dict[str, Any]:
         """(4) (5) (6)."""
         return self.desk.resume(call.digest)
+
+    def entries(self, call: Call) -> dict[str, Any]:
+        """Record a batch of a person's own events; the receipts come after the disk has them."""
+        events = CloudEvent.batch(call.read())
+        receipts = self.desk.lane.recorder.external(events, person=call.session.session.person)
+        return {
+            "receipts": [
+                {"seq": receipt.seq, "h": receipt.h.hex(), "leaf": receipt.leaf.hex()} for receipt in receipts
+            ]
+        }
 
     def head(self, _: Call) -> dict[str, Any]:
         """Return the ledger's head and the newest checkpoint."""
@@ -328,6 +341,8 @@ class Api:
     def _record(self, refused: RefusedError, actor: str, about: str) -> int | None:
         """Record a refusal; return its entry, or None where strangers have caused too many."""
         lane = self.desk.lane
+        if refused.code is Refusal.BUSY:
+            return None  # what is too busy to record an event is too busy to record that
         if actor.startswith(STRANGER):
             left_out = self.strangers.admit(lane.clock())
             if left_out is None:

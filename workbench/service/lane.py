@@ -230,7 +230,7 @@ class Lane:
         return {
             "seq": seq,
             "head": entry.head.decode(),
-            "data": canonical(entry.data).decode(),
+            "data": entry.payload.decode() if entry.payload else None,
             "salt": (entry.salt or b"").hex(),
             "proof": [node.hex() for node in self.recorder.ledger.inclusion(seq, size)],
         }

@@ -1,4 +1,4 @@
-"""The service's two links: to the observer, which attests, and to the co-signers, which decide.
+"""The service's links: to the observer, which attests, the co-signers, which decide, and the anchor.
 
 What comes back is data to be verified by whoever relies on it. Silence and errors are
 `unavailable`: the step stays undone and `resume` takes it up again.
@@ -27,6 +27,19 @@ class Links:
 
     observer: Path
     cosigners: Mapping[str, Path]
+    anchor: Path | None = None
+
+    def anchored(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask the anchor for a transaction or for its proof."""
+        if self.anchor is None:
+            raise RefusedError(Refusal.UNAVAILABLE, "no anchor is configured")
+        answer = self._call(self.anchor, {"v": 1, **request}, OBSERVER_SECONDS)
+        refused = answer.get("refused")
+        if isinstance(refused, dict):
+            raise RefusedError(
+                Refusal.UNAVAILABLE, f"anchor: {refused.get('code')}: {refused.get('detail')}"[:500]
+            )
+        return answer
 
     def attest(self, accounts: Sequence[str]) -> AttestedState:
         """Ask for the newest header and proofs of these accounts."""

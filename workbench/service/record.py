@@ -4,33 +4,41 @@ Each event's (source, id) names the fact itself (an intent's id, a decision's id
 that recording it again after a crash changes nothing and another fact under the same
 name is refused. A checkpoint is signed by the service's key in its token, recorded, and
 kept as a file outside the database: at start the newest file must fit the database.
+
+Everything is appended through the ledger's writer, so that what several requests record
+at once is one commit. What others send (`external`) is kept apart by its source, which
+begins with who sent it: nobody can write what the service itself would have written.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ledger import checkpoint as notes
-from ledger import store
+from ledger import files, store
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import EncodingError
-from ledger.entry import Entry, Event
+from ledger.entry import Entry, EntryError, Event
 from ledger.store import ConflictError, Ledger, Receipt
+from ledger.trust import TrustRoot as LedgerTrustRoot
+from ledger.writer import BusyError, Writer
 from workbench.custody.token import Ed25519Key
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.events import CloudEvent
 from workbench.rules.trust import TrustRoot
+from workbench.service.witnesses import Witnesses
 
 SCHEMA = "oms/v1"
 CHECKPOINT_EVERY = 10_000
 CITING = ("evidence", "inclusion")
+SALT_BYTES, SALTS_AT_ONCE = 32, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +46,13 @@ class Recorder:
     """The open ledger, the key that signs its checkpoints, and the folder that keeps them."""
 
     ledger: Ledger
+    writer: Writer
     trust_root: TrustRoot
     trust_root_bytes: bytes
     key: Ed25519Key
     folder: Path
+    witnesses: Witnesses
+    _checkpointing: threading.Lock = field(default_factory=threading.Lock)
 
     def append(
         self, kind: str, name: str, data: Mapping[str, Any], *, actor: str, subject: str | None = None
@@ -57,15 +68,38 @@ class Recorder:
             subject=subject,
         )
         try:
-            receipt = self.ledger.append([event])[0]
+            receipt = self.writer.append([event])[0]
         except EncodingError as error:
             raise RefusedError(Refusal.TOO_LARGE, f"{kind}: {error}") from error
         except ConflictError as error:
             raise RefusedError(Refusal.ID_REUSED, f"{kind} {name} is recorded with other bytes") from error
-        # co-signers take the ledger's growth in pieces that end at checkpoints
-        if receipt.seq % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
-            self.checkpoint()
+        except BusyError as error:
+            raise RefusedError(Refusal.BUSY, str(error)) from error
+        self._grow(receipt.seq, 1)
         return receipt
+
+    def external(self, events: Sequence[CloudEvent], *, person: str) -> list[Receipt]:
+        """Record what a person's programs send, all of it or nothing, under that person's name."""
+        try:
+            receipts = self.writer.append([event.of(person) for event in events])
+        except (EncodingError, EntryError) as error:
+            raise RefusedError(Refusal.MALFORMED, str(error)) from error
+        except ConflictError as error:
+            raise RefusedError(Refusal.ID_REUSED, str(error)) from error
+        except BusyError as error:
+            raise RefusedError(Refusal.BUSY, str(error)) from error
+        self._grow(max(receipt.seq for receipt in receipts), len(receipts))
+        return receipts
+
+    def close(self) -> None:
+        """Write what was taken, and let go of the file."""
+        self.writer.close()
+        self.ledger.close()
+
+    def _grow(self, seq: int, count: int) -> None:
+        # co-signers take the ledger's growth in pieces that end at checkpoints
+        if (seq + 1) // CHECKPOINT_EVERY != (seq + 1 - count) // CHECKPOINT_EVERY:
+            self.checkpoint()
 
     def refusal(self, refused: RefusedError, *, actor: str, about: str) -> int:
         """Record that something was refused; return the entry's sequence number."""
@@ -82,25 +116,29 @@ class Recorder:
         return self.ledger.entries(0, None)
 
     def checkpoint(self) -> str:
-        """Return a signed checkpoint of everything recorded so far."""
-        head = self.ledger.head()
-        newest = self.ledger.newest_checkpoint()
-        if newest is not None and notes.split(newest)[0].size == head.size:
-            return newest
-        body = Checkpoint(origin=self.trust_root.origin, size=head.size, root=head.root, chain=head.h)
-        (name,) = self.trust_root.checkpoint_keys
-        note = notes.sign(body, name, self.key.public_key, self.key.sign)
-        # the outside memory first: a database that is later found shorter than it is refused
-        self._keep(head.size, note)
-        self.ledger.record_checkpoint(note)
-        return note
+        """Return a checkpoint of everything recorded so far, which the witness quorum has cosigned."""
+        # one at a time: a witness that has seen the newer of two would refuse the older
+        with self._checkpointing:
+            head = self.ledger.head()
+            newest = self.ledger.newest_checkpoint()
+            if newest is not None and notes.split(newest)[0].size == head.size:
+                return newest
+            body = Checkpoint(origin=self.trust_root.origin, size=head.size, root=head.root, chain=head.h)
+            (name,) = self.trust_root.checkpoint_keys
+            note = notes.sign(body, name, self.key.public_key, self.key.sign)
+            # the outside memory first: a database that is later found shorter than it is refused
+            self._keep(head.size, note)
+            note = self.witnesses.cosigned(note, self.ledger)
+            self._keep(head.size, note)
+            self.ledger.record_checkpoint(note)
+            return note
 
     def blob(self, raw: bytes) -> str:
         """Keep evidence that is too large for an entry; return the digest that names it."""
         name = hashlib.sha256(raw).hexdigest()
         folder = self.folder / "blobs"
         folder.mkdir(mode=0o700, exist_ok=True)
-        _write(folder / name, raw)
+        files.replace(folder / name, raw)
         return name
 
     def bundle(self, path: Path) -> None:
@@ -121,33 +159,33 @@ class Recorder:
     def _keep(self, size: int, note: str) -> None:
         folder = self.folder / "checkpoints"
         folder.mkdir(mode=0o700, exist_ok=True)
-        _write(folder / f"{size:012d}.txt", note.encode())
+        files.replace(folder / f"{size:012d}.txt", note.encode())
 
 
-def open_ledger(folder: Path, *, now: Callable[[], datetime]) -> Ledger:
-    """Open the database; it must reach at least the newest checkpoint kept outside it."""
+def open_ledger(
+    folder: Path, trust_root: bytes, *, now: Callable[[], datetime], remembered: Sequence[Checkpoint]
+) -> Ledger:
+    """Open the database; it must reach the newest checkpoint kept outside it and what witnesses remember."""
     kept = _files(folder / "checkpoints")
-    outside = notes.split(kept[-1].read_text())[0] if kept else None
+    outside = [notes.split(kept[-1].read_text())[0]] if kept else []
     return store.open(
-        folder / "ledger.duckdb", now=now, salt=lambda: secrets.token_bytes(32), checkpoint=outside
+        folder / "ledger.duckdb",
+        now=now,
+        salt=_salts().__next__,
+        trust_root=LedgerTrustRoot.parse(trust_root),
+        checkpoints=[*outside, *remembered],
     )
+
+
+def _salts() -> Iterator[bytes]:
+    # one call of the system for many salts: it costs more than all else of an entry
+    while True:
+        drawn = secrets.token_bytes(SALT_BYTES * SALTS_AT_ONCE)
+        for start in range(0, len(drawn), SALT_BYTES):
+            yield drawn[start : start + SALT_BYTES]
 
 
 def _files(folder: Path) -> list[Path]:
     return (
         sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
     )
-
-
-def _write(path: Path, raw: bytes) -> None:
-    """Replace a file so that a crash, or a second thread, leaves the old one or the new one."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

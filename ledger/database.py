@@ -1,0 +1,264 @@
+"""The database under the store: DuckDB's tables, statements and habits, and nothing of what they mean.
+
+* A transaction is one write and one fdatasync of the WAL; `fsync_mode` NONE is
+  refused, since a receipt would promise what the disk does not hold.
+* Appenders stay open: making one costs a third of a small commit.
+* Readers have a connection of their own and never wait for a commit.
+* Rows go in as `row_of` says and come out through `entry_of`, which believes
+  the head's bytes and wants the columns to say the same.
+
+Rows that were deleted or updated stay in the file's free blocks until
+`compact` writes the file anew.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import duckdb
+
+from ledger.chain import Genesis
+from ledger.checkpoint import Checkpoint
+from ledger.clock import microseconds
+from ledger.entry import Entry, EntryError
+from ledger.files import sync_folder
+from ledger.merkle import Node
+from ledger.segments import Manifest
+
+PAGE = 1000  # entries read at once: bounds the memory of a long reading
+# The default of 16 MB stalls commits for a quarter of a second whenever the WAL reaches it.
+OPTIONS: dict[str, Any] = {"wal_autocheckpoint": "256MB"}
+
+SCHEMA = """
+create table genesis(document varchar not null);
+create table entry(
+    seq bigint not null, ts_us bigint not null, source varchar not null, id varchar not null,
+    type varchar not null, subject varchar, head varchar not null, data varchar, salt blob,
+    leaf blob not null, prev blob not null, h blob not null);
+create table node(level bigint not null, place bigint not null, hash blob not null);
+create table checkpoint(
+    size bigint not null, root blob not null, chain blob not null, note varchar not null, anchors varchar);
+create table segment(
+    first_seq bigint not null, last_seq bigint not null, path varchar not null, sha256 blob not null,
+    root blob not null, first_prev blob not null, last_h blob not null);
+"""
+SELECT_GENESIS = "select document from genesis"
+INSERT_GENESIS = "insert into genesis values (?)"
+COUNT_ENTRIES = "select count(*) from entry"
+SELECT_ENTRIES = "select * from entry where seq between ? and ? order by seq"
+SELECT_LISTED = "select * from entry where seq in (select unnest(?)) order by seq"
+SELECT_LEAVES = "select leaf from entry where seq between ? and ? order by seq"
+SELECT_NODES = "select hash from node where level = ? and place between ? and ? order by place"
+SELECT_ALL_NODES = "select level, place, hash from node order by level, place"
+SELECT_NOTES = "select note from checkpoint order by size"
+SELECT_NOTE = "select note from checkpoint order by size desc limit 1"
+SELECT_ANCHORS = "select size, anchors from checkpoint where anchors is not null order by size"
+SELECT_CHECKPOINT = "select note, anchors from checkpoint where size = ?"
+INSERT_CHECKPOINT = "insert into checkpoint values (?, ?, ?, ?, ?)"
+DELETE_CHECKPOINT = "delete from checkpoint where size = ?"
+SELECT_SEGMENTS = "select first_seq, last_seq, path, sha256, root, first_prev, last_h from segment order by 1"
+INSERT_SEGMENT = "insert into segment values (?, ?, ?, ?, ?, ?, ?)"
+DELETE_SEGMENT = "delete from segment where first_seq = ?"
+REDACT_ENTRIES = "update entry set data = null, salt = null where seq in (select unnest(?))"
+
+
+class DatabaseError(Exception):
+    """The file is not a store's, or its rows contradict each other."""
+
+
+class InDoubtError(DatabaseError):
+    """A commit failed, and whether the disk holds it shows only when the file is opened again."""
+
+
+class Database:
+    """An open file. One thread at a time may write; readers share a connection of their own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reading = Lock()
+        self.rolled_back = False  # whether the last transaction left nothing
+        self._connect()
+
+    def read(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a statement."""
+        # fetchall frees the connection for the next statement; fetchone would leave it busy.
+        with self._reading:
+            return self._reader.execute(statement, list(parameters)).fetchall()
+
+    def pages(self, first: int, last: int | None) -> Iterator[Entry]:
+        """Yield the entries `first` to `last`, page by page: a slow reader holds no lock and few rows."""
+        place = first
+        while last is None or place <= last:
+            end = place + PAGE - 1 if last is None else min(last, place + PAGE - 1)
+            rows = self.read(SELECT_ENTRIES, [place, end])
+            if not rows:
+                return
+            for row in rows:
+                yield entry_of(row, expected_seq=place)
+                place += 1
+
+    @contextmanager
+    def transaction(self, before_commit: Callable[[], None] | None) -> Iterator[None]:
+        """Commit what the block writes; an exception of the block leaves nothing written."""
+        self.rolled_back = False
+        self._writer.execute("begin")
+        try:
+            yield
+            if before_commit:
+                before_commit()
+        except BaseException:
+            self._entries.clear()
+            self._nodes.clear()
+            self._writer.execute("rollback")
+            self.rolled_back = True
+            raise
+        try:
+            # A crash after this line leaves entries whose receipt nobody has: they are sent again.
+            self._writer.execute("commit")
+        except duckdb.Error as error:
+            raise InDoubtError(f"commit failed, what is on disk is unknown: {error}") from error
+
+    def insert(self, entries: Sequence[Entry], nodes: Sequence[Node]) -> None:
+        """Write entries and the nodes that they complete."""
+        self._entries.append_rows([row_of(entry) for entry in entries])
+        self._entries.flush()
+        if nodes:
+            self._nodes.append_rows([(node.level, node.place, node.hash) for node in nodes])
+            self._nodes.flush()
+
+    def replace_checkpoint(self, checkpoint: Checkpoint, note: str, anchors: str | None) -> None:
+        """Write a checkpoint in place of the one of its size."""
+        self._writer.execute(DELETE_CHECKPOINT, [checkpoint.size])
+        row = [checkpoint.size, checkpoint.root, checkpoint.chain, note, anchors]
+        self._writer.execute(INSERT_CHECKPOINT, row)
+
+    def replace_segment(self, manifest: Manifest) -> None:
+        """Write what is known of a sealed segment, in place of what was known before."""
+        self._writer.execute(DELETE_SEGMENT, [manifest.first_seq])
+        row = [manifest.first_seq, manifest.last_seq, manifest.name, manifest.sha256]
+        self._writer.execute(INSERT_SEGMENT, [*row, manifest.root, manifest.first_prev, manifest.last_h])
+
+    def redact(self, seqs: Sequence[int]) -> None:
+        """Take data and salt out of these rows."""
+        self._writer.execute(REDACT_ENTRIES, [list(seqs)])
+
+    def checkpoint(self) -> None:
+        """Move the WAL into the file."""
+        self._writer.execute("checkpoint")
+
+    def snapshot(self, path: Path) -> None:
+        """Copy everything to a new file."""
+        self._writer.execute("attach ? as snapshot", [str(path)])
+        try:
+            self._writer.execute("copy from database store to snapshot")
+        finally:
+            self._writer.execute("detach snapshot")
+
+    def compact(self) -> None:
+        """Write the file anew, so that no free block holds what was taken out; a crash leaves old or new."""
+        draft = self._path.with_name(self._path.name + ".new")
+        _unlink(draft)
+        self.snapshot(draft)
+        with self._reading:  # readers wait, and then read the new file
+            self.close()
+            # Closing has moved the WAL into the file; one that is left would be replayed into the new one.
+            if _wal(self._path).exists() or _wal(draft).exists():
+                raise DatabaseError("a WAL is left after closing")
+            draft.rename(self._path)
+            sync_folder(self._path.parent)
+            self._connect()
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The writer's connection, for sealing."""
+        return self._writer
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+        self._writer.close()
+
+    def _connect(self) -> None:
+        database = duckdb.connect(config=OPTIONS)
+        try:
+            database.execute("attach ? as store", [str(self._path)])
+            database.execute("use store")
+            check_durable(database)
+            self._writer, self._reader = database, database.cursor()
+            self._reader.execute("use store")
+            self._entries, self._nodes = database.appender("entry"), database.appender("node")
+        except BaseException:
+            database.close()
+            raise
+
+
+def create(path: Path, genesis: Genesis) -> None:
+    """Make a new file; it is made under another name and then moved, so that a crash leaves no half of it."""
+    if path.exists():
+        raise DatabaseError(f"{path.name} exists: it has a genesis already")
+    draft = path.with_name(path.name + ".new")
+    _unlink(draft)
+    database = duckdb.connect(draft)
+    try:
+        database.execute(SCHEMA)
+        database.execute(INSERT_GENESIS, [genesis.encode().decode()])
+        database.execute("checkpoint")
+    finally:
+        database.close()
+    # A WAL left over from a deleted store would be replayed into this one.
+    if _wal(path).exists():
+        raise DatabaseError(f"{path.name}.wal exists without {path.name}")
+    draft.rename(path)
+    sync_folder(path.parent)
+
+
+def check_durable(database: duckdb.DuckDBPyConnection) -> None:
+    """Raise if commits do not wait for the disk."""
+    ((mode,),) = database.execute("select current_setting('fsync_mode')").fetchall()
+    if mode == "NONE":
+        raise DatabaseError("fsync_mode is NONE: a receipt would promise what the disk does not hold")
+
+
+def row_of(entry: Entry) -> tuple[object, ...]:
+    """Return an entry as the columns of its row."""
+    return (
+        entry.seq,
+        microseconds(entry.time),
+        entry.source,
+        entry.id,
+        entry.type,
+        entry.subject,
+        entry.head.decode(),
+        None if entry.payload is None else entry.payload.decode(),
+        entry.salt,
+        entry.leaf,
+        entry.prev,
+        entry.h,
+    )
+
+
+def entry_of(row: tuple[Any, ...], *, expected_seq: int) -> Entry:
+    """Rebuild an entry from its row, or raise if the row contradicts itself."""
+    seq, head, data, salt, prev = row[0], row[6], row[7], row[8], row[10]
+    if seq != expected_seq:
+        raise DatabaseError(f"entry {expected_seq} is missing: {seq} stands in its place")
+    try:
+        entry = Entry.read(head.encode(), data=None if data is None else data.encode(), salt=salt, prev=prev)
+    except EntryError as error:
+        raise DatabaseError(f"entry {seq}: {error}") from error
+    # Readers query the columns, so they must say what the hashed head says.
+    if row_of(entry) != row:
+        raise DatabaseError(f"entry {seq}: its columns do not follow from its head and the entry before")
+    return entry
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + ".wal")
+
+
+def _unlink(draft: Path) -> None:
+    for path in (draft, _wal(draft)):
+        with suppress(FileNotFoundError):
+            path.unlink()

@@ -1,0 +1,55 @@
+"""The tree over a store: proofs from stored nodes instead of from every leaf.
+
+Of the tree's nodes only those of level 8, 16, 24, … are stored (one for 256
+children), which is 1/255 of the leaves. A proof then reads the leaves of at
+most two tiles and, for each stored level, at most two tiles of nodes: some
+2,000 hashes in a tree of five million.
+
+How leaves and nodes are read is the caller's business. Nothing here is
+believed: what a proof is worth shows when it is verified against a checkpoint.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ledger import merkle
+from ledger.merkle import TILE_HEIGHT, Frontier, left_size
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A tree of `size` leaves; `nodes(level, first, last)` reads stored hashes, level 0 being the leaves."""
+
+    size: int
+    nodes: Callable[[int, int, int], list[bytes]]
+
+    def root(self) -> bytes:
+        """Return the root."""
+        return self.subtree(0, self.size) if self.size else merkle.EMPTY
+
+    def frontier(self) -> Frontier:
+        """Return the right edge, to go on from."""
+        hashes, first = [], 0
+        while first < self.size:
+            last = first + (1 << (self.size - first).bit_length() - 1)
+            hashes.append(self.subtree(first, last))
+            first = last
+        return Frontier(self.size, hashes)
+
+    def inclusion(self, index: int) -> list[bytes]:
+        """Return the proof that leaf `index` is in this tree."""
+        return merkle.inclusion_path(self.subtree, index, self.size)
+
+    def consistency(self, old_size: int) -> list[bytes]:
+        """Return the proof that this tree extends the tree of `old_size` leaves."""
+        return merkle.consistency_path(self.subtree, old_size, self.size)
+
+    def subtree(self, first: int, last: int) -> bytes:
+        """Return the root over the leaves `first` up to, not including, `last`: a node of the tree."""
+        count = last - first
+        if count & (count - 1):
+            # Only the right edge is not perfect.
+            middle = first + left_size(count)
+            return merkle.node_hash(self.subtree(first, middle), self.subtree(middle, last))
+        level = (count.bit_length() - 1) // TILE_HEIGHT * TILE_HEIGHT
+        return merkle.root(self.nodes(level, first >> level, last >> level))
