@@ -104,7 +104,9 @@ def _checkpoints(options: argparse.Namespace) -> int:
     if trust_root is None:
         print("claimed, not verified:")
     names = [name for name in index.files if name.startswith("checkpoints/")]
-    counting = True
+    if not names:
+        print("no checkpoint")
+    counting = bool(names)
     for name in sorted(names, key=bundle.checkpoint_size):
         words, counts = witnessing.told(bundle.read(options.bundle, name).decode(), trust_root)
         print("\n".join(words))

@@ -142,8 +142,25 @@ def add(note: str, line: str) -> str:
     if not line.endswith("\n"):
         raise CheckpointError("a signature line ends with its line")
     Signature.parse(line[:-1])
-    made = note + line
-    split(made)
+    state, signatures = split(note + line)
+    # One order, whichever witness answered first: the service, then witnesses by name.
+    ordered = sorted(signatures, key=lambda signature: (len(signature.value), signature.name))
+    return f"{state.text}\n{''.join(signature.line for signature in ordered)}"
+
+
+def add_cosignature(note: str, line: str, *, name: str, public_key: bytes) -> str:
+    """Return the note with a witness's answer, or raise if it is not this witness's cosignature of it.
+
+    A line of a known name that does not verify spoils the note for everybody: no liar's line may get there.
+    """
+    made = add(note, line)
+    state, _ = split(note)
+    signature = Signature.parse(line[:-1])
+    if signature.name != name:
+        raise CheckpointError(f"a line of {signature.name}, expected {name}")
+    _check_key_id(signature, COSIGNATURE, public_key)
+    stamp, value = signature.value[:8], signature.value[8:]
+    _check_signature(name, public_key, value, _cosigned_message(stamp, state.text))
     return made
 
 

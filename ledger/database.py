@@ -185,9 +185,12 @@ class Database:
         try:
             database.execute("attach ? as store", [str(self._path)])
             database.execute("use store")
+            # It would be drawn over whatever the process prints.
+            database.execute("set enable_progress_bar = false")
             check_durable(database)
             self._writer, self._reader = database, database.cursor()
             self._reader.execute("use store")
+            self._reader.execute("set enable_progress_bar = false")
             self._entries, self._nodes = database.appender("entry"), database.appender("node")
         except BaseException:
             database.close()

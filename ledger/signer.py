@@ -74,11 +74,15 @@ def open_key(uri: str, *, pin_file: Path | None = None) -> Signer:
 def read_secret(path: Path, limit: int) -> bytes:
     """Read a file that only this user may read."""
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            raw = file.read(limit + 1)
+        # No link is followed, and a pipe put in the file's place cannot make us wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            raw = file.read(limit + 1) or b""  # a pipe without a writer has nothing to say
     except OSError as error:
         raise SignerError(f"{path}: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise SignerError(f"{path}: not a regular file")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or status.st_uid != os.geteuid():
         raise SignerError(f"{path}: others may read it; chmod 400")
     if len(raw) > limit:

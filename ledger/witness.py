@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ledger import checkpoint, clock, files
-from ledger.checkpoint import COSIGNATURE, Checkpoint, CheckpointError, Sign, Signature
+from ledger.checkpoint import Checkpoint, CheckpointError, Sign
 from ledger.encoding import JSON, EncodingError, canonical, parse, unhex
 from ledger.merkle import EMPTY, HASH_SIZE, ProofError, verify_consistency
 from ledger.trust import TrustRoot
@@ -86,8 +86,16 @@ class NotConsistentError(WitnessError):
     code = "proof"
 
 
-class MemoryLostError(Exception):
+class MemoryLostError(WitnessError):
     """The memory is missing, malformed, another's, or held by another process: nothing may be signed."""
+
+    code = "memory"
+
+
+class WrongKeyError(WitnessError):
+    """The key is not this witness's in the trust root, or what it signs does not verify."""
+
+    code = "key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +211,9 @@ class Witness:
         testing_only_before_persist: Hook | None = None,
         testing_only_before_sign: Hook | None = None,
     ) -> None:
+        # A line of a known name that does not verify spoils the note for everybody.
+        if trust_root.witnesses.get(name) != public_key:
+            raise WrongKeyError(f"the trust root has no witness {name!r:.80} with this key")
         self._folder = folder
         self._name, self._public_key, self._sign = name, public_key, sign
         self._trust_root = trust_root
@@ -222,12 +233,14 @@ class Witness:
             if self._held is None:
                 raise MemoryLostError("closed: another process may hold the memory")
             wanted, signed = self._read(note)  # (1)
+            # Read again: a memory that was taken away must not live on in this process alone.
+            self._state = self._remembered()
             known = self._state.checkpoint
             if wanted.size == known.size and self._state.note and wanted != known:  # (3)
                 self._keep_evidence(signed)
                 raise EquivocationError(known.size)
-            if old_size > wanted.size:
-                raise WitnessError(f"no proof leads from size {old_size} back to {wanted.size}")
+            if type(old_size) is not int or old_size > wanted.size:
+                raise WitnessError(f"no proof leads from size {old_size!r:.80} to {wanted.size}")
             if old_size != known.size:  # (2)
                 raise ConflictError(known.size)
             self._check_extends(known, wanted, proof)  # (4)
@@ -297,28 +310,38 @@ class Witness:
         )
         if self._before_persist:
             self._before_persist()
-        files.replace(self._folder / MEMORY, state.encode())  # (6)
+        self._write(state)  # (6)
+
+    def _write(self, state: State) -> None:
+        try:
+            files.replace(self._folder / MEMORY, state.encode())
+        except OSError as error:
+            raise MemoryLostError(f"{self._folder}: {error}") from None
         self._state = state
 
     def _cosign(self) -> str:  # (7)
         if self._before_sign:
             self._before_sign()
-        made = checkpoint.cosign(
-            self._state.note, self._name, self._public_key, self._sign, at=self._state.time
-        )
-        state = replace(self._state, line=made.removeprefix(self._state.note))
-        files.replace(self._folder / MEMORY, state.encode())
-        self._state = state
+        state = self._state
+        try:
+            made = checkpoint.cosign(state.note, self._name, self._public_key, self._sign, at=state.time)
+        except CheckpointError as error:
+            raise WrongKeyError(str(error)) from None
+        state = replace(state, line=made.removeprefix(state.note))
+        self._write(state)
         return state.line
 
     def _keep_evidence(self, second: str) -> None:
         folder = self._folder / "equivocation"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        files.sync_folder(self._folder)
         raw = canonical({"v": 1, "first": self._state.note, "second": second}, limit=FILE_MAX)
         path = folder / f"{hashlib.sha256(raw).hexdigest()}.json"
-        if not path.exists() and len(self._evidence()) < EVIDENCE_MAX:
-            files.replace(path, raw)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            files.sync_folder(self._folder)
+            if not path.exists() and len(self._evidence()) < EVIDENCE_MAX:
+                files.replace(path, raw)
+        except OSError as error:
+            raise MemoryLostError(f"{folder}: {error.strerror}") from None
 
     def _evidence(self) -> list[Path]:
         folder = self._folder / "equivocation"
@@ -330,10 +353,11 @@ class Witness:
             state = State.parse(path.read_bytes())
             if (state.origin, state.name) != (self._trust_root.origin, self._name):
                 raise EncodingError(f"of {state.name!r:.80} for {state.origin!r:.80}")
-            # A line of another key would be given out as mine, and count for nothing.
-            mine = checkpoint.key_id(self._name, COSIGNATURE, self._public_key)
-            if state.line and Signature.parse(state.line[:-1]).key_id != mine:
-                raise EncodingError("the line is of another key")
+            # A line that is not my cosignature would spoil the note that it is added to.
+            if state.line:
+                checkpoint.add_cosignature(
+                    state.note, state.line, name=self._name, public_key=self._public_key
+                )
         except (OSError, ValueError) as error:
             raise MemoryLostError(f"{path}: {error}") from None
         return state

@@ -20,6 +20,7 @@ from ledger.checkpoint import CheckpointError, Signature
 from ledger.encoding import EncodingError, parse
 from ledger.witness import (
     ConflictError,
+    EquivocationError,
     NotConsistentError,
     UnknownLogError,
     UnsignedError,
@@ -30,6 +31,16 @@ ANSWER_MAX = 256 * 1024  # bytes; a status with its note is below 16 KiB
 CHUNK = 16 * 1024
 HTTP_PORT = 80
 SIZE = re.compile(rb"(0|[1-9][0-9]{0,15})\n")
+STATUS_FIELDS = {
+    "v": int,
+    "origin": str,
+    "name": str,
+    "size": int,
+    "root": str,
+    "chain": str,
+    "note": str,
+    "equivocations": int,
+}
 ERRORS: dict[int, type[WitnessError]] = {
     HTTPStatus.BAD_REQUEST: WitnessError,
     HTTPStatus.FORBIDDEN: UnsignedError,
@@ -53,6 +64,9 @@ def ask(address: str, note: str, *, old_size: int, proof: Sequence[bytes], timeo
         size = SIZE.fullmatch(answer)
         if size is None:
             raise UnreachableError("a conflict without a size")
+        # Who remembers the very size that we come from, and still refuses, remembers another state of it.
+        if int(size[1]) == old_size:
+            raise EquivocationError(old_size)
         raise ConflictError(int(size[1]))
     if status not in ERRORS:
         raise UnreachableError(f"HTTP {status}: {printable(answer)}")
@@ -66,8 +80,10 @@ def status(address: str, *, timeout_s: float) -> dict[str, Any]:
         value = parse(answer, limit=ANSWER_MAX)
     except EncodingError as error:
         raise UnreachableError(f"status: {error}") from None
-    if code != HTTPStatus.OK or type(value) is not dict or type(value.get("note")) is not str:
+    if code != HTTPStatus.OK or type(value) is not dict:
         raise UnreachableError(f"status: HTTP {code}")
+    if {name: type(field) for name, field in value.items()} != STATUS_FIELDS or value["v"] != 1:
+        raise UnreachableError("not a witness's status")
     return value
 
 

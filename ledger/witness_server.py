@@ -16,6 +16,7 @@ is closed.
 
 import base64
 import binascii
+import io
 import os
 import re
 import socket
@@ -31,8 +32,9 @@ from typing import Any
 
 from ledger.encoding import canonical
 from ledger.merkle import HASH_SIZE
-from ledger.witness import PROOF_MAX, ConflictError, Witness, WitnessError
+from ledger.witness import PROOF_MAX, ConflictError, MemoryLostError, Witness, WitnessError, WrongKeyError
 
+HEAD_MAX = 16 * 1024  # bytes of a request line and its headers, and of what is read ahead
 BODY_MAX = 64 * 1024  # bytes; a note and 63 hashes are below 16 KiB
 EVIDENCE_MAX = 64 * 1024 * 1024  # bytes of an answer
 SECONDS = 10.0  # for a whole request
@@ -49,6 +51,8 @@ STATUS = {
     "conflict": HTTPStatus.CONFLICT,
     "equivocation": HTTPStatus.CONFLICT,
     "proof": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "memory": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "key": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 
@@ -124,8 +128,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Tell the operator why nothing was cosigned; a peer that hangs up is no event."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
-            sys.stderr.write(f"witness: {type(error).__name__}: {error}"[:WORDS_MAX] + "\n")
-            sys.stderr.flush()
+            _tell(error)
 
 
 class _TcpServer(Server):
@@ -195,9 +198,34 @@ def _hang_up(connection: socket.socket) -> None:
         return
 
 
+class _Allowance(io.RawIOBase):
+    """What a peer sends, up to the bytes that one request may have."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._left = connection, HEAD_MAX + BODY_MAX
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - a writable buffer
+        """Read what fits into the buffer and into the allowance."""
+        if not self._left:
+            raise ConnectionAbortedError("the request is too long")
+        count = self._connection.recv_into(memoryview(buffer)[: self._left])
+        self._left -= count
+        return count
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.0"  # one request, one connection
+
+    def setup(self) -> None:
+        """Read no more than one request may have: the library allows a hundred headers of 64 KiB."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_Allowance(self.connection))
 
     def do_POST(self) -> None:
         """Cosign, or say why not."""
@@ -218,6 +246,9 @@ class _Handler(BaseHTTPRequestHandler):
             status, kind, body = route() if route else (HTTPStatus.NOT_FOUND, TEXT, b"no such path\n")
         except ConflictError as error:
             status, kind, body = STATUS[error.code], SIZE_TYPE, f"{error.size}\n".encode()
+        except (MemoryLostError, WrongKeyError) as error:
+            _tell(error)  # the operator's to mend; the peer is told no paths
+            status, kind, body = STATUS[error.code], TEXT, f"{error.code}\n".encode()
         except WitnessError as error:
             status, kind, body = STATUS[error.code], TEXT, f"{error}\n".encode(errors="replace")
         self.send_response(status)
@@ -241,13 +272,19 @@ class _Handler(BaseHTTPRequestHandler):
         return HTTPStatus.OK, JSON_TYPE, canonical(self.server.witness.evidence(), limit=EVIDENCE_MAX)
 
     def _body(self) -> bytes:
-        length = self.headers.get("Content-Length", "")
+        lengths = self.headers.get_all("Content-Length", [])
+        length = lengths[0] if len(lengths) == 1 else ""
         if not re.fullmatch(r"0|[1-9][0-9]{0,6}", length) or int(length) > BODY_MAX:
             raise WitnessError(f"a body of at most {BODY_MAX} bytes with its length")
         body = self.rfile.read(int(length))
         if len(body) != int(length):
             raise WitnessError("the body ends too early")
         return body
+
+
+def _tell(error: BaseException | None) -> None:
+    sys.stderr.write(f"witness: {type(error).__name__}: {error}"[:WORDS_MAX] + "\n")
+    sys.stderr.flush()
 
 
 def _hash(line: str) -> bytes:

@@ -15,7 +15,7 @@ from ledger.encoding import EncodingError
 from ledger.signer import SignerError
 from ledger.trust import TrustRoot
 from ledger.verifier import plain, read_trust_root
-from ledger.witness import MemoryLostError, Witness
+from ledger.witness import Witness, WitnessError
 from ledger.witness_server import AddressError
 
 PROVEN, NOT_PROVEN = 0, 1
@@ -78,7 +78,7 @@ def _witness(options: argparse.Namespace) -> int:
         except BaseException:
             served.close()
             raise
-    except (SignerError, MemoryLostError, AddressError) as error:
+    except (SignerError, WitnessError, AddressError) as error:
         raise CouldNotRunError(str(error)) from error
     for number in (signal.SIGTERM, signal.SIGINT):
         # shutdown() waits for the loop that this thread runs: it must come from another one.
@@ -129,6 +129,10 @@ def _equivocation(options: argparse.Namespace) -> int:
     except (CheckpointError, EncodingError) as error:
         # The words of a hostile file must not draw on the reader's terminal.
         print(f"not proven: {plain(str(error))}")
+        return NOT_PROVEN
+    # The same key may sign for several ledgers: this trust root judges one of them.
+    if one.origin != trust_root.origin:
+        print(f"not proven: evidence about {one.origin}, expected {trust_root.origin}")
         return NOT_PROVEN
     print(f"PROVEN: one key has signed two states of size {one.size} of {one.origin}")
     for state in (one, other):

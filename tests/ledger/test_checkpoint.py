@@ -245,9 +245,33 @@ def signed(state: Checkpoint, *names: str) -> str:
 
 
 def test_a_line_is_added() -> None:
-    """A witness's answer makes the note that it would have made itself, whoever else is in it."""
+    """A witness's answer makes the note that it would have made; who answered first leaves no trace."""
     assert checkpoint.add(NOTE, ANN_LINE) == cosigned("ann")
-    assert checkpoint.add(cosigned("bob", "eve"), ANN_LINE) == cosigned("bob", "eve", "ann")
+    assert checkpoint.add(cosigned("bob", "eve"), ANN_LINE) == cosigned("ann", "bob", "eve")
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "message"),
+    [
+        pytest.param("ann", "bob", "a line of ann, expected bob", id="another witness's line"),
+        pytest.param("forged", "ann", "does not verify", id="a signature that does not verify"),
+        pytest.param("other key", "ann", "another key", id="another key under the name"),
+    ],
+)
+def test_a_liars_line_spoils_no_note(line: str, name: str, message: str) -> None:
+    """What a witness answers is attached only if it is this witness's cosignature of this note."""
+    lines = {"ann": ANN_LINE, "forged": forged(ANN_LINE), "other key": EVE_LINE.replace("eve", "ann")}
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.add_cosignature(NOTE, lines[line], name=name, public_key=WITNESSES[name])
+    good = checkpoint.add_cosignature(NOTE, ANN_LINE, name="ann", public_key=WITNESSES["ann"])
+    assert good == cosigned("ann")
+
+
+def forged(line: str) -> str:
+    """Flip a bit of a line's signature."""
+    signature = checkpoint.Signature.parse(line[:-1])
+    value = signature.value[:-1] + bytes([signature.value[-1] ^ 1])
+    return checkpoint.Signature(signature.name, signature.key_id, value).line
 
 
 @pytest.mark.parametrize(

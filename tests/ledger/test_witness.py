@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +33,7 @@ from ledger.witness import (
     UnsignedError,
     Witness,
     WitnessError,
+    WrongKeyError,
 )
 from tests.ledger.fork import (
     ANN,
@@ -151,7 +152,11 @@ def test_is_cosigned(ann: Witness, note: str, old_size: int, proof: list[bytes])
 
 
 def test_the_first_checkpoint_needs_no_proof(folder: Path) -> None:
-    """From nothing, whatever the service signed is the beginning: size 0 too."""
+    """From nothing, whatever the service signed is the beginning: size 0 too, with whatever genesis."""
+    nought = TRUE.note(0, chain=bytes(32))
+    made = opened(found(folder.with_name("nought")))
+    assert cosigned(nought, made.add(nought, old_size=0, proof=[])).size == 0
+    made.close()
     made = opened(folder)
     assert (made.status()["size"], made.status()["note"]) == (0, "")
     (line,) = extend(made, TRUE, 0)
@@ -162,12 +167,12 @@ def test_the_first_checkpoint_needs_no_proof(folder: Path) -> None:
 
 
 def test_the_same_again(folder: Path) -> None:
-    """Who asks again gets the very same line: later, under another key's note, after a restart."""
+    """Who asks again gets the very same line, and nothing is signed for it: later, and after a restart."""
     made = opened(folder)
     (line,) = extend(made, TRUE, 5)
     before = content(folder)
     made.close()
-    made = opened(folder, now=lambda: AT + timedelta(days=1))
+    made = opened(folder, now=lambda: AT + timedelta(days=1), sign=lambda _: fail())
     for note in (TRUE.note(5), by_bob(TRUE.note(5)), TRUE.note(5, signer=STANDBY), made.status()["note"]):
         assert made.add(note, old_size=5, proof=[]) == line
     assert content(folder) == before
@@ -334,10 +339,13 @@ LIES: dict[str, tuple[str, int]] = {
 def test_step_3_equivocation(ann: Witness, folder: Path, note: str, old_size: int) -> None:
     """Another state of my size is never signed; both notes are kept once, and convict the key alone."""
     before = content(folder)
+    written = set()
     for _ in range(2):
         with pytest.raises(EquivocationError) as caught:
             ann.add(note, old_size=old_size, proof=[])
         assert (caught.value.code, caught.value.size) == ("equivocation", 5)
+        written |= {(path.name, path.stat().st_ino) for path in (folder / "equivocation").iterdir()}
+    assert len(written) == 1
     (kept,) = ann.evidence()
     assert kept == {"v": 1, "first": TRUE.note(5), "second": checkpoint.only(note, KEYS)}
     one, other = checkpoint.equivocation(kept["first"], kept["second"], KEYS)
@@ -639,7 +647,7 @@ class PowerError(Exception):
     """The power went."""
 
 
-def fail() -> None:
+def fail() -> NoReturn:
     """Fail where a hook stands."""
     raise PowerError
 
@@ -712,9 +720,9 @@ def test_faults(folder: Path, fault: dict[str, Any], stored: bool, fork_first: b
     extend(made, TRUE, 3)
     made.close()
     made = opened(folder, **fault)
-    with pytest.raises((PowerError, CheckpointError)):
+    with pytest.raises((PowerError, WrongKeyError)):
         made.add(TRUE.note(5), old_size=3, proof=TRUE.proof(3, 5))
-    with pytest.raises((PowerError, CheckpointError, ConflictError)):
+    with pytest.raises((PowerError, WrongKeyError, ConflictError)):
         made.add(TRUE.note(5), old_size=3, proof=TRUE.proof(3, 5))
     made.close()
     settled(folder, stored=stored, fork_first=fork_first)
@@ -755,7 +763,7 @@ def test_a_disk_that_fails_after_the_rename(
             raise OSError("input/output error")
 
     monkeypatch.setattr(files, "sync_folder", sync)
-    with pytest.raises(OSError, match="input/output"):
+    with pytest.raises(MemoryLostError, match="input/output"):
         made.add(TRUE.note(5), old_size=3, proof=TRUE.proof(3, 5))
     first = attempts(made, again, TRUE, RIVAL, old_size=3, size=5)
     made.close()

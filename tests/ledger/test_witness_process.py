@@ -509,7 +509,7 @@ def test_a_full_disk(place: Place) -> None:
         with pytest.raises(UnreachableError):
             ann.extend(TRUE, 5)
         assert ann.process.stderr is not None
-        assert ann.process.stderr.readline().startswith("witness: FileNotFoundError: ")
+        assert ann.process.stderr.readline().startswith("witness: MemoryLostError: ")
         away.rename(place.memory)
         assert ann.size() == 3
         assert cosigned(TRUE.note(5), ann.extend(TRUE, 5)).size == 5
