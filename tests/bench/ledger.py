@@ -38,6 +38,7 @@ from ledger.entry import Event
 from ledger.merkle import Frontier, Node, verify_inclusion
 from ledger.place import Place
 from ledger.tree import Tree
+from tests.bench import postgres
 from tests.bench.generate import GENESIS_HASH, frames, generate
 from tests.world import living
 from workbench.client import CertifiedSession, Client
@@ -150,8 +151,22 @@ def appends(folder: Path, *, seconds: float) -> tuple[float, list[Line]]:
             )
         )
     ledger.close()
-    lines.append(("PostgreSQL", postgres(), "", "", "", ""))
+    lines += [("PostgreSQL", *each) for each in postgresql(folder, seconds)]
     return single, lines
+
+
+def postgresql(folder: Path, seconds: float) -> Iterator[Line]:
+    """Yield PostgreSQL's own rates, in the column of finished rows."""
+    programs = postgres.programs()
+    if programs is None:
+        yield ("", "", "", "not installed", "")
+        return
+    with postgres.session(folder, programs) as client:
+        for size in (1, 100, 1000):
+            place = Place(0, GENESIS_HASH, datetime.now(UTC))
+            place.batch([event(number) for number in range(size)], {}, salts().__next__)
+            rows = [database.row_of(entry) for entry in place.written]
+            yield (f"× {size}", "", "", f"{postgres.rate(client, rows, seconds):,.0f}", "")
 
 
 def rate_of(append: Callable[[list[Event]], Any], size: int, seconds: float, *, tag: str) -> float:
@@ -218,15 +233,6 @@ def insert(lite: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
     lite.execute("begin")
     lite.executemany(INSERT, rows)
     lite.execute("commit")
-
-
-def postgres() -> str:
-    """Say whether PostgreSQL could be measured here."""
-    return (
-        "not installed"
-        if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-        else "not measured: no client"
-    )
 
 
 def service(rate: float, *, quick: bool) -> Iterator[Line]:

@@ -151,3 +151,11 @@ def refused(function: Callable[..., object], *arguments: object) -> None:
     """Assert that a call raises ProofError."""
     with pytest.raises(ProofError):
         function(*arguments)
+
+
+def test_a_proof_says_when_it_ends_too_early() -> None:
+    """A consistency proof that lacks its last steps is told apart from one that leads elsewhere."""
+    proof = merkle.consistency_proof(LEAVES[:11], 5)
+    roots = (merkle.root(LEAVES[:5]), merkle.root(LEAVES[:11]))
+    with pytest.raises(ProofError, match="too short"):
+        merkle.verify_consistency(5, 11, *roots, proof[:-1])
