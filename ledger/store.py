@@ -353,7 +353,8 @@ class Ledger:
         nodes: list[Node] = []
         for entry in self._database.pages(0, None):  # (1)
             self._check_next(entry)
-            nodes += self._remember([entry])
+            self._frontier.append(entry.leaf, stored=nodes)
+            self._remember([entry], self._frontier)
             if self._frontier.size in wanted:
                 states[self._frontier.size] = self.head()
         ((rows,),) = self._read(COUNT_ENTRIES)
@@ -395,16 +396,14 @@ class Ledger:
         entries = [entry_of(row, expected_seq=row[0]) for row in rows]
         return {name_digest(entry.source, entry.id): entry for entry in entries}
 
-    def _remember(self, written: Sequence[Entry]) -> list[Node]:
-        nodes: list[Node] = []
+    def _remember(self, written: Sequence[Entry], frontier: Frontier) -> None:
+        self._frontier = frontier
         for entry in written:
             self._names[name_digest(entry.source, entry.id)] = entry.seq
-            self._frontier.append(entry.leaf, stored=nodes)
             self._h = entry.h
             self._last_time = entry.time
             if entry.payload is None or entry.type in redaction.KINDS:
                 self._seen(_target(entry), entry.data)
-        return nodes
 
     def _seen(self, target: Target, data: dict[str, Any] | None) -> None:
         if self._register is not None:
@@ -421,7 +420,7 @@ class Ledger:
                     self._database.redact(list(redacted))
             for target in redacted.values():
                 self._seen(target, None)
-            self._remember(written)
+            self._remember(written, ahead)
 
     @contextmanager
     def _commitment(self) -> Iterator[None]:

@@ -159,3 +159,14 @@ def test_a_proof_says_when_it_ends_too_early() -> None:
     roots = (merkle.root(LEAVES[:5]), merkle.root(LEAVES[:11]))
     with pytest.raises(ProofError, match="too short"):
         merkle.verify_consistency(5, 11, *roots, proof[:-1])
+
+
+def test_a_proof_says_when_it_goes_on_too_long() -> None:
+    """Steps behind the root are told apart from steps that lead elsewhere, in both kinds of proof."""
+    roots = (merkle.root(LEAVES[:5]), merkle.root(LEAVES[:11]))
+    longer = [*merkle.consistency_proof(LEAVES[:11], 5), LEAVES[0]]
+    with pytest.raises(ProofError, match="too long"):
+        merkle.verify_consistency(5, 11, *roots, longer)
+    path = [*merkle.inclusion_proof(LEAVES[:11], 3), LEAVES[0]]
+    with pytest.raises(ProofError, match="too long"):
+        merkle.verify_inclusion(LEAVES[3], 3, 11, path, roots[1])
