@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -11,13 +12,15 @@ import pytest
 from workbench.demo.people import Officer
 from workbench.demo.run import living_world, market
 from workbench.demo.stack import Stack
-from workbench.demo.world import SERVICE, World
+from workbench.demo.world import ANCHOR, SERVICE, World
 from workbench.desk import drafts
+
+ANCHORED_S = 60.0
 
 
 @pytest.fixture(scope="package")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Stack]]:
-    """A world in which one allowance went from proposal to confirmation and a bundle was taken."""
+    """A world with one allowance from proposal to confirmation, a bundle that was taken, and an anchor."""
     folder: Path = tmp_path_factory.mktemp("world")
     folder.chmod(0o700)
     with living_world(folder) as (world, stack):
@@ -38,4 +41,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Sta
         view = risk.decide(digest, verb="approve", role="risk_officer", reason="a test")
         assert view.state == "confirmed"
         auditor.speaks.bundle()
+        anchored = places.root(ANCHOR) / "anchored.json"
+        deadline = time.monotonic() + ANCHORED_S
+        while not anchored.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         yield world, stack
