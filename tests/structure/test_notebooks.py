@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
-PACKAGES = frozenset({"workbench.client", "workbench.desk"})
+PACKAGES = frozenset({"workbench.audit", "workbench.client", "workbench.desk"})
 STDLIB = frozenset({"datetime", "decimal", "pathlib"})
 CODE_CELLS_MAX = 12
 LINES_MAX = 10
