@@ -1,6 +1,5 @@
 """Rows and charts: what a bundle's lines become, also hostile ones, and how they are drawn over time."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -123,16 +122,13 @@ def test_who_cites(copy: Callable[[], Folder]) -> None:
     assert (whole.cited, whole.missing) == (2, ())
 
 
-def test_many_that_cite_nothing(tmp_path: Path) -> None:
+def test_many_that_cite_nothing() -> None:
     """All are counted, as many are listed as people read."""
-    raw = [json.dumps({"seq": number}) for number in range(3)]
-    assert raw
     reading = rows._Reading(prev=START, files=())
     for number in range(MISSING_MAX + 5):
         reading.cite(number, "evidence", "x" * 200)
     assert (reading.cited, reading.unlisted, len(reading.missing)) == (1005, 1005, MISSING_MAX)
     assert len(reading.missing[0].name) == 80
-    assert list(tmp_path.iterdir()) == []
 
 
 SPANS = {
@@ -141,7 +137,7 @@ SPANS = {
     timedelta(hours=1): timedelta(minutes=10),
     timedelta(hours=9): timedelta(hours=1),
     timedelta(days=30): timedelta(days=7),
-    timedelta(days=3650): timedelta(days=365),
+    timedelta(days=365): timedelta(days=365),
 }
 
 
