@@ -10,7 +10,7 @@ believed: what a proof is worth shows when it is verified against a checkpoint.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ledger import merkle
 from ledger.merkle import TILE_HEIGHT, Frontier, left_size
@@ -22,6 +22,7 @@ class Tree:
 
     size: int
     nodes: Callable[[int, int, int], list[bytes]]
+    _tiles: dict[tuple[int, int], list[bytes]] = field(default_factory=dict, compare=False)
 
     def root(self) -> bytes:
         """Return the root."""
@@ -52,4 +53,13 @@ class Tree:
             middle = first + left_size(count)
             return merkle.node_hash(self.subtree(first, middle), self.subtree(middle, last))
         level = (count.bit_length() - 1) // TILE_HEIGHT * TILE_HEIGHT
-        return merkle.root(self.nodes(level, first >> level, last >> level))
+        return merkle.root(self._read(level, first >> level, last >> level))
+
+    def _read(self, level: int, first: int, last: int) -> list[bytes]:
+        # A perfect subtree never leaves its tile, and a proof has several of each: one read for all of them.
+        tile = first >> TILE_HEIGHT
+        begin = tile << TILE_HEIGHT
+        if (level, tile) not in self._tiles:
+            end = min(begin + (1 << TILE_HEIGHT), self.size >> level)
+            self._tiles[level, tile] = self.nodes(level, begin, end)
+        return self._tiles[level, tile][first - begin : last - begin]

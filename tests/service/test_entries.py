@@ -112,6 +112,15 @@ def test_refused(desk: Living, name: str) -> None:
         refused(code, lambda: desk.pm.post_raw("/v1/entries", raw))
 
 
+@pytest.mark.parametrize("claim", ["x", ["y"], "00" * 32])
+def test_a_claim_of_evidence(desk: Living, claim: Any) -> None:
+    """An external event that says it cites evidence cites nothing: bundles are written as before."""
+    desk.pm.record([cloud(id=f"claim-{claim}", data={"evidence": claim, "inclusion": claim})])
+    assert [entry["data"]["evidence"] for entry in desk.entries() if entry["id"] == f"claim-{claim}"] == [
+        claim
+    ]
+
+
 def test_many_at_once(desk: Living) -> None:
     """Clients that send at the same time, also the same events, get places of one sequence."""
     seqs: list[int] = []

@@ -17,6 +17,7 @@ from ledger.entry import Event
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Document
 
+EXTERNAL = "external."
 EVENTS_MAX = 1_000
 """In one batch; a body ends at four megabytes anyway."""
 Attribute = Annotated[str, Field(min_length=1, max_length=900)]

@@ -31,7 +31,7 @@ from ledger.trust import TrustRoot as LedgerTrustRoot
 from ledger.writer import BusyError, Writer
 from workbench.custody.token import Ed25519Key
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.events import CloudEvent
+from workbench.rules.events import EXTERNAL, CloudEvent
 from workbench.rules.trust import TrustRoot
 from workbench.service.witnesses import Witnesses
 
@@ -144,9 +144,9 @@ class Recorder:
     def bundle(self, path: Path) -> None:
         """Write what an auditor takes away, up to now."""
         self.checkpoint()
-        cited = {
-            data[name] for entry in self.entries() if (data := entry.data) for name in CITING if name in data
-        }
+        # what a person's programs send cites nothing: else anybody could have every bundle refused
+        own = (entry for entry in self.entries() if not entry.type.startswith(EXTERNAL))
+        cited = {data[name] for entry in own if (data := entry.data) for name in CITING if name in data}
         missing = cited - {blob.name for blob in _files(self.folder / "blobs")}
         if missing:
             raise RefusedError(Refusal.NOT_FOUND, f"{len(missing)} cited blobs are gone: {min(missing)}")
