@@ -487,11 +487,7 @@ COLUMN_VALUES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_anything_in_any_columns(data: st.DataObject, rows: list[Row], tmp_path: Path) -> None:
     """Whatever stands in whichever columns, the tallies are equal."""

@@ -376,7 +376,7 @@ def test_an_approval_lives_as_long_as_the_policy_says(world: World) -> None:
         assert counted(world, [world.decide("cro-1", "cro", expires_at=at(seconds=seconds))]).roles
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_order_and_duplication_never_matter(world: World, data: st.DataObject) -> None:
     """Whatever the courier repeats or shuffles, the same people count, under the same role and tolerance."""
