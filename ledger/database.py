@@ -23,7 +23,7 @@ from ledger.chain import Genesis
 from ledger.checkpoint import Checkpoint
 from ledger.clock import microseconds
 from ledger.entry import Entry, EntryError
-from ledger.files import sync_folder
+from ledger.files import sync
 from ledger.merkle import Node
 from ledger.segments import Manifest
 
@@ -168,7 +168,7 @@ class Database:
             if _wal(self._path).exists() or _wal(draft).exists():
                 raise DatabaseError("a WAL is left after closing")
             draft.rename(self._path)
-            sync_folder(self._path.parent)
+            sync(self._path.parent)
             self._connect()
 
     @property
@@ -215,7 +215,7 @@ def create(path: Path, genesis: Genesis) -> None:
     if _wal(path).exists():
         raise DatabaseError(f"{path.name}.wal exists without {path.name}")
     draft.rename(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def check_durable(database: duckdb.DuckDBPyConnection) -> None:

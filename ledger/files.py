@@ -23,7 +23,7 @@ def replace(path: Path, raw: bytes) -> None:
             with suppress(FileNotFoundError):
                 draft.unlink()
             raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def create(path: Path, raw: bytes) -> None:
@@ -34,12 +34,12 @@ def create(path: Path, raw: bytes) -> None:
         os.fsync(file.fileno())
         # A link is exclusive like O_EXCL, and a full disk leaves no half of a file behind.
         path.hardlink_to(file.name)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until a folder's own list of files is on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's own list of files, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -24,18 +24,17 @@ ledger's, only signed checkpoints of that size, root and h can tell.
 """
 
 import hashlib
-import os
 import re
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
 import duckdb
 
-from ledger import tally_sql
+from ledger import files, tally_sql
 from ledger.manifest import MANIFEST_MAX, Manifest, SegmentError, Verified
 from ledger.merkle import HASH_SIZE
 from ledger.ranges import CompactRange
@@ -153,23 +152,17 @@ def write(
     if copied != claim.rows:
         draft.unlink()
         raise SegmentError(f"{claim.name}: {copied} rows, not {claim.rows}")
-    made = Manifest(
-        first_seq=first,
-        last_seq=last,
-        sha256=_digest(draft),
-        root=root,
-        first_prev=first_prev,
-        last_h=last_h,
-    )
+    made = replace(claim, sha256=_digest(draft))
     announced = manifest.with_name(manifest.name + ".draft")
     announced.unlink(missing_ok=True)
     announced.write_bytes(made.encode())
     # A crash before the last line leaves drafts, or rows whose manifest is a draft: no segment either way.
     for path in (draft, announced):
-        _make_durable(path)
+        path.chmod(0o444)
+        files.sync(path)
     draft.rename(rows)
     announced.rename(manifest)
-    _sync(folder)
+    files.sync(folder)
     return made
 
 
@@ -395,19 +388,6 @@ def _check_borders(database: duckdb.DuckDBPyConnection, claim: Manifest) -> None
 def _digest(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-def _make_durable(path: Path) -> None:
-    path.chmod(0o444)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -469,7 +469,7 @@ class Ledger:
             self._unusable = "erasing did not finish: open the store again"
             raise
         self._erase.unlink()
-        files.sync_folder(self._path.parent)
+        files.sync(self._path.parent)
 
     def _anchors_between(self, first: int, size: int) -> dict[str, bytes]:
         anchors = {number: raw for number, raw in self.anchors().items() if first <= number <= size}
@@ -478,9 +478,9 @@ class Ledger:
     def _write_segment(self, first: int, last: int) -> Manifest:
         folder = self._path.with_name("segments")
         folder.mkdir(mode=0o700, exist_ok=True)
-        # What an interrupted sealing left, or one that holds what was redacted: the manifest goes first.
-        for ending in ("json", "parquet"):
-            (folder / f"{first:012}-{last:012}.{ending}").unlink(missing_ok=True)
+        # What an interrupted sealing left, wherever it was to end, or what holds redacted data.
+        for path in sorted(folder.glob(f"{first:012}-*")):
+            path.unlink()
         before, after = self._state(first), self._state(last + 1)
         manifest = segments.write(
             self._database.connection,

@@ -249,7 +249,11 @@ class Witness:
             return self._state.line or self._cosign()
 
     def status(self) -> dict[str, Any]:
-        """Say who I am and what I remember; `note` carries my line, and is empty before the first one."""
+        """Say who I am and what I remember; `note` is empty before the first.
+
+        It carries my line once I have signed. A state that was persisted and not yet signed is told all the
+        same: who asks whether the ledger was rolled back must hear of it, and of nothing older.
+        """
         with self._mutex:
             state = self._state
             return {
@@ -259,9 +263,14 @@ class Witness:
                 "size": state.size,
                 "root": state.root.hex(),
                 "chain": state.chain.hex(),
-                "note": state.note + state.line if state.line else "",
+                "note": state.note + state.line,
                 "equivocations": len(self._evidence()),
             }
+
+    def cosigned(self) -> str:
+        """Return the newest note with my line, or nothing where I have not signed."""
+        with self._mutex:
+            return self._state.note + self._state.line if self._state.line else ""
 
     def evidence(self) -> list[dict[str, str]]:
         """Return the pairs of notes that convict the service: what `checkpoint.equivocation` verifies."""
@@ -337,7 +346,7 @@ class Witness:
         path = folder / f"{hashlib.sha256(raw).hexdigest()}.json"
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            files.sync_folder(self._folder)
+            files.sync(self._folder)
             if not path.exists() and len(self._evidence()) < EVIDENCE_MAX:
                 files.replace(path, raw)
         except OSError as error:

@@ -262,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
         return HTTPStatus.OK, TEXT, self.server.witness.add(note, old_size=old_size, proof=proof).encode()
 
     def _checkpoint(self) -> tuple[int, str, bytes]:
-        note = self.server.witness.status()["note"].encode()
+        note = self.server.witness.cosigned().encode()
         return (HTTPStatus.OK if note else HTTPStatus.NOT_FOUND), TEXT, note
 
     def _status(self) -> tuple[int, str, bytes]:

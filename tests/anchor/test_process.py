@@ -231,6 +231,19 @@ def test_killed(anchoring: Anchoring, point: str) -> None:
     assert (anchoring.transactions(), anchoring.events()) == (1, 1)
 
 
+def test_killed_and_overtaken(anchoring: Anchoring) -> None:
+    """A transaction that was never signed does not stand in the way of the next checkpoint."""
+    anchoring.start("--testing-only-crash-at", "persisted")
+    with pytest.raises(FrameError):
+        anchoring.ask(operation="anchor", note=anchoring.note(7))
+    anchoring.stop()
+    anchoring.start()
+    assert anchoring.ask(operation="status")["size"] == 0
+    anchoring.ask(operation="anchor", note=anchoring.note(9))
+    assert "anchor" in anchoring.proof(9)
+    assert (anchoring.transactions(), anchoring.events()) == (1, 1)
+
+
 def says(anchoring: Anchoring, *options: str) -> str:
     """Return what the process says when it does not start."""
     command = [

@@ -79,7 +79,8 @@ def killed(path: Path, number: int, *, after_s: float) -> dict[str, tuple[int, s
         time.sleep(after_s)
         os.kill(pid, signal.SIGKILL)
         lines = acks.read().decode().split("\n")[:-1]  # a half-written line was not an acknowledgement
-    os.waitpid(pid, 0)
+    # A child that ended by itself would have shown nothing of a kill.
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
     return {name: (int(seq), h) for name, seq, h in (line.split() for line in lines)}
 
 

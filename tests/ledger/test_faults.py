@@ -151,3 +151,14 @@ def test_killed(world: Redacting, write: str, point: str) -> None:
         WRITES[write](world)
     assert state(world) | {"notes": 0} == after | {"notes": 0}
     whole(world)
+
+
+def test_another_end_after_an_interrupted_sealing(world: Redacting) -> None:
+    """What an interrupted sealing leaves does not stand beside the segment that is sealed in its place."""
+    world.reopen(testing_only_before_commit=fail)
+    with pytest.raises(PowerError):
+        world.ledger.seal(2)
+    world.reopen()
+    world.ledger.seal(4)
+    genesis = world.ledger.genesis.hash()
+    assert segments.verify(world.folder / "segments", genesis_hash=genesis, executor=None).size == 5

@@ -85,6 +85,7 @@ def test_a_demo_root_is_believable(world: World) -> None:
             {"redaction": {**REDACTION, "types": {"decision.recorded": 0}}}, id="redactable decisions"
         ),
         pytest.param({"redaction": {**REDACTION, "types": {"ledger.hold": 0}}}, id="redactable holds"),
+        pytest.param({"redaction": {**REDACTION, "types": {"new.kind": 30}}}, id="a kind nobody thought of"),
         pytest.param({"anchor": {**ANCHOR, "contract": "0x" + "11" * 20}}, id="a contract with a prefix"),
         pytest.param({"anchor": {**ANCHOR, "chain_id": 0}}, id="no anchor chain"),
     ],

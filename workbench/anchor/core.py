@@ -90,7 +90,7 @@ class Anchorer:
         return {
             "v": 1,
             "sender": self.anchoring.sender.hex(),
-            "size": 0 if pending is None else _checkpoint(pending.note).size,
+            "size": 0 if pending is None or pending.raw_tx is None else _checkpoint(pending.note).size,
         }
 
     def _anchor(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +119,9 @@ class Anchorer:
             if wanted != known:
                 raise AnchorRefusedError("equivocation", f"another checkpoint of {known.size} is anchored")
             return before
-        if before.raw_tx is None or confirm.inclusion(self.node, _hash(before)) is None:  # (4)
+        if before.raw_tx is None:  # it never left this process: nothing of it can be in a block
+            return self._new(note, wanted)
+        if confirm.inclusion(self.node, _hash(before)) is None:  # (4)
             raise AnchorRefusedError("pending", f"the anchor of {known.size} is not in a block yet")
         return self._new(note, wanted)
 

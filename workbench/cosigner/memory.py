@@ -136,7 +136,7 @@ class Memory:
         # the count goes first, for the same reason
         self._keep(replace(self._head, records=len(self._records)))
         self._path(record).unlink()
-        files.sync_folder(self._signed)
+        files.sync(self._signed)
 
     def _keep(self, head: Head) -> None:
         files.replace(self._head_path, _head_document(head))

@@ -10,12 +10,12 @@ every checkpoint that ever counted: with fewer, an older ledger could be taken f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ledger import checkpoint as notes
 from ledger import witness_client
@@ -33,6 +33,8 @@ FRAMES = "frames:"
 """An address of this scheme is a co-signer's socket, which speaks frames and not HTTP."""
 SILENT_FOR = timedelta(seconds=15)
 
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class Witnesses:
@@ -46,6 +48,10 @@ class Witnesses:
 
     def remembered(self) -> list[Checkpoint]:
         """Return what the witnesses remember; refuse when too few answer to be sure of the newest."""
+        unknown = set(self.addresses) - set(self.trust_root.witnesses)
+        if unknown:
+            # Whoever answers under a name that counts for nothing must not count as an answer.
+            raise RefusedError(Refusal.TRUST_ROOT, f"no witness of the trust root: {sorted(unknown)}")
         asked = self._each(self.addresses, self._status)
         needed = len(self.trust_root.witnesses) - self.trust_root.witness_quorum + 1
         if self.trust_root.witness_quorum and len(asked) < needed:
@@ -58,26 +64,26 @@ class Witnesses:
         """Return the note with the lines of every witness that answers; refuse below the quorum."""
         waiting = [name for name in self.addresses if self._worth_asking(name)]
         lines = self._each(waiting, lambda name: self._line(name, note, ledger))
-        for name in sorted(line for line in lines if lines[line]):
-            note = notes.add(note, str(lines[name]))
+        for line in lines.values():
+            note = notes.add(note, line)
         try:
             self.trust_root.verify(note)
         except CheckpointError as error:
             raise RefusedError(Refusal.UNAVAILABLE, f"the checkpoint does not count: {error}") from error
         return note
 
-    def _each(self, names: Any, work: Callable[[str], Any]) -> dict[str, Any]:  # noqa: ANN401 - any iterable
-        def attempt(name: str) -> tuple[str, Any, bool]:
+    def _each(self, names: Iterable[str], work: Callable[[str], T]) -> dict[str, T]:
+        answers: dict[str, T] = {}
+
+        def attempt(name: str) -> None:
             try:
-                return name, work(name), True
+                answers[name] = work(name)
             except (UnreachableError, WitnessError, FrameError, CheckpointError):
                 self._silent[name] = self.clock()
-                return name, None, False
 
-        if not names:
-            return {}
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return {name: result for name, result, answered in pool.map(attempt, names) if answered}
+            list(pool.map(attempt, names))
+        return answers
 
     def _worth_asking(self, name: str) -> bool:
         since = self._silent.get(name)
@@ -116,17 +122,16 @@ class Witnesses:
         address = self.addresses[name]
         if address.startswith(FRAMES):
             status = self._call(address, {"v": 1, "operation": "witness-status"}).get("status")
-            note = status.get("note") if isinstance(status, dict) else None
+            told = status if isinstance(status, dict) else {}
         else:
-            note = witness_client.status(address, timeout_s=TIMEOUT_S)["note"]
-        if not isinstance(note, str):
+            told = witness_client.status(address, timeout_s=TIMEOUT_S)
+        note = told.get("note")
+        if told.get("name") != name or not isinstance(note, str):
             raise UnreachableError(f"{name} says nothing of what it remembers")
-        return self._check(name, note) if note else None
-
-    def _check(self, name: str, note: str) -> Checkpoint:
-        # Its own line must be there and verify: what a stranger sends in its place moves nothing.
-        key = {name: self.trust_root.witnesses[name]}
-        return notes.verify(note, self.trust_root.checkpoint_keys, 1, witnesses=key)
+        if not note and told.get("size") == 0:
+            return None
+        # Our own key's signature makes it a memory of this ledger, also where its line is not made yet.
+        return notes.verify(note, self.trust_root.checkpoint_keys, witnesses=self.trust_root.witnesses)
 
     def _call(self, address: str, request: dict[str, Any]) -> dict[str, Any]:
         return call(Path(address.removeprefix(FRAMES)), request, timeout_s=TIMEOUT_S)
