@@ -2,11 +2,13 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 SHAPE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=16)  # all entries of a commit have one time
 def text(instant: datetime) -> str:
     """Spell an aware instant, such as 2026-11-21T01:02:03.000004Z."""
     if instant.tzinfo is None:

@@ -11,7 +11,7 @@ Rows that were deleted or updated stay in the file's free blocks until
 `compact` writes the file anew.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -121,7 +121,7 @@ class Database:
         except duckdb.Error as error:
             raise InDoubtError(f"commit failed, what is on disk is unknown: {error}") from error
 
-    def insert(self, entries: Sequence[Entry], nodes: Sequence[Node]) -> None:
+    def insert(self, entries: Iterable[Entry], nodes: Sequence[Node]) -> None:
         """Write entries and the nodes that they complete."""
         self._entries.append_rows([row_of(entry) for entry in entries])
         self._entries.flush()

@@ -7,12 +7,15 @@
 * A batch that raises has placed nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeAlias
 
 from ledger.entry import Entry, Event
 from ledger.names import digest
+
+Named: TypeAlias = tuple[bytes, Event]
 
 
 class StoreError(Exception):
@@ -39,18 +42,16 @@ class Place:
     size: int
     h: bytes
     time: datetime
-    written: list[Entry] = field(default_factory=list)
-    names: dict[bytes, Entry] = field(default_factory=dict)
+    written: dict[bytes, Entry] = field(default_factory=dict)  # by name, in their order
 
     def batch(
-        self, events: Sequence[Event], known: Mapping[bytes, Entry], salt: Callable[[], bytes]
+        self, events: Sequence[Named], known: Mapping[bytes, Entry], salt: Callable[[], bytes]
     ) -> list[Receipt]:
         """Give the events of one batch their places; raises, and places none, if one has none."""
         fresh: dict[bytes, Entry] = {}
         receipts, h = [], self.h
-        for event in events:
-            name = digest(event.source, event.id)
-            entry = fresh.get(name) or self.names.get(name) or known.get(name)
+        for name, event in events:
+            entry = fresh.get(name) or self.written.get(name) or known.get(name)
             if entry is None:
                 seq = self.size + len(self.written) + len(fresh)
                 entry = fresh[name] = Entry.write(event, seq=seq, time=self.time, salt=salt(), prev=h)
@@ -60,6 +61,10 @@ class Place:
                 raise ConflictError(words)
             receipts.append(Receipt(entry.seq, entry.h, entry.leaf))
         self.h = h
-        self.written += fresh.values()
-        self.names |= fresh
+        self.written |= fresh
         return receipts
+
+
+def named(events: Iterable[Event]) -> list[Named]:
+    """Return events with the digests of their names: each is looked up more than once."""
+    return [(digest(event.source, event.id), event) for event in events]

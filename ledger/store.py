@@ -61,7 +61,7 @@ from ledger.encoding import JSON
 from ledger.entry import Entry, Event
 from ledger.merkle import Frontier, Node
 from ledger.names import digest as name_digest
-from ledger.place import ConflictError, Place, Receipt, StoreError
+from ledger.place import ConflictError, Named, Place, Receipt, StoreError, named
 from ledger.redaction import Redacted, RedactionError, Register, Target
 from ledger.segments import Manifest
 from ledger.tree import Tree
@@ -352,9 +352,10 @@ class Ledger:
         states = {0: self.head()}
         nodes: list[Node] = []
         for entry in self._database.pages(0, None):  # (1)
-            self._check_next(entry)
+            name = name_digest(entry.source, entry.id)
+            self._check_next(name, entry)
             self._frontier.append(entry.leaf, stored=nodes)
-            self._remember([entry], self._frontier)
+            self._remember({name: entry}, self._frontier)
             if self._frontier.size in wanted:
                 states[self._frontier.size] = self.head()
         ((rows,),) = self._read(COUNT_ENTRIES)
@@ -368,12 +369,12 @@ class Ledger:
         for checkpoint in checkpoints:  # (5)
             _check_fits(checkpoint, states.get(checkpoint.size), size=self._frontier.size)
 
-    def _check_next(self, entry: Entry) -> None:
+    def _check_next(self, name: bytes, entry: Entry) -> None:
         if entry.prev != self._h:
             raise StoreError(f"entry {entry.seq}: prev is not the h before it")
         if entry.payload is None and self._register is None:
             raise StoreError(f"entry {entry.seq}: its data is missing")
-        if name_digest(entry.source, entry.id) in self._names:
+        if name in self._names:
             raise StoreError(f"entry {entry.seq}: ({entry.source}, {entry.id}) stands twice")
         if self._last_time and entry.time < self._last_time:
             raise StoreError(f"entry {entry.seq}: time goes back")
@@ -384,22 +385,22 @@ class Ledger:
     def _place_batch(self, place: Place, events: Sequence[Event]) -> Outcome:
         try:
             _check_batch(events)
-            return place.batch(events, self._known(events), self._salt)
+            found = named(events)
+            return place.batch(found, self._known(found), self._salt)
         except (ValueError, StoreError) as refused:
             return refused
 
-    def _known(self, events: Sequence[Event]) -> dict[bytes, Entry]:
+    def _known(self, events: Sequence[Named]) -> dict[bytes, Entry]:
         # The entries that already have the names of these events.
-        names = (name_digest(event.source, event.id) for event in events)
-        seqs = {seq for name in names if (seq := self._names.get(name)) is not None}
+        seqs = {seq for name, _ in events if (seq := self._names.get(name)) is not None}
         rows = self._read(SELECT_LISTED, [sorted(seqs)]) if seqs else []
         entries = [entry_of(row, expected_seq=row[0]) for row in rows]
         return {name_digest(entry.source, entry.id): entry for entry in entries}
 
-    def _remember(self, written: Sequence[Entry], frontier: Frontier) -> None:
+    def _remember(self, written: Mapping[bytes, Entry], frontier: Frontier) -> None:
         self._frontier = frontier
-        for entry in written:
-            self._names[name_digest(entry.source, entry.id)] = entry.seq
+        for name, entry in written.items():
+            self._names[name] = entry.seq
             self._h = entry.h
             self._last_time = entry.time
             if entry.payload is None or entry.type in redaction.KINDS:
@@ -409,13 +410,13 @@ class Ledger:
         if self._register is not None:
             self._register.see(target, data)
 
-    def _commit(self, written: Sequence[Entry], redacted: Mapping[int, Target] = NOTHING) -> None:
+    def _commit(self, written: Mapping[bytes, Entry], redacted: Mapping[int, Target] = NOTHING) -> None:
         ahead, nodes = Frontier(self._frontier.size, self._frontier.hashes), list[Node]()
-        for entry in written:
+        for entry in written.values():
             ahead.append(entry.leaf, stored=nodes)
         with self._commitment():
             with self._database.transaction(self._before_commit):
-                self._database.insert(written, nodes)
+                self._database.insert(written.values(), nodes)
                 if redacted:
                     self._database.redact(list(redacted))
             for target in redacted.values():
@@ -439,7 +440,7 @@ class Ledger:
 
     def _record_rule(self, event: Event, taken: Mapping[int, Target]) -> Receipt:
         place = Place(self._frontier.size, self._h, self._time())
-        (receipt,) = place.batch([event], {}, self._salt)
+        (receipt,) = place.batch(named([event]), {}, self._salt)
         if taken:
             # On disk before the redaction is: a crash at any later point is finished at the next opening.
             files.replace(self._erase, b"")

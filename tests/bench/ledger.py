@@ -38,7 +38,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger import database, segments, store
 from ledger.entry import Event
 from ledger.merkle import Frontier, Node, verify_inclusion
-from ledger.place import Place
+from ledger.place import Place, named
 from ledger.tree import Tree
 from tests.bench import postgres
 from tests.bench.generate import GENESIS_HASH, frames, generate
@@ -166,8 +166,8 @@ def postgresql(folder: Path, seconds: float) -> Iterator[Line]:
     with postgres.session(folder, programs) as client:
         for size in (1, 100, 1000):
             place = Place(0, GENESIS_HASH, datetime.now(UTC))
-            place.batch([event(number) for number in range(size)], {}, salts().__next__)
-            rows = [database.row_of(entry) for entry in place.written]
+            place.batch(named(event(number) for number in range(size)), {}, salts().__next__)
+            rows = [database.row_of(entry) for entry in place.written.values()]
             yield (f"× {size}", "", "", f"{postgres.rate(client, rows, seconds):,.0f}", "")
 
 
@@ -209,10 +209,10 @@ def prepared(lite: sqlite3.Connection, *, h: bytes) -> Callable[[list[Event]], N
 
     def append(events: list[Event]) -> None:
         place = Place(state["size"], state["h"], datetime.now(UTC))
-        place.batch(events, {}, salt.__next__)
-        for entry in place.written:
+        place.batch(named(events), {}, salt.__next__)
+        for entry in place.written.values():
             frontier.append(entry.leaf)
-        insert(lite, [database.row_of(entry) for entry in place.written])
+        insert(lite, [database.row_of(entry) for entry in place.written.values()])
         state.update(size=state["size"] + len(events), h=place.h)
 
     return append
@@ -221,8 +221,8 @@ def prepared(lite: sqlite3.Connection, *, h: bytes) -> Callable[[list[Event]], N
 def rate_of_rows(lite: sqlite3.Connection, size: int, seconds: float) -> float:
     """Return rows a second when the rows are there already."""
     place = Place(0, GENESIS_HASH, datetime.now(UTC))
-    place.batch([event(number) for number in range(size)], {}, salts().__next__)
-    rows = [database.row_of(entry) for entry in place.written]
+    place.batch(named(event(number) for number in range(size)), {}, salts().__next__)
+    rows = [database.row_of(entry) for entry in place.written.values()]
     done, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         insert(lite, rows)

@@ -66,6 +66,8 @@ PAUSE_S = 1.0
 """Before beginning again: a disk that stays full must not keep a processor busy."""
 CONNECTIONS_MAX = 256
 KEEP_ALIVE_S = 5
+SWITCH_S = 0.0005
+"""The ledger's writer comes back from the disk several times a commit, and waits this long for its turn."""
 
 
 class PeerProtocol(H11Protocol):
@@ -93,6 +95,7 @@ def main() -> int:
     except (ConfigError, TokenError, StoreError, FrameError, RefusedError, OSError, ValueError) as error:
         print(f"service: {error}", file=sys.stderr)
         return 2
+    sys.setswitchinterval(SWITCH_S)
     threading.Thread(target=_take_up, args=(desk,), daemon=True).start()
     threading.Thread(target=_anchor, args=(anchoring,), daemon=True).start()
     _serve(desk, bundles, bound)
@@ -108,6 +111,9 @@ def _serve(desk: Desk, bundles: Path, bound: socket.socket) -> None:
         lifespan="off",
         log_level="warning",
         access_log=False,
+        # nobody stands before the socket: a forwarded address would be the caller's invention
+        proxy_headers=False,
+        server_header=False,
         limit_concurrency=CONNECTIONS_MAX,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,

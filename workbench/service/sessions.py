@@ -160,9 +160,14 @@ class Sessions:
         horizon = now - timedelta(seconds=2 * REQUEST_SKEW_S)
         # looking and remembering are one act: two copies at once must not both find nothing
         with self._lock:
-            self._nonces = {nonce: at for nonce, at in self._nonces.items() if at > horizon}
+            self._forget(horizon)
             if request.nonce in self._nonces:
                 raise RefusedError(Refusal.REPLAYED, "this request was made before", path="/nonce")
             if len(self._nonces) >= NONCES_MAX:
                 raise RefusedError(Refusal.UNAVAILABLE, "too many requests to remember")
             self._nonces[request.nonce] = now
+
+    def _forget(self, horizon: datetime) -> None:
+        # oldest first; a clock that was set back keeps some for longer, and none for less long
+        while self._nonces and self._nonces[first := next(iter(self._nonces))] <= horizon:
+            del self._nonces[first]
