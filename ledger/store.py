@@ -10,7 +10,8 @@
 * Opening recomputes every hash. The chain alone cannot show that its tail is
   missing (DuckDB opens silently after a truncated WAL), so the caller passes
   the checkpoints that are kept elsewhere (its own file, the witnesses'
-  memories), and a store that is behind or does not extend one is refused.
+  memories), and a store that is behind or does not extend one is refused,
+  its files left as they were found.
 * Time never goes back: an entry is as late as the entry before it, at least.
 * Data that is missing without a redaction that counts is refused. A redaction
   and what it takes away are one transaction; then the file is written anew.
@@ -161,6 +162,7 @@ class Ledger:
             raise StoreError("this trust root is not the one in the genesis")
         self._register = None if trust_root is None else Register(trust_root)
         self._replay(outside)
+        database.believe()
         self._finish_erasing()
 
     @property
