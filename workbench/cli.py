@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -12,19 +13,22 @@ from pathlib import Path
 from workbench.chain.errors import ChainError
 from workbench.client import ProblemError, ServiceUnavailableError
 from workbench.custody.token import TokenError
+from workbench.demo.charter import TEMPLATE
 from workbench.demo.run import Outcome, UnsoundError, demo
 from workbench.demo.stack import StackError
-from workbench.rules.codes import Refusal
+from workbench.rules import roles
+from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.lifecycle import TABLE
 from workbench.runner.notebook import NotebookError
 
 DONE, REFUSED, COULD_NOT_RUN = 0, 1, 2
+ROLES = TEMPLATE / "roles.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     options = _parser().parse_args(arguments)
-    command = {"demo": _demo, "codes": _codes, "states": _states}[options.command]
+    command = {"demo": _demo, "codes": _codes, "states": _states, "access": _access}[options.command]
     return command(options)
 
 
@@ -34,6 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     demo_command = commands.add_parser("demo", help="run the worked example and print its outcome")
     demo_command.add_argument("--state", type=Path, help="an empty folder to keep it in (default: a new one)")
     commands.add_parser("codes", help="print every reason to refuse")
+    access = commands.add_parser("access", help="who may do what")
+    shown = access.add_subparsers(dest="shown", required=True)
+    matrix = shown.add_parser("matrix", help="print what each role permits")
+    matrix.add_argument("--roles", type=Path, default=ROLES, help="another policy set's roles.json")
     commands.add_parser("states", help="print the lifecycle's state table")
     return parser
 
@@ -78,6 +86,23 @@ def show(outcome: Outcome) -> None:
 def _codes(_: argparse.Namespace) -> int:
     for code in Refusal:
         print(code.value)
+    return DONE
+
+
+def _access(options: argparse.Namespace) -> int:
+    try:
+        matrix = roles.read(json.loads(options.roles.read_bytes()))
+    except (OSError, ValueError) as error:
+        print(f"workbench: {options.roles}: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    except RefusedError as refused:
+        print(f"workbench: {refused}", file=sys.stderr)
+        return REFUSED
+    width = max(map(len, matrix))
+    print("  ".join([" " * width, *roles.Permission]))
+    for role, permitted in sorted(matrix.items()):
+        cells = [("yes" if each in permitted else "-").ljust(len(each)) for each in roles.Permission]
+        print("  ".join([role.ljust(width), *cells]).rstrip())
     return DONE
 
 

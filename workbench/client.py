@@ -28,7 +28,16 @@ from ledger.encoding import canonical, parse
 from workbench.rules.assertion import Assertion
 from workbench.rules.attestation import Simulation, Statement
 from workbench.rules.decision import Decision, SignedDecision
-from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Name, Whole, signed_bytes, write_time
+from workbench.rules.documents import (
+    DOCUMENT_MAX,
+    Digest,
+    Document,
+    Name,
+    Time,
+    Whole,
+    signed_bytes,
+    write_time,
+)
 from workbench.rules.events import EVENTS_MAX, CloudEvent
 from workbench.rules.intent import INTENT_LINE, Intent, Proposal
 from workbench.rules.receipt import Receipt
@@ -89,6 +98,28 @@ class Place(Document):
     seq: Whole
     h: Digest
     leaf: Digest
+
+
+class OpenSession(Document):
+    """A session that could speak, and when it last did."""
+
+    session: Digest
+    issued_at: Time
+    expires_at: Time
+    last_used: Time
+
+
+class Access(Document):
+    """What a person holds, and when it was used last; `left` is who is in no policy set any more."""
+
+    person: Name
+    roles: list[Name]
+    permissions: list[Name]
+    credentials: Whole
+    last_login: Time | None
+    stale: bool
+    left: bool
+    sessions: list[OpenSession]
 
 
 class Head(Document):
@@ -171,6 +202,22 @@ class Client:
             places += [Place.load(each) for each in answer["receipts"]]
         return places
 
+    def sessions(self) -> list[OpenSession]:
+        """Return this person's sessions that could still speak; an unknown one is a reason to end it."""
+        return [OpenSession.load(each) for each in self.get("/v1/sessions")["sessions"]]
+
+    def end(self, session: str) -> None:
+        """End a session of one's own, or anybody's where one's roles permit that."""
+        self._request("DELETE", f"/v1/sessions/{session}", b"")
+
+    def logout(self) -> None:
+        """End this session; its key is worth nothing from then on."""
+        self.end(self.certified.session.digest)
+
+    def access(self) -> list[Access]:
+        """Return who holds what, and when it was used last."""
+        return [Access.load(each) for each in self.get("/v1/access")["people"]]
+
     def head(self) -> Head:
         """Return the ledger's head and newest checkpoint."""
         return Head.load(self.get("/v1/head"))
@@ -195,7 +242,7 @@ class Client:
         """Make one signed POST request with these bytes as they are."""
         return self._request("POST", path, body)
 
-    def _request(self, method: Literal["GET", "POST"], path: str, body: bytes) -> dict[str, Any]:
+    def _request(self, method: Literal["GET", "POST", "DELETE"], path: str, body: bytes) -> dict[str, Any]:
         request = Request(
             v=1,
             session=self.certified.session.digest,

@@ -64,9 +64,15 @@ def test_two_senders(desk: Living) -> None:
     """Two people's events of one name are two events: nobody takes a name away from another."""
     mine, theirs = (
         desk.pm.record([cloud(id="shared")]),
-        desk.officer("auditor-1").speaks.record([cloud(id="shared")]),
+        desk.officer("risk-1").speaks.record([cloud(id="shared")]),
     )
     assert mine[0].seq != theirs[0].seq
+
+
+def test_an_auditor_writes_nothing(desk: Living) -> None:
+    """Whoever judges the books does not write them, not even a note."""
+    with desk.unchanged(refusals=1):
+        refused("role_not_held", lambda: desk.officer("auditor-1").speaks.record([cloud(id="from-audit")]))
 
 
 def test_large_batches(desk: Living) -> None:

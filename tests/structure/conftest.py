@@ -15,7 +15,7 @@ from workbench.demo.stack import Stack
 from workbench.demo.world import ANCHOR, SERVICE, World
 from workbench.desk import drafts
 
-ANCHORED_S = 60.0
+WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="package")
@@ -39,10 +39,13 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Sta
         ).allowance
         digest = pm.speaks.simulate(pm.speaks.propose(allowance).digest).digest
         view = risk.decide(digest, verb="approve", role="risk_officer", reason="a test")
-        assert view.state == "confirmed"
+        deadline = time.monotonic() + WITHIN_S
+        while view.state != "confirmed":
+            assert time.monotonic() < deadline, view.state
+            view = pm.speaks.resume(digest)
         auditor.speaks.bundle()
         anchored = places.root(ANCHOR) / "anchored.json"
-        deadline = time.monotonic() + ANCHORED_S
+        deadline = time.monotonic() + WITHIN_S
         while not anchored.exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)

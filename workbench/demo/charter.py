@@ -44,6 +44,7 @@ MEMBERS = (
     Member("cro-1", "Chief risk officer", ("cro", "committee"), "risk", "south"),
     Member("risk-1", "Risk officer", ("risk_officer", "committee"), "risk", "north"),
     Member("committee-1", "Committee member", ("committee",), "security", "south"),
+    Member("admin-1", "Administrator", ("administrator",), "operations", "north"),
     Member("auditor-1", "Auditor", ("auditor",), "audit", "elsewhere"),
 )
 SIGNERS = ("committee-1", "cro-1", "risk-1")
@@ -152,6 +153,7 @@ def files(
             entry(deployment.router, "NewSwap router", "re-audited after the patch, no open finding", swap),
             entry(deployment.usdc, "USD Coin", "token contract, approve only", approve),
         ],
+        "roles.json": json.loads((TEMPLATE / "roles.json").read_text()),
         "limits.json": {**json.loads((TEMPLATE / "limits.json").read_text()), **limits},
     }
     made = {name: canonical(value, limit=2**20) for name, value in documents.items()}

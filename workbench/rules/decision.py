@@ -24,14 +24,13 @@ from workbench.rules.assertion import Assertion
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Hex16, Name, Said, Time, Whole, digest, read_time
 from workbench.rules.policy import PolicySet
+from workbench.rules.roles import Permission
 from workbench.rules.trust import TrustRoot
 
 DECISION_LINE = "oms-decision/v1"
 DECISIONS_MAX = 32
 SKEW_S = 30
 """Whoever drafts a decision may be this far ahead of our clock."""
-APPROVING_ROLES = frozenset({"committee", "cro", "custodian", "risk_officer"})
-"""Whose consent can count: an auditor reads, an administrator administers, a trader proposes."""
 
 
 class LedgerHead(Document):
@@ -131,7 +130,8 @@ def verify_decision(
             raise RefusedError(code, f"decision {decision.id} of {decision.person}")
     person = policy.person(decision.person)
     # a proposer may withdraw; otherwise who cannot consent cannot refuse either
-    if decision.verb == "reject" and person.id != subject.proposer and decision.role not in APPROVING_ROLES:
+    consents = policy.permits(decision.role, Permission.APPROVE)
+    if decision.verb == "reject" and person.id != subject.proposer and not consents:
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"a {decision.role} rejects nothing")
     if decision.role not in person.roles:
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"{person.id} does not hold {decision.role}")
@@ -155,7 +155,7 @@ def verify_approval(
         )
     if signed.decision.person == subject.proposer:
         raise RefusedError(Refusal.DECISION_BY_PROPOSER, f"{subject.proposer} approves what he proposed")
-    if signed.decision.role not in APPROVING_ROLES:
+    if not policy.permits(signed.decision.role, Permission.APPROVE):
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"a {signed.decision.role} approves nothing")
     verify_decision(signed, subject=subject, policy=policy, trust_root=trust_root, now=now)
 

@@ -25,6 +25,7 @@ from ledger.encoding import canonical
 from workbench.evm import calldata
 from workbench.evm.errors import EvmError
 from workbench.rules import assertion as webauthn
+from workbench.rules import roles as matrix
 from workbench.rules.assertion import Assertion, Credential
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import (
@@ -43,6 +44,7 @@ from workbench.rules.documents import (
     read_json,
     read_time,
 )
+from workbench.rules.roles import Permission
 from workbench.rules.trust import TrustRoot
 
 T = TypeVar("T", bound=Document)
@@ -57,6 +59,7 @@ FILES = frozenset(
         "limits.json",
         "people.json",
         "policies.cedar",
+        "roles.json",
         "schema.cedarschema",
         "whitelist.json",
     }
@@ -238,6 +241,11 @@ class PolicySet:
         return _by(self._list("whitelist.json", WhitelistEntry), "address")
 
     @cached_property
+    def roles(self) -> matrix.Matrix:
+        """What each role permits."""
+        return matrix.read(read_json(self.files["roles.json"], limit=DOCUMENT_MAX))
+
+    @cached_property
     def limits(self) -> Limits:
         """The numbers."""
         return Limits.read(self.files["limits.json"])
@@ -245,6 +253,8 @@ class PolicySet:
     def validate(self) -> None:
         """Read every file once, so that a malformed set stops everything at once."""
         limits = self.limits
+        for person in self.people.values():
+            matrix.check_person(self.roles, person.id, person.roles)
         holders = [person for person in self.people.values() if limits.policy_quorum_role in person.roles]
         # Fewer holders than the quorum: nobody could ever change the set again.
         if len(holders) < limits.policy_quorum:
@@ -274,6 +284,10 @@ class PolicySet:
             raise RefusedError(
                 Refusal.PERSON_UNKNOWN, f"{person_id} is not in policy set {self.digest[:12]}"
             ) from None
+
+    def permits(self, role: str, permission: Permission) -> bool:
+        """Whether a role permits something, whoever holds it."""
+        return permission in matrix.held(self.roles, [role])
 
     def key(self, key_id: str) -> Key:
         """Return a key, or refuse."""

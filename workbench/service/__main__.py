@@ -130,6 +130,7 @@ def _take_up(desk: Desk) -> None:
     while True:
         try:
             desk.expire()
+            desk.sessions.end_overdue()
             for digest in desk.unfinished():
                 _resume(desk, digest, told)
         except StoreError as error:
@@ -200,6 +201,7 @@ def _desk(options: argparse.Namespace) -> tuple[Desk, Anchoring, Path]:
     anchoring = Anchoring(recorder, links, timedelta(seconds=config["anchor_every_s"]), _clock)
     sessions = Sessions(policies[-1], trust_root, books, recorder, _clock, _clock())
     _adopt(recorder, policies)
+    sessions.revoke()
     return Desk(lane, sessions), anchoring, options.state / "bundles"
 
 

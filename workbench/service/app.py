@@ -28,12 +28,14 @@ from starlette.routing import Route
 from ledger import checkpoint as notes
 from ledger.encoding import canonical
 from ledger.store import StoreError
+from workbench.rules import roles
 from workbench.rules.assertion import Assertion
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Hex, Name, Prose, read_json
 from workbench.rules.events import CloudEvent
 from workbench.rules.intent import Proposal
+from workbench.rules.roles import Permission
 from workbench.rules.session import CertifiedSession, Request
 from workbench.service.desk import Desk
 
@@ -55,8 +57,21 @@ STATUS = {
     Refusal.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Refusal.BUSY: HTTPStatus.TOO_MANY_REQUESTS,
 }
-BOOKKEEPING_ROLES = frozenset(
-    {"auditor", "compliance", "committee", "cro", "portfolio_manager", "risk_officer"}
+
+NOBODY = frozenset[Permission]()
+"""What is open to whoever reaches the socket: a login has no session yet."""
+ANYBODY = frozenset(Permission)
+"""Whoever has a session: about that session, and nothing else."""
+READ, EXPORT, PROPOSE, APPROVE, RECORD, REVIEW = (
+    frozenset({each})
+    for each in (
+        Permission.READ,
+        Permission.EXPORT,
+        Permission.PROPOSE,
+        Permission.APPROVE,
+        Permission.RECORD,
+        Permission.REVIEW,
+    )
 )
 
 
@@ -144,29 +159,36 @@ class Api:
     strangers: Strangers = field(default_factory=Strangers)
 
     def routes(self) -> list[Route]:
-        """Return the routes: method, path, whether a session must speak, what is done."""
-        intents, one = "/v1/intents", "/v1/intents/{digest}"
-        table: list[tuple[str, str, bool, Action]] = [
-            ("GET", "/v1/status", False, self.status),
-            ("POST", "/v1/sessions", False, self.login),
-            ("GET", "/v1/sessions/waiting/{digest}", False, self.waiting),
-            ("POST", "/v1/sessions/{digest}", False, self.certify),
-            ("GET", "/v1/sessions/{digest}", False, self.session),
-            ("POST", intents, True, self.propose),
-            ("GET", intents, True, self.intents),
-            ("GET", one, True, self.intent),
-            ("POST", one + "/simulation", True, self.simulate),
-            ("POST", one + "/drafts", True, self.draft),
-            ("POST", one + "/decisions", True, self.decide),
-            ("POST", one + "/resume", True, self.resume),
-            ("POST", "/v1/entries", True, self.entries),
-            ("GET", "/v1/head", True, self.head),
-            ("GET", "/v1/receipts/{digest}", True, self.receipt),
-            ("POST", "/v1/bundles", True, self.bundle),
+        """Return the routes: method, path, what the speaker's roles must permit (one of), what is done.
+
+        This table is the one place where the desk's matrix is asked; what an intent demands beyond that
+        (its own proposer, its own approvers) is the desk's.
+        """
+        intents, one, session = "/v1/intents", "/v1/intents/{digest}", "/v1/sessions/{digest}"
+        table: list[tuple[str, str, frozenset[Permission], Action]] = [
+            ("GET", "/v1/status", NOBODY, self.status),
+            ("POST", "/v1/sessions", NOBODY, self.login),
+            ("GET", "/v1/sessions", ANYBODY, self.own_sessions),
+            ("GET", "/v1/sessions/waiting/{digest}", NOBODY, self.waiting),
+            ("POST", session, NOBODY, self.certify),
+            ("GET", session, NOBODY, self.session),
+            ("DELETE", session, ANYBODY, self.end_session),
+            ("GET", "/v1/access", REVIEW, self.access),
+            ("POST", intents, PROPOSE, self.propose),
+            ("GET", intents, READ, self.intents),
+            ("GET", one, READ, self.intent),
+            ("POST", one + "/simulation", PROPOSE | APPROVE, self.simulate),
+            ("POST", one + "/drafts", PROPOSE | APPROVE, self.draft),
+            ("POST", one + "/decisions", PROPOSE | APPROVE, self.decide),
+            ("POST", one + "/resume", PROPOSE | APPROVE, self.resume),
+            ("POST", "/v1/entries", RECORD, self.entries),
+            ("GET", "/v1/head", READ, self.head),
+            ("GET", "/v1/receipts/{digest}", READ, self.receipt),
+            ("POST", "/v1/bundles", EXPORT, self.bundle),
         ]
         return [
-            Route(path, self._endpoint(action, speaks=speaks), methods=[method])
-            for method, path, speaks, action in table
+            Route(path, self._endpoint(action, permitted=permitted), methods=[method])
+            for method, path, permitted, action in table
         ]
 
     def status(self, _: Call) -> dict[str, Any]:
@@ -200,6 +222,19 @@ class Api:
         if self.desk.sessions.pending(call.digest):
             return {"pending": True}
         return self.desk.sessions.get(call.digest).dump()
+
+    def own_sessions(self, call: Call) -> dict[str, Any]:
+        """List the speaker's own sessions."""
+        return {"sessions": self.desk.sessions.of(call.session.session.person)}
+
+    def end_session(self, call: Call) -> dict[str, Any]:
+        """End a session: one's own, or anybody's where that is permitted."""
+        self.desk.sessions.end(call.digest, call.session)
+        return {"ended": call.digest}
+
+    def access(self, _: Call) -> dict[str, Any]:
+        """Say who holds what, and when it was used last."""
+        return {"people": self.desk.sessions.access()}
 
     def propose(self, call: Call) -> dict[str, Any]:
         """(1)."""
@@ -273,10 +308,8 @@ class Api:
             "policy_chain": [policy.dump() for policy in lane.policies],
         }
 
-    def bundle(self, call: Call) -> dict[str, Any]:
+    def bundle(self, _: Call) -> dict[str, Any]:
         """Write a bundle and say where it is."""
-        if not BOOKKEEPING_ROLES & set(call.session.session.roles):
-            raise RefusedError(Refusal.ROLE_NOT_HELD, "this role takes no bundles away")
         recorder = self.desk.lane.recorder
         self.bundles.mkdir(mode=0o700, exist_ok=True)
         size = notes.split(recorder.checkpoint())[0].size
@@ -285,16 +318,18 @@ class Api:
             recorder.bundle(path)
         return {"path": str(path), "size": size}
 
-    def _endpoint(self, action: Action, *, speaks: bool) -> Callable[[HttpRequest], Awaitable[Response]]:
+    def _endpoint(
+        self, action: Action, *, permitted: frozenset[Permission]
+    ) -> Callable[[HttpRequest], Awaitable[Response]]:
         async def endpoint(request: HttpRequest) -> Response:
             os_user = int(request.scope["peer_uid"])
             try:
-                if speaks:
+                if permitted:
                     # whoever brings no session brings no body either
                     _signed_request(request)
                 body = await asyncio.wait_for(_body(request), BODY_S)
                 return await run_in_threadpool(
-                    self._run, request, action, body, speaks=speaks, os_user=os_user
+                    self._run, request, action, body, permitted=permitted, os_user=os_user
                 )
             except RefusedError as refused:
                 return await run_in_threadpool(self._refuse, request, refused, f"{STRANGER}{os_user}")
@@ -307,12 +342,20 @@ class Api:
         return endpoint
 
     def _run(
-        self, request: HttpRequest, action: Action, body: bytes, *, speaks: bool, os_user: int
+        self,
+        request: HttpRequest,
+        action: Action,
+        body: bytes,
+        *,
+        permitted: frozenset[Permission],
+        os_user: int,
     ) -> Response:
         actor = f"{STRANGER}{os_user}"
         try:
-            speaker = self._speaker(request, body, os_user) if speaks else None
-            actor = speaker.session.person if speaker else actor
+            speaker = self._speaker(request, body, os_user) if permitted else None
+            if speaker is not None:
+                actor = speaker.session.person
+                roles.require(self.desk.lane.policy.roles, speaker.session.roles, permitted, person=actor)
             digest = str(request.path_params.get("digest", ""))
             return _json(HTTPStatus.OK, action(Call(speaker, digest, body, os_user)))
         except RefusedError as refused:

@@ -57,6 +57,10 @@ class Books:
 
     matters: dict[str, Matter] = field(default_factory=dict)
     sessions: dict[str, CertifiedSession] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    """Why each session that is over has ended."""
+    logins: dict[str, datetime] = field(default_factory=dict)
+    """When each person logged in last."""
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Books:
@@ -114,8 +118,10 @@ class Books:
         if entry.type == SESSION_STARTED:
             session = CertifiedSession.load(data)
             self.sessions[session.session.digest] = session
+            self.logins[session.session.person] = entry.time
         elif entry.type == SESSION_ENDED:
             self.sessions.pop(data["session"], None)
+            self.ended[data["session"]] = data["reason"]
         elif entry.type == PROPOSED_EVENT:
             proposal = Proposal.sized(data)
             self.matters[proposal.intent.digest] = Matter(proposal, entry.time, seq=entry.seq)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from workbench.rules import attestation, cedar, decision, facts
+from workbench.rules import attestation, cedar, decision, facts, roles
 from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, SignedDecision, Subject
@@ -224,10 +224,10 @@ class Desk:
 
     def _concerned(self, matter: Matter, speaker: CertifiedSession) -> None:
         """Refuse who neither proposed nor may approve: a new simulation or a draft has consequences."""
-        roles = set(speaker.session.roles)
-        if speaker.session.person != matter.proposal.intent.proposer and not roles & decision.APPROVING_ROLES:
-            raise RefusedError(
-                Refusal.ROLE_NOT_HELD, f"{speaker.session.person} neither proposed nor approves"
+        person = speaker.session.person
+        if person != matter.proposal.intent.proposer:
+            roles.require(
+                self.lane.policy.roles, speaker.session.roles, [roles.Permission.APPROVE], person=person
             )
 
     def _next_in_lane(self, matter: Matter) -> bool:

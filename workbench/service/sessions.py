@@ -5,6 +5,11 @@ holds the person's authenticator signs it; only then does the key speak for the 
 Each request is signed by the session's key, once, about now, and comes from the OS user
 that the session names. Documents are verified in `rules`; what stands here is memory:
 open challenges, used nonces, the last time a session spoke.
+
+A session ends once, for one reason, which the ledger has: its person logged out, somebody
+who may administer ended it, it was idle or its time ran out, or the policy set in force no
+longer bears its certificate (the person, a role or the credential is gone). A restart knows
+every end; what it does not know, when a session spoke last, it takes for its own start.
 """
 
 from __future__ import annotations
@@ -15,11 +20,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
 
+from workbench.rules import roles
 from workbench.rules.assertion import Assertion
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.policy import PolicySet
+from workbench.rules.roles import Permission
 from workbench.rules.session import (
     REQUEST_SKEW_S,
     CertifiedSession,
@@ -29,12 +38,25 @@ from workbench.rules.session import (
     verify_session,
 )
 from workbench.rules.trust import TrustRoot
-from workbench.service.books import SESSION_STARTED, Books
+from workbench.service.books import SESSION_ENDED, SESSION_STARTED, Books
 from workbench.service.record import Recorder
 
 CHALLENGES_MAX = 64
 CHALLENGE_LIFE = timedelta(seconds=120)
 NONCES_MAX = 100_000
+STALE_AFTER = timedelta(days=90)
+"""A role that nobody has used for a quarter is a question for the next access review."""
+SERVICE = "service"
+
+
+class End(StrEnum):
+    """Why a session ended."""
+
+    LOGOUT = "logout"
+    ADMINISTERED = "ended by an administrator"
+    IDLE = "idle"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
 
 
 @dataclass(slots=True)
@@ -118,7 +140,10 @@ class Sessions:
         try:
             return self.books.sessions[digest]
         except KeyError:
-            raise RefusedError(Refusal.SESSION_UNKNOWN, "no such session") from None
+            reason = self.books.ended.get(digest)
+        if reason is not None:
+            raise RefusedError(Refusal.SESSION_ENDED, f"this session has ended: {reason}")
+        raise RefusedError(Refusal.SESSION_UNKNOWN, "no such session")
 
     def speaking(self, request: Request, signature: str, *, body: bytes, os_user: int) -> CertifiedSession:
         """Return the session that made this request, or refuse."""
@@ -133,11 +158,82 @@ class Sessions:
         if hashlib.sha256(body).hexdigest() != request.body:
             raise RefusedError(Refusal.SIGNATURE, "the request's body is not the one that was signed")
         self._once(request, now)
-        idle = (now - self._spoke.get(session.digest, now)).total_seconds()
-        if idle > self.policy.limits.session_idle_s:
-            raise RefusedError(Refusal.SESSION_ENDED, f"idle for {idle:.0f} s")
-        self._spoke[session.digest] = now
+        # hearing it and remembering that are one act: a session that is being ended does not speak on
+        with self._lock:
+            self.get(request.session)
+            if self._idle_s(session, now) > self.policy.limits.session_idle_s:
+                raise RefusedError(Refusal.SESSION_ENDED, f"idle for {self._idle_s(session, now):.0f} s")
+            self._spoke[session.digest] = now
         return certified
+
+    def of(self, person: str) -> list[dict[str, Any]]:
+        """Return a person's sessions that could still speak, oldest first."""
+        alive = [
+            each.session for each in list(self.books.sessions.values()) if self._alive(each.session, person)
+        ]
+        return [
+            {
+                "session": session.digest,
+                "issued_at": session.issued_at,
+                "expires_at": session.expires_at,
+                "last_used": write_time(self._spoken(session)),
+            }
+            for session in sorted(alive, key=lambda session: session.issued_at)
+        ]
+
+    def end(self, digest: str, speaker: CertifiedSession) -> None:
+        """End a session: one's own, or another's by somebody who may administer."""
+        ending, person = self.get(digest).session.person, speaker.session.person
+        if ending != person:
+            roles.require(self.policy.roles, speaker.session.roles, [Permission.ADMINISTER], person=person)
+        self._end(digest, End.LOGOUT if ending == person else End.ADMINISTERED, by=person)
+
+    def end_overdue(self) -> None:
+        """End every session that was idle for too long, or whose time has run out."""
+        now = self.clock()
+        for digest, certified in list(self.books.sessions.items()):
+            if read_time(certified.session.expires_at) <= now:
+                self._end(digest, End.EXPIRED, by=SERVICE)
+            elif self._idle_s(certified.session, now) > self.policy.limits.session_idle_s:
+                self._end(digest, End.IDLE, by=SERVICE)
+
+    def revoke(self) -> None:
+        """End every session whose certificate the policy set in force does not bear any more."""
+        for digest, certified in list(self.books.sessions.items()):
+            try:
+                verify_session(certified, policy=self.policy, trust_root=self.trust_root)
+            except RefusedError:
+                self._end(digest, End.REVOKED, by=SERVICE)
+
+    def access(self) -> list[dict[str, Any]]:
+        """Return who holds what and when it was used last; who left the policy set holds nothing."""
+        now, known = self.clock(), self.policy.people
+        reviewed = []
+        for person in sorted({*known, *self.books.logins}):
+            member, last = known.get(person), self.books.logins.get(person)
+            reviewed.append(
+                {
+                    "person": person,
+                    "roles": list(member.roles) if member else [],
+                    "permissions": sorted(roles.held(self.policy.roles, member.roles if member else [])),
+                    "credentials": len(member.credentials) if member else 0,
+                    "last_login": None if last is None else write_time(last),
+                    "stale": last is None or now - last > STALE_AFTER,
+                    "left": member is None,
+                    "sessions": self.of(person),
+                }
+            )
+        return reviewed
+
+    def _end(self, digest: str, reason: End, *, by: str) -> None:
+        # one end for each session, also when an administrator and its person press at once
+        with self._lock:
+            if digest not in self.books.sessions:
+                return
+            data = {"v": 1, "session": digest, "reason": reason.value}
+            receipt = self.recorder.append(SESSION_ENDED, digest, data, actor=by)
+            self.books.enter(next(self.recorder.ledger.entries(receipt.seq, receipt.seq)))
+            self._spoke.pop(digest, None)
 
     def active(self, digest: str) -> bool:
         """Whether a session could still speak."""
@@ -146,12 +242,18 @@ class Sessions:
 
     def _alive(self, session: Session, person: str) -> bool:
         now = self.clock()
-        idle = (now - self._spoke.get(session.digest, now)).total_seconds()
         return (
             session.person == person
             and read_time(session.expires_at) > now
-            and idle <= self.policy.limits.session_idle_s
+            and self._idle_s(session, now) <= self.policy.limits.session_idle_s
         )
+
+    def _idle_s(self, session: Session, now: datetime) -> float:
+        return (now - self._spoken(session)).total_seconds()
+
+    def _spoken(self, session: Session) -> datetime:
+        # a restart does not make an idle session young again for ever: it counts from the restart on
+        return self._spoke.get(session.digest, self.started)
 
     def _once(self, request: Request, now: datetime) -> None:
         # what was said before this process began may have been heard by the one before it
