@@ -50,6 +50,7 @@ TESTED_IN = {
     "database": ("store", "redaction", "faults"),
     "encoding": ("encoding", "vectors"),
     "entry": ("entry", "vectors", "store"),
+    "exchange": ("witness_process",),
     "files": ("witness",),
     "keccak": ("anchor",),
     "manifest": ("segments",),

@@ -25,9 +25,10 @@ OUTSIDE = {
     "tally_polars": {"polars", "polars_hash", "concurrent", "tempfile"},
     "tally_sql": {"duckdb", "tempfile"},
     # the edges: files that survive a crash, threads, sockets, a process
+    "exchange": {"http", "socket", "time"},
     "files": {"tempfile"},
     "names": {"tempfile"},
-    "witness_client": {"http", "socket", "time", "urllib"},
+    "witness_client": {"http", "socket", "urllib", "functools"},
     "witness_server": {"http", "ipaddress", "socket", "socketserver"},
     "witnessing": {"signal"},
     "writer": {"concurrent"},
