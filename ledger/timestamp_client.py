@@ -5,6 +5,7 @@ first lets others see a digest, and when it was asked for. An authority that is 
 or lies costs `timeout_s` and nothing else. The nonce, 64 random bits, is the caller's.
 """
 
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from ledger.trust import Authority
 ANSWER_MAX = 128 * 1024  # bytes with headers; a response of 64 KiB is the longest that is read
 QUERY, REPLY = "application/timestamp-query", "application/timestamp-reply"
 PORTS = {"http": 80, "https": 443}
+ADDRESS = re.compile(r"[!-~]+")
 
 
 class UnreachableError(Exception):
@@ -51,6 +53,11 @@ def ask(
     return answer.body, stamped
 
 
+def check(url: str) -> None:
+    """Raise ValueError unless an authority can be asked at this address."""
+    _target(urlsplit(url))
+
+
 def _posted(url: str, body: bytes, timeout_s: float) -> Answer:
     try:
         parts = urlsplit(url)
@@ -67,11 +74,11 @@ def _posted(url: str, body: bytes, timeout_s: float) -> Answer:
 
 def _target(parts: SplitResult) -> str:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    # A space or a line's end in a configured address would write the rest of the request.
     if parts.scheme not in PORTS or not parts.hostname or "@" in parts.netloc or parts.fragment:
         raise ValueError("not http://HOST/PATH or https://HOST/PATH")
-    if not (target + parts.netloc).isascii() or not (target + parts.netloc).isprintable() or " " in target:
-        raise ValueError("an address of other signs than printable ASCII")
+    # A space or a line's end in a configured address would write the rest of the request.
+    if not ADDRESS.fullmatch(target + parts.netloc) or parts.port == 0:
+        raise ValueError("not an address of printable ASCII")
     return target
 
 
