@@ -12,10 +12,10 @@ Needs the extra `timestamp`; who imports this module says what happens without i
 (5) The signed attributes name the content's type and that very certificate, by a SHA-2 hash.
 
 What rfc3161-client 1.0.9 leaves to its caller: it returns True or raises; takes SHA-1 digests, and an imprint
-of whichever algorithm; leaves (5) out, though nothing else that is signed says whose certificate it is; loses
-fractions of a second; and refuses certificates in another order than DER's, which is how `openssl ts` sends
-them: here they are put in order first, which no signature covers. A certificate given to it as
-`tsa_certificate` becomes a root: that is never used.
+of whichever algorithm; leaves (5) out, though nothing else that is signed says whose certificate it is, or
+that the content is a time-stamp and no letter under the same key; loses fractions of a second; and refuses
+certificates in another order than DER's, which is how `openssl ts` sends them: here they are put in order
+first, which no signature covers. A certificate given to it as `tsa_certificate` becomes a root: never used.
 
 Not signed, and so open to change without any effect on what is reported: the status's words, the name of the
 signature's algorithm (the key decides), certificates that the chain does not need, the order of all of them,

@@ -13,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from ledger import timestamp
 from ledger.checkpoint import Checkpoint
 from ledger.trust import TrustRoot
+from ledger.tsp import TST_INFO
 from ledger.tsp_types import Algorithm, Imprint, Request, Response, SignedData, Stamp
 from tests.ledger.authority import LONG, NOW, Authority, Holder, holder, openssl, sequence
 from tests.ledger.world import trust_root
@@ -60,20 +61,33 @@ def asked(party: Party, checkpoint: Checkpoint = WANTED) -> bytes:
     return timestamp.request(checkpoint, party.trust.authorities[NAME], nonce=NONCE)
 
 
-def rebuilt(raw: bytes, *, signer: bytes | None = None, certificates: bytes | None = None) -> bytes:
-    """Return an answer whose signed data has another signer, or another certificates' field."""
+def rebuilt(
+    raw: bytes,
+    *,
+    signer: bytes | None = None,
+    certificates: bytes | None = None,
+    content: bytes | None = None,
+) -> bytes:
+    """Return an answer whose signed data has another signer, content or certificates' field."""
     data = data_of(raw)
     own = sequence(b"".join(map(encode_der, data.certificates)), 0xA0)
     pieces = [
         sequence(b"\x03", 0x02),
         sequence(b"".join(encode_der(each) for each in data.digests.as_list()), 0x31),
-        encode_der(data.content),
+        encode_der(data.content) if content is None else content,
         own if certificates is None else certificates,
         sequence(encode_der(data.signers.as_list()[0]) if signer is None else signer, 0x31),
     ]
     kind = bytes.fromhex("06092a864886f70d010702")
     token = sequence(kind + sequence(sequence(b"".join(pieces)), 0xA0))
     return sequence(bytes.fromhex("3003020100") + token)
+
+
+def called_a_stamp(raw: bytes) -> bytes:
+    """Return an answer over plain data whose type somebody has changed: only a signed attribute tells."""
+    data = data_of(raw)
+    data.content.kind = TST_INFO
+    return rebuilt(raw, content=encode_der(data.content))
 
 
 def with_unsigned_attribute(raw: bytes) -> bytes:
@@ -224,6 +238,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
         "pars",
     ),
     "a signature over plain data": (lambda p, q: p.signed_by(q, None, "-cades"), "signed data"),
+    "a signature over plain data, called a time-stamp": (
+        lambda p, q: called_a_stamp(p.signed_by(q, None, "-cades")),
+        "another type of content",
+    ),
     "another certificate of the same key": (
         lambda p, q: with_other_certificate(p, p.good.reply(q), renewed(p)),
         "another certificate",

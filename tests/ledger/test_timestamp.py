@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.asn1 import GeneralizedTime, encode_der
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ledger import timestamp, tsp
@@ -26,8 +27,10 @@ from ledger.verifier import Report, Step, VerificationError
 from ledger.verifier import verify as verify_bundle
 from tests.alone import furnish, run
 from tests.ledger.authority import POLICY, Authority, Holder, holder, openssl, sequence
-from tests.ledger.lies import NAME, NONCE, REFUSED, WANTED, Make, Party, asked, data_of, renewed
+from tests.ledger.lies import NAME, NONCE, REFUSED, WANTED, Make, Party, asked, data_of, rebuilt, renewed
 from tests.ledger.world import Folder, World, trust_root
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def judged(party: Party, raw: bytes, **changes: Any) -> Stamped:
@@ -202,6 +205,18 @@ def malleable(party: Party, raw: bytes) -> set[int]:
     name = encode_der(data_of(raw).signers.as_list()[0].algorithm)
     algorithm = raw.rindex(name)
     return {*range(root, root + len(party.good.root.der)), *range(algorithm, algorithm + len(name))}
+
+
+def test_a_signature_in_its_second_spelling(party: Party) -> None:
+    """ECDSA has two values for one signature: other bytes, the same word of the same authority."""
+    raw = party.good.reply(asked(party))
+    r, s = decode_dss_signature(own := data_of(raw).signers.as_list()[0].signature)
+    other = encode_dss_signature(r, P256_ORDER - s)
+    signer = encode_der(data_of(raw).signers.as_list()[0])
+    body = signer[signer.index(sequence(b"\x01", 0x02)) : -len(sequence(own, 0x04))]
+    answer = rebuilt(raw, signer=sequence(body + sequence(other, 0x04)))
+    assert answer != raw
+    assert judged(party, answer) == judged(party, raw)
 
 
 def test_every_flipped_bit(party: Party) -> None:
