@@ -7,17 +7,27 @@ import argparse
 import sys
 from pathlib import Path
 
-from ledger import bundle, merkle, witnessing
+from ledger import bundle, merkle, stamping, timestamp, witnessing
 from ledger.bundle import BundleError, Index, Line
 from ledger.checkpoint import CheckpointError
 from ledger.clock import text
 from ledger.encoding import canonical
 from ledger.entry import EntryError, leaf_of, parse_head
+from ledger.timestamp import MissingExtraError, TimestampError
+from ledger.timestamp_client import UnreachableError
 from ledger.trust import TrustRootError
 from ledger.verifier import Report, VerificationError, plain, read_trust_root, verify
 from ledger.witnessing import CouldNotRunError
 
 SOUND, NOT_SOUND, COULD_NOT_RUN = 0, 1, 2
+COULD_NOT = (
+    TrustRootError,
+    OSError,
+    merkle.ProofError,
+    CouldNotRunError,
+    MissingExtraError,
+    UnreachableError,
+)
 OUTPUT_MAX = 64 * 1024 * 1024  # bytes of a report as JSON
 
 
@@ -29,10 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     except VerificationError as error:
         print(_report_json(error.report) if options.json else _report_text(error.report))
         return NOT_SOUND
-    except (BundleError, CheckpointError, EntryError, UnicodeDecodeError) as error:
+    except (BundleError, CheckpointError, EntryError, TimestampError, UnicodeDecodeError) as error:
         print(f"not sound: {error}", file=sys.stderr)
         return NOT_SOUND
-    except (TrustRootError, OSError, merkle.ProofError, CouldNotRunError) as error:
+    except COULD_NOT as error:
         print(f"could not run: {error}", file=sys.stderr)
         return COULD_NOT_RUN
     return code
@@ -63,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     added = command("checkpoints", _checkpoints, "Print who signed and cosigned each checkpoint of a bundle.")
     added.add_argument("--keys", type=Path, metavar="TRUSTROOT", help="your own trust root: verify each line")
     witnessing.add_commands(commands)
+    stamping.add_command(commands)
     return parser
 
 
@@ -128,9 +139,16 @@ def _report_text(report: Report) -> str:
             f"{each.time:%Y-%m-%d %H:%M:%S} UTC,\n  if a node of yours has block 0x{each.block_hash.hex()}"
             for each in report.anchors
         ),
+        *(
+            f"stamped: size {each.size} by {each.authority} at {each.time:%Y-%m-%d %H:%M:%S} UTC, "
+            f"as number {each.serial:#x}"
+            for each in report.stamps
+        ),
     ]
     if report.unproven:
         lines.append(f"not proven by this ledger: {', '.join(report.unproven)}")
+    if not timestamp.AVAILABLE and any(map(timestamp.is_path, report.unproven)):
+        lines.append("time-stamps were not judged: that needs the extra `timestamp`")
     if report.first:
         lines.append(f"not in this bundle: entries 0 to {report.first - 1}")
     return "\n".join(lines)
@@ -156,6 +174,15 @@ def _report_json(report: Report) -> str:
                 "time": text(each.time),
             }
             for each in report.anchors
+        ],
+        "stamps": [
+            {
+                "size": each.size,
+                "authority": each.authority,
+                "time": text(each.time),
+                "serial": f"{each.serial:#x}",
+            }
+            for each in report.stamps
         ],
         "unproven": list(report.unproven),
         "findings": [

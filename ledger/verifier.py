@@ -20,6 +20,8 @@ in the findings and in the code:
 (11) The entries end where the newest signed checkpoint ends: a cut tail shows.
 (12) Every anchor proves that a checkpoint stands in a block (`ledger.anchor`);
      whether that block is in the chain is asked of a node of your own.
+(13) Every time-stamp of an authority that the trust root names proves that a checkpoint
+     was there by then (`ledger.timestamp`); without the extra, none is proven or counted.
 
 All steps run, whatever an earlier one found, so that one report names every
 place. Left out: what the data means, whether `policies/` and what else stands in
@@ -33,7 +35,7 @@ from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 
-from ledger import anchor, bundle
+from ledger import anchor, bundle, timestamp
 from ledger.anchor import Anchored, AnchorError
 from ledger.bundle import BundleError, Index, Line
 from ledger.chain import Genesis, GenesisError, link
@@ -43,6 +45,7 @@ from ledger.entry import EntryError, datahash_of, leaf_of, parse_data, parse_hea
 from ledger.merkle import Frontier
 from ledger.names import Names
 from ledger.redaction import Redacted, Register, Target
+from ledger.timestamp import Stamped, TimestampError
 from ledger.trust import LIMIT as TRUST_ROOT_MAX
 from ledger.trust import TrustRoot, TrustRootError
 
@@ -65,6 +68,7 @@ class Step(IntEnum):
     FIT = 10
     END = 11
     ANCHOR = 12
+    TIMESTAMP = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class Report:
     checkpoints: tuple[int, ...]
     redacted: tuple[Redacted, ...]
     anchors: tuple[Anchored, ...]
+    stamps: tuple[Stamped, ...]
     unproven: tuple[str, ...]
     findings: tuple[Finding, ...]
 
@@ -142,6 +147,7 @@ class _Examination:
     findings: list[Finding] = field(default_factory=list)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     anchors: list[Anchored] = field(default_factory=list)
+    stamps: list[Stamped] = field(default_factory=list)
     unproven: tuple[str, ...] = ()
     first: int = 0
     frontier: Frontier = field(default_factory=Frontier)
@@ -173,6 +179,7 @@ class _Examination:
         self.examine_missing()
         self.examine_end(index)
         self.examine_anchors(index, genesis_h)
+        self.examine_stamps(index)
 
     def find(self, step: Step, place: str, detail: str) -> None:
         if len(self.findings) < FINDINGS_MAX:
@@ -189,6 +196,7 @@ class _Examination:
             checkpoints=tuple(sorted(self.checkpoints)),
             redacted=tuple(self.register.redacted()),
             anchors=tuple(self.anchors),
+            stamps=tuple(self.stamps),
             unproven=self.unproven,
             findings=tuple(self.findings),
         )
@@ -201,7 +209,7 @@ class _Examination:
             self.find(Step.FOLDER, "the folder", f"cannot be read: {error.strerror}")
         # The index is unsigned: its digests say that the folder is whole, not that it is genuine.
         beside = {name for name in index.files if name.startswith(("policies/", "anchors/"))}
-        self.unproven = tuple(sorted(beside - set(self.anchoring(index))))
+        self.unproven = tuple(sorted(beside - {*self.anchoring(index), *self.stamping(index)}))
 
     def examine_genesis(self) -> bytes | None:  # (2)
         try:
@@ -376,6 +384,19 @@ class _Examination:
         if self.trust_root.anchoring is None:
             return []
         return sorted(name for name in index.files if name.startswith("anchors/") and name.endswith(".json"))
+
+    def examine_stamps(self, index: Index) -> None:  # (13)
+        for name in self.stamping(index):
+            try:
+                raw = bundle.read(self.path, name)
+                self.stamps.append(
+                    timestamp.judge(name, raw, self.trust_root.authorities, checkpoints=self.checkpoints)
+                )
+            except (TimestampError, BundleError, OSError) as error:
+                self.find(Step.TIMESTAMP, name, str(error))
+
+    def stamping(self, index: Index) -> list[str]:
+        return timestamp.judgeable(index.files, self.trust_root.authorities)
 
 
 def plain(text: str) -> str:

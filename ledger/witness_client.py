@@ -8,16 +8,16 @@ is for `ledger.checkpoint` to say.
 import base64
 import re
 import socket
-import time
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse
-from io import BytesIO
-from typing import Any, cast
+from http.client import HTTPException
+from typing import Any
 from urllib.parse import urlsplit
 
 from ledger.checkpoint import CheckpointError, Signature
 from ledger.encoding import EncodingError, parse
+from ledger.exchange import exchange
 from ledger.witness import (
     ConflictError,
     EquivocationError,
@@ -28,7 +28,6 @@ from ledger.witness import (
 )
 
 ANSWER_MAX = 256 * 1024  # bytes; a status with its note is below 16 KiB
-CHUNK = 16 * 1024
 HTTP_PORT = 80
 SIZE = re.compile(rb"(0|[1-9][0-9]{0,15})\n")
 STATUS_FIELDS = {
@@ -93,52 +92,12 @@ def printable(answer: bytes) -> str:
 
 
 def _exchange(address: str, method: str, path: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
-    # One deadline for all of it: a byte now and then would hold us for ever, in the headers as well.
-    deadline = time.monotonic() + timeout_s
-    lines = (
-        f"{method} {path} HTTP/1.1",
-        "Host: witness",
-        "Connection: close",
-        f"Content-Length: {len(body)}",
-    )
-    head = "\r\n".join(lines) + "\r\n\r\n"
+    head = [f"{method} {path} HTTP/1.1", "Host: witness"]
     try:
-        with _connected(address, timeout_s) as peer:
-            _await(peer, deadline)
-            peer.sendall(head.encode() + body)
-            response = HTTPResponse(cast("socket.socket", _Heard(_heard(peer, deadline))), method=method)
-        response.begin()
-        return response.status, response.read()
+        answer = exchange(partial(_connected, address), head, body, limit=ANSWER_MAX, timeout_s=timeout_s)
     except (OSError, HTTPException, ValueError) as error:
         raise UnreachableError(f"{address!r:.200}: {printable(str(error).encode())}") from None
-
-
-def _heard(peer: socket.socket, deadline: float) -> bytes:
-    heard = bytearray()
-    while chunk := peer.recv(CHUNK):
-        heard += chunk
-        if len(heard) > ANSWER_MAX:
-            raise ValueError(f"more than {ANSWER_MAX} bytes")
-        _await(peer, deadline)
-    return bytes(heard)
-
-
-def _await(peer: socket.socket, deadline: float) -> None:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    peer.settimeout(left)
-
-
-class _Heard:
-    """What a peer said, in the one shape that HTTPResponse reads from."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-
-    def makefile(self, _: str) -> BytesIO:
-        """Return it as a file."""
-        return BytesIO(self._raw)
+    return answer.status, answer.body
 
 
 def _connected(address: str, timeout_s: float) -> socket.socket:

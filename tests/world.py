@@ -217,12 +217,17 @@ class Living:
 
 
 @contextmanager
-def living(*, second_key: Sequence[str] = (), limits: Mapping[str, int] | None = None) -> Iterator[Living]:
+def living(
+    *,
+    second_key: Sequence[str] = (),
+    limits: Mapping[str, int] | None = None,
+    clocks: Mapping[str, charter.Clock] | None = None,
+) -> Iterator[Living]:
     """Build a world in a temporary folder and bring it to life."""
     with tempfile.TemporaryDirectory(prefix="wbt-") as folder:
         state = Path(folder) / "state"
         state.mkdir(mode=0o700)
-        variant = charter.Variant(tuple(second_key), limits or {})
+        variant = charter.Variant(tuple(second_key), limits or {}, clocks or {})
         with living_world(state, variant=variant) as (world, stack):
             yield Living(world, stack)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ledger.lies import Party
 from tests.ledger.world import Folder, World
 
 
@@ -25,3 +26,9 @@ def bundle(world: World) -> Folder:
     world.append(5, 6, 7)
     world.check_point()
     return world.write_bundle(files={"policies/1/manifest.json": b"{}"})
+
+
+@pytest.fixture(scope="session")
+def party(tmp_path_factory: pytest.TempPathFactory) -> Party:
+    """Return a time-stamp authority and its friends."""
+    return Party(tmp_path_factory.mktemp("party"))

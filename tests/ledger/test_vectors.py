@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 import ledger
-from ledger import checkpoint, merkle
+from ledger import checkpoint, merkle, timestamp
 from ledger.bundle import Line
+from ledger.checkpoint import Checkpoint
+from ledger.clock import text
 from ledger.encoding import parse
 from ledger.entry import Entry
+from ledger.trust import TrustRoot
+from tests.ledger.world import trust_root
 
 FOLDER = Path(ledger.__file__).parent / "vectors"
 FILES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
@@ -77,6 +81,21 @@ def test_checkpoint(case: dict[str, Any]) -> None:
         for field in ("checkpoint_keys", "witnesses")
     )
     expect(case, lambda: checkpoint.verify(case["note"], keys, case["quorum"], witnesses=witnesses))
+
+
+@cases("timestamp")
+def test_timestamp(case: dict[str, Any]) -> None:
+    """An answer stamps the text of the file's checkpoint or is refused, today and in a hundred years."""
+    document = FILES["timestamp"]
+    trust = TrustRoot.of(trust_root(timestamp=document["timestamp"]))
+    state = Checkpoint.parse(document["text"])
+
+    def stamp() -> None:
+        raw, authority = bytes.fromhex(case["response"]), case["authority"]
+        found = timestamp.verify(raw, trust.authorities, authority=authority, checkpoint=state)
+        assert (text(found.time), f"{found.serial:#x}") == (case["time"], case["serial"])
+
+    expect(case, stamp)
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -46,6 +46,7 @@ def test_sound(world: World, bundle: Folder) -> None:
         checkpoints=(3, 8),
         redacted=(),
         anchors=(),
+        stamps=(),
         unproven=("policies/1/manifest.json",),
         findings=(),
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.ledger.authority import holder
 from tests.rules.build import World, digest_of, public, refused
 from workbench.rules.codes import Refusal
 from workbench.rules.trust import UNSAFE_AAGUID, TrustRoot
@@ -33,6 +34,7 @@ REDACTION = {
     "types": {"external.note": 30},
 }
 ANCHOR = {"chain_id": 1, "contract": "11" * 20, "sender": "22" * 20}
+CLOCK = {"clock-1": {"roots": [holder("root of time", ca=True).der.hex()], "policy": "1.3.6.1.4.1.99999.1"}}
 
 
 def test_a_demo_root_is_believable(world: World) -> None:
@@ -88,6 +90,13 @@ def test_a_demo_root_is_believable(world: World) -> None:
         pytest.param({"redaction": {**REDACTION, "types": {"new.kind": 30}}}, id="a kind nobody thought of"),
         pytest.param({"anchor": {**ANCHOR, "contract": "0x" + "11" * 20}}, id="a contract with a prefix"),
         pytest.param({"anchor": {**ANCHOR, "chain_id": 0}}, id="no anchor chain"),
+        pytest.param({"timestamp": {}}, id="no authority"),
+        pytest.param({"timestamp": {"clock-1": {"roots": ["00"]}}}, id="an authority whose root is none"),
+        pytest.param({"timestamp": {"clock.1": CLOCK["clock-1"]}}, id="an authority that no file can name"),
+        pytest.param(
+            {"timestamp": {"clock-1": {**CLOCK["clock-1"], "url": ""}}}, id="an authority's address"
+        ),
+        pytest.param({"timestamp": {"clock-1": {**CLOCK["clock-1"], "policy": None}}}, id="a policy of null"),
     ],
 )
 def test_an_unbelievable_root(world: World, changes: dict[str, Any]) -> None:
@@ -96,9 +105,9 @@ def test_an_unbelievable_root(world: World, changes: dict[str, Any]) -> None:
         world.root(**changes)
 
 
-def test_redaction_and_anchors(world: World) -> None:
-    """Both may be named, and are then part of what the digest covers."""
-    root = world.root(redaction=REDACTION, anchor=ANCHOR)
+def test_redaction_anchors_and_time_stamps(world: World) -> None:
+    """All may be named, and are then part of what the digest covers."""
+    root = world.root(redaction=REDACTION, anchor=ANCHOR, timestamp=CLOCK)
     assert TrustRoot.read(root.canonical()) == root
     assert root.digest != world.trust_root.digest
 

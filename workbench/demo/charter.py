@@ -51,11 +51,20 @@ SIGNERS = ("committee-1", "cro-1", "risk-1")
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """A time-stamp authority: what the trust root says of it, and where the service asks it."""
+
+    authority: Mapping[str, Any]
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
-    """How a world differs from the template: who has a second approval key, which limits are others."""
+    """How a world differs from the template: second approval keys, other limits, time-stamp authorities."""
 
     second_key: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
+    clocks: Mapping[str, Clock] = field(default_factory=dict)
 
 
 TEMPLATE_ONLY = Variant()

@@ -37,6 +37,8 @@ WITNESSES = ("witness-1", "witness-2")
 WITNESS_QUORUM = 2
 ORIGIN = "desk.demo/ledger"
 ANCHOR_EVERY_S = 5
+TIMESTAMP_EVERY_S = 5
+"""For worlds with an authority of their own; strangers would rather be asked once a day."""
 ANCHOR_ETHER = ETHER // 10
 """Gas for some thousand anchors; nothing else is worth stealing there."""
 
@@ -116,11 +118,13 @@ def build(
         limits=variant.limits,
     )
     policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now)
-    trust_root = TrustRoot.load(_trust_root(keys, policy, deployment, sender))
+    clocks = {name: clock.authority for name, clock in variant.clocks.items()}
+    document = _trust_root(keys, policy, deployment, sender)
+    trust_root = TrustRoot.load({**document, "timestamp": clocks} if clocks else document)
     places.trust_root.write_bytes(trust_root.canonical())
     _open_ledger(places, trust_root, now)
     keep_policy(places, policy)
-    _configure(places, keys, packages, node_url)
+    _configure(places, keys, packages, node_url, variant)
     return World(
         places=places,
         deployment=deployment,
@@ -202,7 +206,13 @@ def _open_ledger(places: Places, trust_root: TrustRoot, now: datetime) -> None:
     memory.found(cosigner, genesis_hash=Genesis.of(genesis).hash())
 
 
-def _configure(places: Places, keys: dict[str, dict[str, str]], packages: Path, node_url: str) -> None:
+def _configure(
+    places: Places,
+    keys: dict[str, dict[str, str]],
+    packages: Path,
+    node_url: str,
+    variant: charter.Variant,
+) -> None:
     common: dict[str, Any] = {"module": None}
     configs: dict[str, dict[str, Any]] = {
         SERVICE: {
@@ -211,6 +221,8 @@ def _configure(places: Places, keys: dict[str, dict[str, str]], packages: Path, 
             "observer": str(places.socket(OBSERVER)),
             "anchor": str(places.socket(ANCHOR)),
             "anchor_every_s": ANCHOR_EVERY_S,
+            "timestamp": {name: clock.url for name, clock in variant.clocks.items()},
+            "timestamp_every_s": TIMESTAMP_EVERY_S,
             "witnesses": {
                 charter.COSIGNER: f"frames:{places.socket(charter.COSIGNER)}",
                 **{name: f"unix:{places.socket(name)}" for name in WITNESSES},

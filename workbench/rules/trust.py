@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ledger.trust import TrustRoot as LedgerTrustRoot
-from workbench.rules.documents import Digest, Document, Hex16, Name, Whole
+from workbench.rules.documents import Digest, Document, Hex, Hex16, Name, Whole
 from workbench.rules.events import EXTERNAL
 
 UNSAFE_AAGUID = "756e73616665536f6674776172654b79"
@@ -50,6 +50,13 @@ class Anchoring(Document):
     sender: Address20
 
 
+class Authority(Document):
+    """A time-stamp authority that auditors believe: its roots and its policy (`ledger.timestamp`)."""
+
+    roots: list[Hex]
+    policy: str | None = None
+
+
 class TrustRoot(Document):
     """The fields of FORMATS' trust root; keys are Ed25519 public keys in hex."""
 
@@ -72,6 +79,7 @@ class TrustRoot(Document):
     genesis_policy: Digest
     redaction: Redaction | None = None
     anchor: Anchoring | None = None
+    timestamp: dict[Name, Authority] | None = None
 
     @model_validator(mode="after")
     def _believable(self) -> Self:

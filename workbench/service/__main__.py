@@ -1,6 +1,7 @@
 """The service's process: ledger, token, policy sets and trust root in; a unix socket out.
 
-State root: config.json, pin, token, ledger.duckdb, checkpoints/, policies/, blobs/, bundles/, segments/.
+State root: config.json, pin, token, ledger.duckdb, checkpoints/, timestamps/, policies/, blobs/, bundles/,
+segments/.
 At start it verifies its policy sets and its own ledger against the newest checkpoint kept
 outside the database, and takes up what a crash left unfinished.
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -28,6 +30,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ledger.encoding import parse
 from ledger.store import StoreError
+from ledger.timestamp import MissingExtraError
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from ledger.writer import Writer
 from workbench.custody.token import Token, TokenError, softhsm_module
@@ -46,6 +49,7 @@ from workbench.service.lane import Lane
 from workbench.service.links import Links
 from workbench.service.record import Recorder, open_ledger
 from workbench.service.sessions import Sessions
+from workbench.service.stamping import Stamping
 from workbench.service.witnesses import Witnesses
 
 CONFIG: Final = (
@@ -55,11 +59,23 @@ CONFIG: Final = (
     "cosigners",
     "module",
     "observer",
+    "timestamp",
+    "timestamp_every_s",
     "token_label",
     "witnesses",
 )
 
-
+COULD_NOT_START: Final = (
+    ConfigError,
+    TokenError,
+    StoreError,
+    FrameError,
+    RefusedError,
+    MissingExtraError,
+    OSError,
+    ValueError,
+)
+NONCE_BITS = 64
 TAKE_UP_S = 1.0
 GRACE_S = 10
 PAUSE_S = 1.0
@@ -90,14 +106,15 @@ def main() -> int:
     """Serve until ended; exit code 2 when the process cannot start."""
     options = arguments("Service: sole writer of the ledger, courier between all others.").parse_args()
     try:
-        desk, anchoring, bundles = _desk(options)
+        desk, anchoring, stamping, bundles = _desk(options)
         bound = listener(options.socket, mode=0o660)
-    except (ConfigError, TokenError, StoreError, FrameError, RefusedError, OSError, ValueError) as error:
+    except COULD_NOT_START as error:
         print(f"service: {error}", file=sys.stderr)
         return 2
     sys.setswitchinterval(SWITCH_S)
     threading.Thread(target=_take_up, args=(desk,), daemon=True).start()
     threading.Thread(target=_anchor, args=(anchoring,), daemon=True).start()
+    threading.Thread(target=_stamp, args=(stamping,), daemon=True).start()
     _serve(desk, bundles, bound)
     desk.lane.recorder.close()
     return 0
@@ -154,6 +171,19 @@ def _anchor(anchoring: Anchoring) -> None:
         time.sleep(TAKE_UP_S)
 
 
+def _stamp(stamping: Stamping) -> None:
+    """Have a checkpoint time-stamped from time to time; what an authority does is no reason to stop."""
+    while True:
+        try:
+            for failure in stamping.step():
+                print(f"service: no time-stamp: {failure}", file=sys.stderr, flush=True)
+        except StoreError as error:
+            lost(error)
+        except Exception:  # noqa: BLE001 - as in _take_up
+            traceback.print_exc()
+        time.sleep(TAKE_UP_S)
+
+
 def _resume(desk: Desk, digest: str, told: dict[str, Refusal]) -> None:
     try:
         desk.resume(digest)
@@ -172,7 +202,7 @@ def lost(error: StoreError) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", "workbench.service", *sys.argv[1:]])
 
 
-def _desk(options: argparse.Namespace) -> tuple[Desk, Anchoring, Path]:
+def _desk(options: argparse.Namespace) -> tuple[Desk, Anchoring, Stamping, Path]:
     root = StateRoot(options.state)
     config = root.config(CONFIG)
     pinned = options.trust_root.read_bytes()
@@ -202,7 +232,19 @@ def _desk(options: argparse.Namespace) -> tuple[Desk, Anchoring, Path]:
     sessions = Sessions(policies[-1], trust_root, books, recorder, _clock, _clock())
     _adopt(recorder, policies)
     sessions.revoke()
-    return Desk(lane, sessions), anchoring, options.state / "bundles"
+    return Desk(lane, sessions), anchoring, _stamping(recorder, config), options.state / "bundles"
+
+
+def _stamping(recorder: Recorder, config: dict[str, Any]) -> Stamping:
+    return Stamping(
+        newest=recorder.ledger.newest_checkpoint,
+        stamps=recorder.stamps,
+        trust_root=recorder.witnesses.trust_root,
+        addresses=config["timestamp"],
+        every=timedelta(seconds=config["timestamp_every_s"]),
+        clock=_clock,
+        nonce=lambda: secrets.randbits(NONCE_BITS),
+    )
 
 
 def _adopt(recorder: Recorder, policies: list[PolicySet]) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger import checkpoint as notes
-from ledger import files, store
+from ledger import files, store, timestamp
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import EncodingError
 from ledger.entry import Entry, EntryError, Event
@@ -42,6 +42,29 @@ SALT_BYTES, SALTS_AT_ONCE = 32, 256
 
 
 @dataclass(frozen=True, slots=True)
+class Stamps:
+    """The time-stamps of checkpoints, each in a file that is named as in a bundle."""
+
+    folder: Path
+
+    def has(self, size: int, authority: str) -> bool:
+        """Whether an authority has stamped the checkpoint of this size."""
+        return self._path(size, authority).exists()
+
+    def keep(self, size: int, authority: str, raw: bytes) -> None:
+        """Keep an answer that was verified."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        files.replace(self._path(size, authority), raw)
+
+    def bundled(self) -> dict[str, bytes]:
+        """Return all of them as a bundle has them."""
+        return {f"anchors/{stamp.name}": stamp.read_bytes() for stamp in _files(self.folder)}
+
+    def _path(self, size: int, authority: str) -> Path:
+        return self.folder / Path(timestamp.path(size, authority)).name
+
+
+@dataclass(frozen=True, slots=True)
 class Recorder:
     """The open ledger, the key that signs its checkpoints, and the folder that keeps them."""
 
@@ -53,6 +76,11 @@ class Recorder:
     folder: Path
     witnesses: Witnesses
     _checkpointing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def stamps(self) -> Stamps:
+        """The time-stamps of its checkpoints."""
+        return Stamps(self.folder / "timestamps")
 
     def append(
         self, kind: str, name: str, data: Mapping[str, Any], *, actor: str, subject: str | None = None
@@ -154,6 +182,7 @@ class Recorder:
         files |= {
             f"policies/{policy.name}": policy.read_bytes() for policy in _files(self.folder / "policies")
         }
+        files |= self.stamps.bundled()
         self.ledger.bundle(path, 0, None, trust_root=self.trust_root_bytes, files=files)
 
     def _keep(self, size: int, note: str) -> None:
