@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from ledger import checkpoint
 from ledger.encoding import canonical, parse
 from ledger.merkle import EMPTY
+from ledger.timestamp import Stamped
 from ledger.trust import TrustRootError
 from tests.audit.world import (
     ANCHORED,
@@ -120,6 +123,16 @@ def test_a_range(desk: Desk) -> None:
         # The redaction names entry 2, which this range does not show; nothing in it lacks its data.
         assert audited.verdict() == "sound"
         assert audited.report.first == 5
+
+
+def test_stamps_are_shown(sound: Audit) -> None:
+    """The report says which authority says when, spelled so that it cannot draw on the page."""
+    at = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
+    stamped = Stamped(size=9, time=at, authority="tsa<b>", serial=255)
+    shown = show.anchors(replace(sound, report=replace(sound.report, stamps=(stamped,)))).markup
+    for words in ("Time-stamps", "tsa&lt;b&gt;", "2026-11-21 12:00:30 UTC", "ff"):
+        assert words in shown
+    assert "tsa<b>" not in shown
 
 
 def test_blocks_that_were_seen(desk: Desk, genuine: Folder, sound: Audit) -> None:

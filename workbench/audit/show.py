@@ -88,7 +88,7 @@ def checkpoints(audit: Audit) -> Shown:
 
 
 def anchors(audit: Audit) -> Shown:
-    """Show the anchors, and whether their blocks are on the auditor's own node."""
+    """Show what fixes checkpoints in time: blocks, and whether the auditor's node has them; authorities."""
     words = {None: "not asked: no blocks listed", True: "yes, listed by you", False: "NO, not listed by you"}
     rows = [
         {
@@ -101,7 +101,19 @@ def anchors(audit: Audit) -> Shown:
         }
         for each in audit.anchors
     ]
-    return _table("Anchors", rows)
+    return _together(_table("Anchors", rows), _table("Time-stamps", _stamps(audit)))
+
+
+def _stamps(audit: Audit) -> list[dict[str, object]]:
+    return [
+        {
+            "entries": each.size,
+            "authority": printable(each.authority),
+            "there by": f"{each.time:%Y-%m-%d %H:%M:%S} UTC",
+            "its number": f"{each.serial:x}",
+        }
+        for each in audit.report.stamps
+    ]
 
 
 def redactions(audit: Audit) -> Shown:
