@@ -145,9 +145,12 @@ class World:
         """Return a person's credential."""
         return [each for each in self.policy.people[person].credentials if each.path == path][index]
 
-    def sign_as(self, person: str, challenge: bytes, *, path: str = "approval", index: int = 0) -> Assertion:
+    def sign_as(
+        self, person: str, challenge: bytes, *, path: str = "approval", index: int = 0, counter: int = 9
+    ) -> Assertion:
         """Return an honest assertion."""
-        return press(self.keys, self.credential(person, path, index).id, challenge, party=PARTIES[path])
+        credential = self.credential(person, path, index).id
+        return press(self.keys, credential, challenge, party=PARTIES[path], counter=counter)
 
     def certify(self, person: str = "pm-1", **changes: Any) -> tuple[Ed25519PrivateKey, CertifiedSession]:
         """Return a session key and its session, certified by the person's login credential."""
@@ -364,6 +367,7 @@ def press(
     flags: int = 0x05,
     tail: bytes = b"",
     cut: int | None = None,
+    counter: int = 9,
     client: Json | None = None,
     client_raw: bytes | None = None,
     signer: str | None = None,
@@ -377,7 +381,7 @@ def press(
     } | (client or {})
     honest = json.dumps({name: value for name, value in said.items() if value is not None}).encode()
     client_data = honest if client_raw is None else client_raw
-    data = hashlib.sha256((rp_id or party.id).encode()).digest() + bytes([flags]) + (9).to_bytes(4) + tail
+    data = hashlib.sha256((rp_id or party.id).encode()).digest() + bytes([flags]) + counter.to_bytes(4) + tail
     data = data[:cut]
     key = keys[signer or credential]
     signature = key.sign(data + hashlib.sha256(client_data).digest(), ec.ECDSA(hashes.SHA256()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import secrets
 import signal
@@ -204,15 +205,35 @@ def test_trader_cannot_take_a_bundle(world: Living) -> None:
 
 
 def test_third_session(world: Living) -> None:
-    """A person has at most two sessions at once."""
+    """A person has at most two sessions at once, and sees them; one that is ended makes room."""
     person = "committee-1"
-    for _ in range(2):
-        charter_login(world, person)
+    first, second = (charter_login(world, person).speaks for _ in range(2))
     with world.unchanged(refusals=1):
         refused("session_ended", lambda: charter_login(world, person))
+    assert {each.session for each in first.sessions()} == {
+        each.certified.session.digest for each in (first, second)
+    }
+    first.logout()
+    with world.unchanged(refusals=1):
+        refused("session_ended", first.sessions)
+    with world.unchanged(refusals=1):
+        refused("role_not_held", lambda: world.pm.end(second.certified.session.digest))
+    charter_login(world, person).speaks.logout()
+    world.officer("admin-1").speaks.end(second.certified.session.digest)
+    with world.unchanged(refusals=1):
+        refused("session_ended", second.sessions)
 
 
-def charter_login(world: Living, person: str) -> object:
+def test_access_review(world: Living) -> None:
+    """Who holds what is for those to see who review it."""
+    reviewed = {each.person: each for each in world.officer("auditor-1").speaks.access()}
+    assert reviewed["cro-1"].roles == ["cro", "committee"]
+    assert (reviewed["cro-1"].left, reviewed["cro-1"].credentials) == (False, 2)
+    with world.unchanged(refusals=1):
+        refused("role_not_held", world.pm.access)
+
+
+def charter_login(world: Living, person: str) -> Officer:
     """Log a person in anew."""
     places = world.world.places
     return Officer.log_in(person, folder=places.officers, socket=world.socket, policy=world.world.policy)
@@ -437,6 +458,27 @@ def test_lane_waits_for_the_lower_nonce(world: Living) -> None:
         assert world.pm.resume(second).state == "approved"
     assert world.settled(world.approve(first)).state == "confirmed"
     assert world.settled(world.pm.resume(second)).state == "confirmed"
+
+
+def test_a_double_of_an_approval_key(world: Living, waiting: str) -> None:
+    """A copied authenticator that has counted less freezes the credential, its original included."""
+    officer, role = world.officer("committee-1"), "committee"
+    other = world.outstanding().digest
+    officer.decide(waiting, verb="abstain", role=role, reason="the original counts")
+    authenticator = world.world.places.officers / "committee-1.json"
+    original = authenticator.read_text()
+    store = json.loads(original)
+    authenticator.write_text(json.dumps({name: {**each, "counter": 0} for name, each in store.items()}))
+    before = world.photograph()
+    refused("credential_frozen", lambda: officer.decide(other, verb="approve", role=role, reason="a copy"))
+    authenticator.write_text(original)
+    refused("credential_frozen", lambda: officer.decide(other, verb="approve", role=role, reason="itself"))
+    after = world.photograph()
+    changed = [entry for entry in after.entries if entry not in before.entries]
+    # the first draft for the other intent reserved its nonce: that is all that happened beside the alert
+    assert [kind for kind, _ in changed] == ["reservation.made", "credential.frozen"]
+    assert (after.memory, after.transactions) == (before.memory, before.transactions)
+    world.officer("cro-1").decide(other, verb="reject", role="cro", reason="end of the test")
 
 
 def test_approval_under_an_older_policy_set(world: Living, waiting: str) -> None:

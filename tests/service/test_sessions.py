@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger import store
+from ledger.encoding import canonical
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from ledger.writer import Writer
 from tests.rules.build import NOW, World, build, refused
@@ -26,6 +27,7 @@ from workbench.rules.documents import signed_bytes, write_time
 from workbench.rules.policy import PolicySet
 from workbench.rules.session import REQUEST_LINE, SESSION_LINE, CertifiedSession, Request
 from workbench.service.books import Books
+from workbench.service.credentials import Credentials
 from workbench.service.record import Recorder
 from workbench.service.sessions import STALE_AFTER, Sessions
 from workbench.service.witnesses import Witnesses
@@ -49,7 +51,7 @@ class Hall:
     folder: Path
     policy: PolicySet
     now: datetime = NOW
-    numbers: Iterator[int] = field(default_factory=count)
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
         self.ledger = store.open(
@@ -76,27 +78,29 @@ class Hall:
             Witnesses(LedgerTrustRoot.parse(raw), {}, lambda: self.now),
         )
         books = Books.of(self.recorder.entries())
+        credentials = Credentials(books, self.recorder)
         self.sessions = Sessions(
-            self.policy, self.desk.trust_root, books, self.recorder, lambda: self.now, self.now
+            self.policy, self.desk.trust_root, books, self.recorder, credentials, lambda: self.now, self.now
         )
 
     def restarted(self, policy: PolicySet | None = None) -> Hall:
         """Return the hall after its process began again, perhaps under another policy set."""
         self.recorder.close()
-        return Hall(self.desk, self.folder, policy or self.policy, self.now)
+        return Hall(self.desk, self.folder, policy or self.policy, self.now, self.numbers)
 
-    def opened(self, person: str = "pm-1") -> Speaker:
+    def opened(self, person: str = "pm-1", *, counter: int | None = None) -> Speaker:
         """Show a key and sign the login; the session begins with `certify`."""
         key = Ed25519PrivateKey.generate()
         public = key.public_key().public_bytes_raw().hex()
         session = self.sessions.challenge(person=person, public_key=public, os_user=UID)
         challenge = digest_of(SESSION_LINE, session.canonical())
-        assertion = self.desk.sign_as(person, challenge, path="login")
+        counted = next(self.numbers) if counter is None else counter
+        assertion = self.desk.sign_as(person, challenge, path="login", counter=counted)
         return Speaker(self, key, CertifiedSession(session=session, assertion=assertion))
 
-    def login(self, person: str = "pm-1") -> Speaker:
+    def login(self, person: str = "pm-1", *, counter: int | None = None) -> Speaker:
         """Log a person in."""
-        speaker = self.opened(person)
+        speaker = self.opened(person, counter=counter)
         speaker.begin()
         return speaker
 
@@ -325,7 +329,7 @@ def at_once(attempts: Sequence[Callable[[], None]]) -> list[Refusal | None]:
 
 def test_twenty_logins_at_once(hall: Hall) -> None:
     """However many logins are signed at the same time, two of them begin."""
-    speakers = [hall.opened() for _ in range(20)]
+    speakers = [hall.opened(counter=0) for _ in range(20)]
     found = at_once([speaker.begin for speaker in speakers])
     assert found.count(None) == 2
     assert found.count(Refusal.SESSION_ENDED) == 18
@@ -341,11 +345,54 @@ def test_many_ends_at_once(hall: Hall) -> None:
     assert len(hall.ends()) == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "counter"),
+    [
+        pytest.param(7, 7, id="the same number again"),
+        pytest.param(7, 6, id="a smaller one"),
+        pytest.param(7, 0, id="it stopped counting"),
+    ],
+)
+def test_a_double(hall: Hall, before: int, counter: int) -> None:
+    """A credential that counts backwards is frozen for good, with an alert; nothing begins by it again."""
+    first = hall.login(counter=before)
+    speaker = hall.opened(counter=counter)
+    with refused(Refusal.CREDENTIAL_FROZEN) as told:
+        speaker.begin()
+    assert f"counts {counter} after {before}" in told.detail
+    *_, alert = hall.recorder.entries()
+    assert (alert.type, alert.actor) == ("credential.frozen", "service")
+    assert alert.data == {
+        "v": 1,
+        "credential": first.certified.assertion.credential,
+        "person": "pm-1",
+        "seen": before,
+        "told": counter,
+    }
+    again = hall.restarted()
+    head = again.ledger.head()
+    with refused(Refusal.CREDENTIAL_FROZEN):
+        again.login(counter=before + 1)
+    assert again.ledger.head() == head
+    assert [each["session"] for each in again.sessions.of("pm-1")] == [first.digest]
+    # somebody else's credential is another one
+    again.login("cro-1", counter=1)
+    again.recorder.close()
+
+
+def test_an_authenticator_that_does_not_count(hall: Hall) -> None:
+    """One that has always said 0 may go on saying so."""
+    for _ in range(2):
+        hall.login(counter=0)
+    assert len(hall.sessions.of("pm-1")) == 2
+
+
 def test_access_review(hall: Hall) -> None:
     """The review names who holds what, who has not been here for a quarter, and who left."""
     hall.login("trader-1")
     hall.after(days=1)
     speaker = hall.login()
+    canonical({"people": hall.sessions.access()})  # plain values, which an answer can carry
     reviewed = {each["person"]: each for each in hall.sessions.access()}
     assert set(reviewed) == set(hall.policy.people)
     one = reviewed["pm-1"]

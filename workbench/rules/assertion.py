@@ -37,6 +37,7 @@ ADMITTED_FLAGS = AuthenticatorData.FLAG.UP | AuthenticatorData.FLAG.UV
 AUTHENTICATOR_DATA_BYTES = 37
 """RP id hash, flags and counter: an assertion without attested data or extensions has no more."""
 _FLAGS_AT = 32
+_COUNTER_AT = 33
 _COORDINATE_BYTES = 32
 
 
@@ -108,6 +109,11 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise ValueError("a field stands twice")
     return value
+
+
+def counter(assertion: Assertion) -> int:
+    """Return how many assertions the authenticator of a verified assertion says it has made."""
+    return int.from_bytes(websafe_decode(assertion.authenticator_data)[_COUNTER_AT:], "big")
 
 
 def public_key(credential: Credential) -> CoseKey:

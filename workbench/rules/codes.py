@@ -31,6 +31,7 @@ class Refusal(StrEnum):
     PERSON_UNKNOWN = "person_unknown"
     ROLE_NOT_HELD = "role_not_held"
     CREDENTIAL_UNKNOWN = "credential_unknown"
+    CREDENTIAL_FROZEN = "credential_frozen"
     ASSERTION = "assertion_invalid"
     ASSERTION_OTHER = "assertion_over_something_else"
     AUTHENTICATOR = "authenticator_not_admitted"

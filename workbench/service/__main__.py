@@ -44,6 +44,7 @@ from workbench.rules.trust import TrustRoot
 from workbench.service import app
 from workbench.service.anchoring import Anchoring
 from workbench.service.books import Books
+from workbench.service.credentials import Credentials
 from workbench.service.desk import Desk
 from workbench.service.lane import Lane
 from workbench.service.links import Links
@@ -229,7 +230,8 @@ def _desk(options: argparse.Namespace) -> tuple[Desk, Anchoring, Stamping, Path]
         policies, trust_root, books, recorder, links, _clock, CrashPoint(options.testing_only_crash_at)
     )
     anchoring = Anchoring(recorder, links, timedelta(seconds=config["anchor_every_s"]), _clock)
-    sessions = Sessions(policies[-1], trust_root, books, recorder, _clock, _clock())
+    credentials = Credentials(books, recorder)
+    sessions = Sessions(policies[-1], trust_root, books, recorder, credentials, _clock, _clock())
     _adopt(recorder, policies)
     sessions.revoke()
     return Desk(lane, sessions), anchoring, _stamping(recorder, config), options.state / "bundles"

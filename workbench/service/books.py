@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from ledger.entry import Entry
+from workbench.rules import assertion as webauthn
+from workbench.rules.assertion import Assertion
 from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
@@ -23,6 +25,7 @@ from workbench.rules.session import CertifiedSession
 
 SESSION_STARTED = "session.started"
 SESSION_ENDED = "session.ended"
+CREDENTIAL_FROZEN = "credential.frozen"
 
 
 @dataclass(slots=True)
@@ -61,6 +64,10 @@ class Books:
     """Why each session that is over has ended."""
     logins: dict[str, datetime] = field(default_factory=dict)
     """When each person logged in last."""
+    counters: dict[str, int] = field(default_factory=dict)
+    """The highest number that each credential has counted to."""
+    frozen: set[str] = field(default_factory=set)
+    """The credentials that have counted backwards."""
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Books:
@@ -119,14 +126,21 @@ class Books:
             session = CertifiedSession.load(data)
             self.sessions[session.session.digest] = session
             self.logins[session.session.person] = entry.time
+            self._count(session.assertion)
         elif entry.type == SESSION_ENDED:
             self.sessions.pop(data["session"], None)
             self.ended[data["session"]] = data["reason"]
+        elif entry.type == CREDENTIAL_FROZEN:
+            self.frozen.add(data["credential"])
         elif entry.type == PROPOSED_EVENT:
             proposal = Proposal.sized(data)
             self.matters[proposal.intent.digest] = Matter(proposal, entry.time, seq=entry.seq)
         elif entry.type in _EVENTS:
             self._move(entry, Event(entry.type), data)
+
+    def _count(self, assertion: Assertion) -> None:
+        seen = self.counters.get(assertion.credential, 0)
+        self.counters[assertion.credential] = max(seen, webauthn.counter(assertion))
 
     def _move(self, entry: Entry, event: Event, data: dict[str, Any]) -> None:
         matter = self.matters[str(entry.subject)]
@@ -142,7 +156,9 @@ class Books:
         elif event is Event.RESERVED:
             matter.nonce, matter.reservation_seq = data["nonce"], entry.seq
         elif event in {Event.DECIDED, Event.REJECTED}:
-            matter.decisions.append(SignedDecision.load(data["signed"]))
+            signed = SignedDecision.load(data["signed"])
+            matter.decisions.append(signed)
+            self._count(signed.assertion)
         elif event is Event.RELEASED:
             matter.released_at, matter.released_cents = entry.time, data["facts"]["amount_usd_cents"]
         elif event is Event.SIGNED:

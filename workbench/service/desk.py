@@ -160,6 +160,7 @@ class Desk:
                 raise RefusedError(
                     Refusal.REPLAYED, "not a draft that waits for its signature", path="/decision/id"
                 )
+            self.sessions.credentials.admit(signed.assertion, person=made.person)
             lane.crash.reached("3")
             event = Event.REJECTED if made.verb == "reject" else Event.DECIDED
             lane.enter(event, digest, {"signed": signed.dump()}, actor=made.person, name=made.id)

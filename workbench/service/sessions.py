@@ -39,6 +39,7 @@ from workbench.rules.session import (
 )
 from workbench.rules.trust import TrustRoot
 from workbench.service.books import SESSION_ENDED, SESSION_STARTED, Books
+from workbench.service.credentials import Credentials
 from workbench.service.record import Recorder
 
 CHALLENGES_MAX = 64
@@ -67,6 +68,7 @@ class Sessions:
     trust_root: TrustRoot
     books: Books
     recorder: Recorder
+    credentials: Credentials
     clock: Callable[[], datetime]
     started: datetime
     _open: dict[str, tuple[Session, datetime]] = field(default_factory=dict)
@@ -128,6 +130,7 @@ class Sessions:
                 raise RefusedError(
                     Refusal.SESSION_ENDED, f"{session.person} has {len(alive)} sessions already"
                 )
+            self.credentials.admit(assertion, person=session.person)
             receipt = self.recorder.append(SESSION_STARTED, digest, certified.dump(), actor=session.person)
             self.books.enter(next(self.recorder.ledger.entries(receipt.seq, receipt.seq)))
             self._spoke[digest] = self.clock()
@@ -211,11 +214,12 @@ class Sessions:
         reviewed = []
         for person in sorted({*known, *self.books.logins}):
             member, last = known.get(person), self.books.logins.get(person)
+            held = roles.held(self.policy.roles, member.roles if member else [])
             reviewed.append(
                 {
                     "person": person,
                     "roles": list(member.roles) if member else [],
-                    "permissions": sorted(roles.held(self.policy.roles, member.roles if member else [])),
+                    "permissions": sorted(permission.value for permission in held),
                     "credentials": len(member.credentials) if member else 0,
                     "last_login": None if last is None else write_time(last),
                     "stale": last is None or now - last > STALE_AFTER,
