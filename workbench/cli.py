@@ -8,7 +8,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from workbench.chain.errors import ChainError
 from workbench.client import ProblemError, ServiceUnavailableError
@@ -18,18 +20,23 @@ from workbench.demo.run import Outcome, UnsoundError, demo
 from workbench.demo.stack import StackError
 from workbench.rules import roles
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.decision import SignedDecision
+from workbench.rules.documents import DOCUMENT_MAX, printable, write_time
 from workbench.rules.lifecycle import TABLE
+from workbench.rules.receipt import VERBS, Line, Receipt, verify_receipt
+from workbench.rules.trust import TrustRoot
 from workbench.runner.notebook import NotebookError
 
 DONE, REFUSED, COULD_NOT_RUN = 0, 1, 2
 ROLES = TEMPLATE / "roles.json"
+RECEIPT_MAX = 4 * DOCUMENT_MAX
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     options = _parser().parse_args(arguments)
-    command = {"demo": _demo, "codes": _codes, "states": _states, "access": _access}[options.command]
-    return command(options)
+    commands = {"access": _access, "audit": _audit, "codes": _codes, "demo": _demo, "states": _states}
+    return commands[options.command](options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     shown = access.add_subparsers(dest="shown", required=True)
     matrix = shown.add_parser("matrix", help="print what each role permits")
     matrix.add_argument("--roles", type=Path, default=ROLES, help="another policy set's roles.json")
+    audit = commands.add_parser("audit", help="verify what the desk handed out, with nothing of it running")
+    audited = audit.add_subparsers(dest="audited", required=True)
+    receipt = audited.add_parser("receipt", help="verify the receipt of one intent")
+    receipt.add_argument("file", type=Path, metavar="FILE", help="the receipt")
+    receipt.add_argument("--trust-root", type=Path, required=True, help="your own trust root")
+    receipt.add_argument("--json", action="store_true", help="print one JSON document")
     commands.add_parser("states", help="print the lifecycle's state table")
     return parser
 
@@ -104,6 +117,59 @@ def _access(options: argparse.Namespace) -> int:
         cells = [("yes" if each in permitted else "-").ljust(len(each)) for each in roles.Permission]
         print("  ".join([role.ljust(width), *cells]).rstrip())
     return DONE
+
+
+def _audit(options: argparse.Namespace) -> int:
+    try:
+        trust_root = TrustRoot.read(options.trust_root.read_bytes())
+        raw = options.file.read_bytes()
+    except (OSError, RefusedError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    try:
+        receipt = Receipt.read(raw, limit=RECEIPT_MAX)
+        lines = verify_receipt(receipt, trust_root=trust_root, now=datetime.now(UTC))
+    except RefusedError as refused:
+        _tell({"proven": False, "code": refused.code.value, "detail": str(refused)}, as_json=options.json)
+        return REFUSED
+    entries = [{**_line(line), **_said(line)} for line in lines]
+    _tell({"proven": True, "intent": receipt.intent, "entries": entries}, as_json=options.json)
+    return DONE
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {"seq": line.seq, "at": write_time(line.at), "type": line.type, "actor": line.actor}
+
+
+def _said(line: Line) -> dict[str, Any]:
+    if line.type not in VERBS:
+        return {}
+    signed = SignedDecision.load(line.data["signed"])
+    made = signed.decision
+    return {
+        "verb": made.verb,
+        "role": made.role,
+        "reason": made.reason,
+        "credential": signed.assertion.credential,
+        "policy": made.policy,
+        "simulation": made.simulation,
+    }
+
+
+def _tell(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    if not found["proven"]:
+        print(printable(f"NOT PROVEN: {found['detail']}"))
+        return
+    print(f"intent {found['intent']}")
+    for entry in found["entries"]:
+        words = [f"{entry['seq']:6}", entry["at"], f"{entry['type']:22}", entry["actor"]]
+        words += [f"{entry['verb']} as {entry['role']}: {entry['reason']}"] if "verb" in entry else []
+        print(printable("  ".join(words)))
+    print("proven: every line lies under the checkpoint, every decision is signed by its person's key.")
+    print("Whether a line was left out, only a bundle shows: python -m ledger verify.")
 
 
 def _states(_: argparse.Namespace) -> int:

@@ -1,8 +1,10 @@
 """Receipts: from a checkpoint to each person's key press, with nothing but the trust root."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from ledger.encoding import canonical
 from ledger.entry import Entry, Event
 from ledger.merkle import inclusion_proof, root
 from tests.rules.build import NOW, World, digest_of, flip, observer_key, public, refused
+from workbench import cli
 from workbench.rules.codes import Refusal
 from workbench.rules.decision import SignedDecision
 from workbench.rules.lifecycle import PROPOSED_EVENT
@@ -158,6 +161,14 @@ def _other_ledger(world: World, document: Json) -> Json:
         pytest.param(_misnumbered, Refusal.CHECKPOINT, id="(2) entries that name another place than theirs"),
         pytest.param(_other_intent, Refusal.CHECKPOINT, id="(2) entries about something else"),
         pytest.param(
+            lambda _, document: document | {"entries": []}, Refusal.CHECKPOINT, id="(2) no entry at all"
+        ),
+        pytest.param(
+            lambda _, document: document | {"entries": [*document["entries"], document["entries"][-1]]},
+            Refusal.CHECKPOINT,
+            id="(2) a decision shown twice",
+        ),
+        pytest.param(
             lambda _, document: document | {"policy_chain": []}, Refusal.MALFORMED, id="(3) no policy set"
         ),
         pytest.param(
@@ -291,3 +302,28 @@ def test_an_entry_older_than_every_policy(world: World) -> None:
             trust_root=world.root(genesis_policy=young.digest),
             now=NOW + timedelta(hours=1),
         )
+
+
+def test_the_command(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A receipt that was handed out is verified with nothing running; the exit code says how it went."""
+    root, file = tmp_path / "trust-root.json", tmp_path / "receipt.json"
+    root.write_bytes(world.trust_root.canonical())
+    document = receipt_of(world, story(world))
+    file.write_bytes(canonical(document, limit=1 << 22))
+    command = ["audit", "receipt", str(file), "--trust-root", str(root)]
+    assert cli.main(command) == cli.DONE
+    told = capsys.readouterr().out
+    assert told.startswith(f"intent {document['intent']}\n")
+    assert "approve as cro" in told
+    assert cli.main([*command, "--json"]) == cli.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert (found["proven"], len(found["entries"])) == (True, len(document["entries"]))
+    file.write_bytes(canonical(_data(world, document), limit=1 << 22))
+    assert cli.main(command) == cli.REFUSED
+    assert capsys.readouterr().out.startswith("NOT PROVEN: checkpoint_invalid")
+    assert cli.main([*command, "--json"]) == cli.REFUSED
+    assert json.loads(capsys.readouterr().out)["code"] == "checkpoint_invalid"
+    for broken in ("nowhere.json", "receipt.json"):
+        wrong = ["audit", "receipt", str(file), "--trust-root", str(tmp_path / broken)]
+        assert cli.main(wrong) == cli.COULD_NOT_RUN
+        assert capsys.readouterr().out == ""

@@ -64,6 +64,9 @@ def verify_receipt(receipt: Receipt, *, trust_root: TrustRoot, now: datetime) ->
     try:
         ledger_root = LedgerTrustRoot.parse(trust_root.canonical())
         checkpoint = ledger_root.verify(receipt.checkpoint)  # (1)
+        # one consent shown twice would look like two
+        if not receipt.entries or len({proof.seq for proof in receipt.entries}) != len(receipt.entries):
+            raise RefusedError(Refusal.CHECKPOINT, "no entries, or one of them twice")
         lines = []
         for proof in receipt.entries:
             head = proof.head.encode()
