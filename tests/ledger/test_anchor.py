@@ -17,7 +17,7 @@ from ledger import anchor
 from ledger.anchor import ANCHORED, Anchored, AnchorError, decode, lookup, verify
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import canonical
-from ledger.keccak import keccak256
+from ledger.keccak import _round_constants, keccak256
 from ledger.trust import Anchoring, TrustRoot, TrustRootError
 from ledger.verifier import Step, VerificationError
 from ledger.verifier import verify as verify_bundle
@@ -274,6 +274,13 @@ def test_every_flipped_byte() -> None:
 def test_keccak(data: bytes) -> None:
     """Ours and the library's hash agree."""
     assert keccak256(data) == keccak(data)
+
+
+def test_the_constants_of_keccak() -> None:
+    """The shift register gives the constants that FIPS 202 lists."""
+    constants = _round_constants()
+    assert (len(constants), constants[:3]) == (24, [0x1, 0x8082, 0x800000000000808A])
+    assert constants[-3:] == [0x8000000000008080, 0x80000001, 0x8000000080008008]
 
 
 nested = st.recursive(st.binary(max_size=80), lambda inner: st.lists(inner, max_size=6), max_leaves=20)
