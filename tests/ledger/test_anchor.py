@@ -431,7 +431,8 @@ def test_without_a_contract(tmp_path: Path) -> None:
     ],
 )
 def test_anchoring_that_is_refused(changes: dict[str, Any]) -> None:
-    """A trust root that names its contract badly is no trust root."""
+    """A trust root that names its contract badly is no trust root; chain 1 is one."""
+    assert TrustRoot.of(trust_root(anchor=TRUST | {"chain_id": 1})).anchoring is not None
     with pytest.raises(TrustRootError):
         TrustRoot.of(trust_root(anchor=TRUST | changes))
 

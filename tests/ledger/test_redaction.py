@@ -445,3 +445,10 @@ def test_rules_that_are_refused(changes: dict[str, Any]) -> None:
     """A trust root with rules that make no sense is no trust root."""
     with pytest.raises(TrustRootError):
         TrustRoot.of(trust_root(redaction=rules(**changes)))
+
+
+def test_rules_at_their_bounds() -> None:
+    """All keys together, and no day to wait, are rules."""
+    made = TrustRoot.of(trust_root(redaction=rules(quorum=3, types={"example.note": 0}))).redaction
+    assert made is not None
+    assert (made.quorum, made.days) == (3, {"example.note": 0})
