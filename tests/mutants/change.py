@@ -84,10 +84,15 @@ def mutants(module: str, source: str) -> Iterator[Mutant]:
 
 def compiled(mutant: Mutant, source: str, path: str) -> CodeType:
     """Return the code of the function that a mutant changes."""
+    made = compile(changed(mutant, source), path, "exec")
+    return next(code for code in _codes(made) if place_of(code) == mutant.function)
+
+
+def changed(mutant: Mutant, source: str) -> ast.Module:
+    """Return the tree of the changed module."""
     tree = ast.parse(source)
     change(next(node for place, node in enumerate(ast.walk(tree)) if place == mutant.node), mutant.number)
-    made = compile(ast.fix_missing_locations(tree), path, "exec")
-    return next(code for code in _codes(made) if place_of(code) == mutant.function)
+    return ast.fix_missing_locations(tree)
 
 
 def place_of(code: CodeType) -> Place:

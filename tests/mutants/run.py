@@ -9,12 +9,14 @@
 (3) A test that takes far longer than it did unchanged is stopped and counts as one that fails: a loop without
     end does not pass.
 
-A process that a test starts runs the sources as they are, so what it executes does not count. hypothesis
-draws the same examples in every run and does not shrink what fails.
+Python processes that a test starts import the changed module too, but nobody knows which lines they execute:
+a mutant of a module that tests execute in processes of its own is judged by all tests of one file, too
+(`ELSEWHERE`). hypothesis draws the same examples in every run and does not shrink what fails.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import gc
 import mmap
@@ -45,7 +47,7 @@ import pytest
 from coverage import Coverage
 from hypothesis import Phase, settings
 
-from tests.mutants.change import Mutant, Place, compiled, place_of
+from tests.mutants.change import Mutant, Place, changed, compiled, place_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ledger"
@@ -55,6 +57,23 @@ MEMORY_MAX = 12 << 30  # address space: a loop without end must not take the mac
 T = TypeVar("T")
 PASSED, FAILED, BROKEN = 0, 1, 3  # how a fork ends
 # A test is stopped after so many times its duration, and so many seconds: of processor time, and of any.
+# Where tests start processes that execute what no test executes itself.
+ELSEWHERE = {
+    "__main__": "test_witness_process.py",
+    "signer": "test_signer.py",
+    "witnessing": "test_witness_process.py",
+}
+# Read by every Python process that a test starts: one module comes from another file.
+CUSTOMIZE = """
+import importlib.abc, importlib.util, sys
+
+class Changed(importlib.abc.MetaPathFinder):
+    def find_spec(self, fullname, path, target=None):
+        if fullname == "ledger.{module}":
+            return importlib.util.spec_from_file_location(fullname, {file!r})
+
+sys.meta_path.insert(0, Changed())
+"""
 SLOWER, BUSY_MORE, SECONDS_MORE = 5, 5, 30
 
 
@@ -171,14 +190,10 @@ class Forks:
     def judge(self, todo: Sequence[Mutant]) -> Iterator[tuple[Mutant, Verdict]]:  # (2)
         """Run mutants of one module; yield what became of each."""
         catchers: Counter[int] = Counter()
-        tests_of: dict[Mutant, set[int]] = {}
-        for mutant in todo:
-            tests_of[mutant] = set().union(
-                *(self._known.tests_of[mutant.module, line] for line in mutant.lines)
-            )
-            if not tests_of[mutant] or not mutant.function:
+        tests_of = {mutant: self._tests_of(mutant) for mutant in todo}
+        for mutant, tests in tests_of.items():
+            if not tests:
                 yield mutant, Verdict.NEVER_RUN
-
         own = f"test_{todo[0].module}.py" if todo else ""
 
         def order(test: int) -> tuple[bool, float]:
@@ -188,9 +203,7 @@ class Forks:
         def run(clock: Clock, mutant: Mutant) -> int:
             return self._run_changed(mutant, sorted(tests_of[mutant], key=order), clock)
 
-        tasks = {
-            mutant: partial(run, mutant=mutant) for mutant in todo if tests_of[mutant] and mutant.function
-        }
+        tasks = {mutant: partial(run, mutant=mutant) for mutant, tests in tests_of.items() if tests}
         for mutant, status, clock in _fork_each(tasks):
             if status == BROKEN:
                 raise NothingToSayError(f"cannot be changed: {mutant}")
@@ -230,15 +243,28 @@ class Forks:
                     users.setdefault(f"{each.baseid}\n{name}", set()).add(test)
         return users
 
+    def _tests_of(self, mutant: Mutant) -> set[int]:
+        executing: set[int] = set().union(
+            *(self._known.tests_of[mutant.module, line] for line in mutant.lines)
+        )
+        file = ELSEWHERE.get(mutant.module)
+        return executing | {test for test, item in enumerate(self._items) if item.path.name == file}
+
     def _run_changed(self, mutant: Mutant, tests: Sequence[int], clock: Clock) -> int:
-        assert mutant.function is not None
-        path = str(PACKAGE / f"{mutant.module}.py")
-        code = compiled(mutant, self._sources[mutant.module], path)
-        functions = self._living[path, mutant.function]
-        if not functions:
-            return BROKEN
-        for function in functions:
-            function.__code__ = code
+        source = self._sources[mutant.module]
+        if mutant.function:
+            path = str(PACKAGE / f"{mutant.module}.py")
+            code = compiled(mutant, source, path)
+            functions = self._living[path, mutant.function]
+            if not functions:
+                return BROKEN
+            for function in functions:
+                function.__code__ = code
+        file = _folder(os.getpid()) / f"changed-{mutant.module}.py"
+        file.write_text(ast.unparse(changed(mutant, source)))
+        customize = CUSTOMIZE.format(module=mutant.module, file=str(file))
+        file.with_name("sitecustomize.py").write_text(customize)
+        os.environ["PYTHONPATH"] = str(file.parent)
         for test, following in _followed(tests):
             seconds = SLOWER * self._known.seconds[test]
             signal.setitimer(signal.ITIMER_PROF, seconds + BUSY_MORE)
