@@ -660,6 +660,14 @@ def test_documents_come_back() -> None:
     assert Verified.parse(canonical(VERIFIED)).root == CompactRange(0, 3, (b"\1" * 32, b"\2" * 32)).root()
 
 
+def test_the_smallest_and_the_last_segment() -> None:
+    """A segment holds one row at least, and twelve digits are enough for its last one."""
+    last = 10**12 - 1
+    for first, rows in ((last, 1), (0, last + 1)):
+        made = Manifest.parse(canonical(MANIFEST | {"first_seq": first, "last_seq": last}))
+        assert (made.rows, made.name) == (rows, f"{first:012}-{last:012}")
+
+
 def test_the_start_is_a_hash() -> None:
     """A state whose h is no hash cannot be made."""
     with pytest.raises(SegmentError):

@@ -567,6 +567,7 @@ def test_the_bundles_words_do_not_reach_the_terminal(bundle: Folder) -> None:
     """Names of files cannot forge a line of the report."""
     (bundle.path / "x\nsound: \x1b[2J\udcff").write_bytes(b"")
     assert (1, "x\\nsound: \\x1b[2J\\udcff") in findings(bundle)
+    assert verifier.plain("größer, 'quoted' \\ as it is") == "größer, 'quoted' \\ as it is"
 
 
 BAD_TRUST_ROOTS: dict[str, Any] = {

@@ -793,6 +793,13 @@ def test_one_way_in() -> None:
             witness_server.serve(None, **options)  # type: ignore[arg-type]  # refused before it is looked at
 
 
+@pytest.mark.parametrize("port", [0, 65_535])
+def test_the_first_and_the_last_port(port: int) -> None:
+    """Any port of the loopback may be listened on; the last one may be another's just now."""
+    with contextlib.suppress(OSError):
+        witness_server.serve(None, port=("127.0.0.1", port)).server_close()  # type: ignore[arg-type]  # not asked
+
+
 def test_no_descriptor_is_left(ann: Running) -> None:
     """After all the peers above the process holds what it held at the beginning."""
     eventually(lambda: len(list(Path(f"/proc/{ann.process.pid}/fd").iterdir())) <= 8)

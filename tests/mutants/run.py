@@ -61,6 +61,7 @@ PASSED, FAILED, BROKEN = 0, 1, 3  # how a fork ends
 ELSEWHERE = {
     "__main__": "test_witness_process.py",
     "signer": "test_signer.py",
+    "witness_server": "test_witness_process.py",
     "witnessing": "test_witness_process.py",
 }
 # Read by every Python process that a test starts: one module comes from another file.
