@@ -387,6 +387,25 @@ def test_step_1_folders_inside_each_other(world: World, bundle: Folder) -> None:
     assert len(verify(deep.path, trust_root()).unproven) == 1
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("genesis.json", id="the bundle's own"),
+        pytest.param("checkpoints/3.txt", id="a checkpoint"),
+        pytest.param("run.sh", id="outside the folders"),
+        pytest.param("policies/.hidden", id="hidden"),
+        pytest.param("policies/../x", id="out of its folder"),
+        pytest.param("blobs/" + "0" * 64, id="a blob under another digest"),
+    ],
+)
+def test_files_that_no_bundle_takes(world: World, bundle: Folder, name: str) -> None:
+    """A document that readers would refuse, or take for the ledger's, is not written, nor is anything else."""
+    assert bundle.path.exists()
+    with pytest.raises(form.BundleError):
+        world.write_bundle("other", files={name: b"{}"})
+    assert not (world.folder / "other").exists()
+
+
 def test_lines_have_bounds(bundle: Folder) -> None:
     """A line of the largest size is read whole; nothing is read behind a longer one."""
     longest = b"x" * (form.LINE_MAX - 1) + b"\n"

@@ -800,6 +800,26 @@ def test_the_first_and_the_last_port(port: int) -> None:
         witness_server.serve(None, port=("127.0.0.1", port)).server_close()  # type: ignore[arg-type]  # not asked
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        pytest.param(ValueError("odd"), "witness: ValueError: odd\n", id="a fault of ours"),
+        pytest.param(ConnectionResetError("gone"), "", id="a peer that hung up"),
+        pytest.param(TimeoutError("slow"), "", id="a peer that was slow"),
+    ],
+)
+def test_what_the_operator_is_told(capsys: pytest.CaptureFixture[str], error: Exception, words: str) -> None:
+    """What goes wrong here is told; what peers do is not."""
+    server = witness_server.serve(None, port=("127.0.0.1", 0))  # type: ignore[arg-type]  # not asked
+    try:
+        raise error
+    except (ValueError, OSError):
+        server.handle_error(None, None)
+    finally:
+        server.server_close()
+    assert capsys.readouterr().err == words
+
+
 def test_no_descriptor_is_left(ann: Running) -> None:
     """After all the peers above the process holds what it held at the beginning."""
     eventually(lambda: len(list(Path(f"/proc/{ann.process.pid}/fd").iterdir())) <= 8)
