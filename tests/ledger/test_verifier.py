@@ -399,7 +399,7 @@ def test_step_1_folders_inside_each_other(world: World, bundle: Folder) -> None:
     ],
 )
 def test_files_that_no_bundle_takes(world: World, bundle: Folder, name: str) -> None:
-    """A document that readers would refuse, or take for the ledger's, is not written, nor is anything else."""
+    """A document that readers would refuse, or take for the ledger's, is not written, nor anything else."""
     assert bundle.path.exists()
     with pytest.raises(form.BundleError):
         world.write_bundle("other", files={name: b"{}"})

@@ -820,6 +820,18 @@ def test_what_the_operator_is_told(capsys: pytest.CaptureFixture[str], error: Ex
     assert capsys.readouterr().err == words
 
 
+def test_a_request_has_an_allowance() -> None:
+    """Once its bytes are read a request is broken off, and does not seem to end."""
+    one, other = socket.socketpair()
+    with one, other:
+        allowance = witness_server._Allowance(one)
+        allowance._left = 1
+        other.sendall(b"ab")
+        assert allowance.readinto(bytearray(2)) == 1
+        with pytest.raises(ConnectionAbortedError):
+            allowance.readinto(bytearray(2))
+
+
 def test_no_descriptor_is_left(ann: Running) -> None:
     """After all the peers above the process holds what it held at the beginning."""
     eventually(lambda: len(list(Path(f"/proc/{ann.process.pid}/fd").iterdir())) <= 8)
