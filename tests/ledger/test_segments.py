@@ -660,6 +660,15 @@ def test_documents_come_back() -> None:
     assert Verified.parse(canonical(VERIFIED)).root == CompactRange(0, 3, (b"\1" * 32, b"\2" * 32)).root()
 
 
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_no_folder(tmp_path: Path, rows: list[Row], name: str) -> None:
+    """Where no folder is nothing is unsound: there is nothing to verify."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SegmentError) as caught:
+        verify(tmp_path / name, rows)
+    assert type(caught.value) is SegmentError
+
+
 def test_the_smallest_and_the_last_segment() -> None:
     """A segment holds one row at least, and twelve digits are enough for its last one."""
     last = 10**12 - 1

@@ -289,6 +289,13 @@ def test_garbage(ann: Running, raw: bytes, expected: bytes) -> None:
     assert ann.size() == 5
 
 
+def test_the_largest_request(ann: Running) -> None:
+    """A body is read if it has as many bytes as the limit says, and not if it has one more."""
+    size = witness_server.BODY_MAX
+    assert b"a request is an old size" in ann.said(posted(b"x" * size))
+    assert f"a body of at most {size} bytes".encode() in ann.said(posted(b"x" * (size + 1)))
+
+
 def test_one_request_for_each_connection(ann: Running) -> None:
     """What follows a request is not read as another one."""
     asked = b"GET /status HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"
