@@ -18,7 +18,7 @@ lint: setup
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-# Do the tests of `ledger/` bite? Half an hour.
+# Do the tests of `ledger/` bite? Every guard is changed; `python -m tests.mutants MODULE …` for some of them.
 mutants: setup
 	@$(PYTHON) -m tests.mutants
 

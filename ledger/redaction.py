@@ -29,7 +29,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ledger.encoding import INTEGER_MAX, JSON, EncodingError, canonical, unhex
+from ledger.encoding import JSON, EncodingError, canonical, unhex
 from ledger.trust import Redaction, TrustRoot
 
 LINE = b"ledger-redaction/v1\n"
@@ -202,7 +202,7 @@ def _check_entries(entries: JSON) -> None:
     for item in entries:
         if type(item) is not dict or set(item) != {"seq", "leaf"} or type(item["seq"]) is not int:
             raise RedactionError("an entry is named by seq and leaf")
-        if not 0 <= item["seq"] <= INTEGER_MAX:
+        if item["seq"] < 0:
             raise RedactionError(f"{item['seq']} is no entry's number")
         unhex(item["leaf"], 32)
     seqs = [item["seq"] for item in entries]

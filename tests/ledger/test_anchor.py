@@ -17,7 +17,7 @@ from ledger import anchor
 from ledger.anchor import ANCHORED, Anchored, AnchorError, decode, lookup, verify
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import canonical
-from ledger.keccak import keccak256
+from ledger.keccak import _round_constants, keccak256
 from ledger.trust import Anchoring, TrustRoot, TrustRootError
 from ledger.verifier import Step, VerificationError
 from ledger.verifier import verify as verify_bundle
@@ -102,6 +102,20 @@ def document(own: Receipt, *, index: int = 1, others: int = 3, place: int = 0) -
     }
 
 
+def of_bytes(raw: bytes) -> dict[str, Any]:
+    """Return the document of a block whose only receipt is these bytes."""
+    header, proof = block([raw], 0)
+    made = document(receipt(log()), index=0, others=0)
+    return made | {"header": header.encode().hex(), "receipt": raw.hex(), "proof": proof}
+
+
+def with_field(made: dict[str, Any], place: int, value: Any) -> dict[str, Any]:
+    """Return the document with another field of its header."""
+    fields = list(rlp.decode(bytes.fromhex(made["header"])))
+    fields[place] = value
+    return made | {"header": rlp.encode(fields).hex()}
+
+
 def judged(made: dict[str, Any], **changes: Any) -> Anchored:
     """Verify a document."""
     known: dict[str, Any] = {"genesis_hash": GENESIS, "checkpoints": {WANTED.size: WANTED}} | changes
@@ -109,7 +123,7 @@ def judged(made: dict[str, Any], **changes: Any) -> Anchored:
 
 
 @pytest.mark.parametrize(("index", "others"), [(0, 0), (1, 3), (0, 200), (127, 200), (128, 200), (199, 200)])
-@pytest.mark.parametrize("kind", [0, 2])
+@pytest.mark.parametrize("kind", [0, 2, 0x7F])
 def test_proven(index: int, others: int, kind: int) -> None:
     """Wherever the receipt stands in its block, and of whichever type, the anchor names that block."""
     made = document(receipt(log(), kind=kind), index=index, others=others)
@@ -129,6 +143,21 @@ def test_among_other_logs() -> None:
     assert judged(made).size == 7
     with pytest.raises(AnchorError, match="contract"):
         judged(made | {"log": 0})
+
+
+def test_a_header_before_later_forks() -> None:
+    """Fifteen fields are a header; what forks have added is not wanted."""
+    made = document(receipt(log()))
+    fields = rlp.decode(bytes.fromhex(made["header"]))
+    assert judged(made | {"header": rlp.encode(fields[:15]).hex()}).block_number == 19
+
+
+def test_the_largest_numbers() -> None:
+    """A block number has six bytes at most, a time the last second that a calendar has."""
+    made = with_field(document(receipt(log())), 8, b"\xff" * 6)
+    last = with_field(made, 11, (253_402_300_799).to_bytes(5, "big"))
+    assert judged(last).block_number == 2**48 - 1
+    assert judged(last).time == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 LIES: dict[str, tuple[Receipt, str]] = {
@@ -184,6 +213,20 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "half a byte": lambda made: made | {"receipt": made["receipt"][:-1]},
     "a header cut": lambda made: made | {"header": made["header"][:-2]},
     "a header of few fields": altered(header=rlp.encode([b""] * 14).hex()),
+    "a header without its last field": lambda made: (
+        made | {"header": rlp.encode(rlp.decode(bytes.fromhex(made["header"]))[:14]).hex()}
+    ),
+    "a number that is a list": lambda made: with_field(made, 8, [b"\x13"]),
+    "a number of seven bytes": lambda made: with_field(made, 8, b"\x01" * 7),
+    "a number that begins with zero": lambda made: with_field(made, 8, b"\x00\x13"),
+    "a time that no calendar has": lambda made: with_field(made, 11, (253_402_300_800).to_bytes(5, "big")),
+    "a receipts root that is a trie of its own": lambda made: (
+        with_field(made, 5, [b"\x20\x01", bytes.fromhex(made["receipt"])]) | {"proof": []}
+    ),
+    "logs that are text": lambda _: of_bytes(rlp.encode([b"\x01", b"", b"", b"abc"])),
+    "a receipt of five fields": lambda made: of_bytes(
+        b"\x02" + rlp.encode([*rlp.decode(bytes.fromhex(made["receipt"])[1:]), b""])
+    ),
     "a header that is text": altered(header=rlp.encode(b"header").hex()),
     "bytes behind the header": lambda made: made | {"header": made["header"] + "00"},
     "an empty receipt": altered(receipt=""),
@@ -197,6 +240,14 @@ def test_forged_documents(name: str) -> None:
     made = FORGERIES[name](document(receipt(log()), others=200))
     with pytest.raises(AnchorError):
         judged(made)
+
+
+def test_how_many_nodes() -> None:
+    """A proof of 65 nodes is looked at, one of 66 is not."""
+    made = document(receipt(log()))
+    for nodes, message in ((65, "lead nowhere"), (66, "array of nodes")):
+        with pytest.raises(AnchorError, match=message):
+            judged(made | {"proof": (made["proof"] * 66)[:nodes]})
 
 
 def test_every_flipped_byte() -> None:
@@ -223,6 +274,13 @@ def test_every_flipped_byte() -> None:
 def test_keccak(data: bytes) -> None:
     """Ours and the library's hash agree."""
     assert keccak256(data) == keccak(data)
+
+
+def test_the_constants_of_keccak() -> None:
+    """The shift register gives the constants that FIPS 202 lists."""
+    constants = _round_constants()
+    assert (len(constants), constants[:3]) == (24, [0x1, 0x8082, 0x800000000000808A])
+    assert constants[-3:] == [0x8000000000008080, 0x80000001, 0x8000000080008008]
 
 
 nested = st.recursive(st.binary(max_size=80), lambda inner: st.lists(inner, max_size=6), max_leaves=20)
@@ -274,6 +332,38 @@ def test_tries(items: dict[bytes, bytes]) -> None:
         assert lookup(trie.root_hash, key, proof) == value
         with pytest.raises(AnchorError):
             lookup(trie.root_hash, key + b"\x01" * 5, proof)
+
+
+LEAF = [b"\x20\x56", b"value"]
+NO_TRIES: dict[str, tuple[Any, bytes]] = {
+    "a leaf whose value is a list": ([b"\x20\x56", [b"value"]], b"\x56"),
+    "another key's leaf": (LEAF, b"\x57"),
+    "a leaf of three items": ([*LEAF, b""], b"\x56"),
+    "a leaf without a path": ([b"", b"value"], b"\x56"),
+    "a leaf whose path is a list": ([[b"\x20\x56"], b"value"], b"\x56"),
+    "another key's extension": ([b"\x00\x34", LEAF], b"\x12\x56"),
+    "an extension of nothing": ([b"\x00", LEAF], b"\x56"),
+    "a branch without a value": ([b""] * 17, b""),
+    "a branch whose value is a list": ([b""] * 16 + [[b"value"]], b""),
+    "a branch without this child": ([b""] * 17, b"\x56"),
+    "text": (b"neither branch, extension nor leaf", b"\x56"),
+}
+
+
+@pytest.mark.parametrize("name", NO_TRIES)
+def test_what_no_trie_has(name: str) -> None:
+    """A node that leads nowhere, or is none, gives no value."""
+    node, key = NO_TRIES[name]
+    raw = rlp.encode(node)
+    with pytest.raises(AnchorError):
+        lookup(keccak(raw), key, [raw])
+
+
+def test_tries_by_hand() -> None:
+    """What the table above spoils gives its value as it is."""
+    for node, key in ((LEAF, b"\x56"), ([b"\x00\x12", LEAF], b"\x12\x56"), ([b""] * 16 + [b"value"], b"")):
+        raw = rlp.encode(node)
+        assert lookup(keccak(raw), key, [raw]) == b"value"
 
 
 TRUST = {"chain_id": CHAIN, "contract": CONTRACT.hex(), "sender": SENDER.hex()}
@@ -341,7 +431,8 @@ def test_without_a_contract(tmp_path: Path) -> None:
     ],
 )
 def test_anchoring_that_is_refused(changes: dict[str, Any]) -> None:
-    """A trust root that names its contract badly is no trust root."""
+    """A trust root that names its contract badly is no trust root; chain 1 is one."""
+    assert TrustRoot.of(trust_root(anchor=TRUST | {"chain_id": 1})).anchoring is not None
     with pytest.raises(TrustRootError):
         TrustRoot.of(trust_root(anchor=TRUST | changes))
 

@@ -149,6 +149,7 @@ MALFORMED = {
     "two empty lines": STATE.text + "\n\n" + SERVICE_LINE,
     "an empty line at the end": NOTE + "\n",
     "no newline at the end": NOTE[:-1],
+    "a space for the last newline": NOTE[:-1] + " ",
     "a carriage return": NOTE.replace("\n5\n", "\n5\r\n"),
     "a line separator": NOTE.replace("\n5\n", "\u20285\n"),
     "size +5": NOTE.replace("\n5\n", "\n+5\n"),
@@ -171,6 +172,7 @@ MALFORMED = {
     "chain in capitals": NOTE.replace("chain " + STATE.chain.hex(), "chain " + STATE.chain.hex().upper()),
     "chain too short": NOTE.replace(STATE.chain.hex(), STATE.chain.hex()[:-2]),
     "chain missing": NOTE.replace(f"chain {STATE.chain.hex()}\n", ""),
+    "root and chain missing": f"{ORIGIN}\n5\n\n{SERVICE_LINE}",
     "chain under another word": NOTE.replace("chain ", "chains "),
     "an extension line more": NOTE.replace("\n\n", "\nextra\n\n"),
     "a hyphen instead of a dash": NOTE.replace("—", "-"),
@@ -189,6 +191,21 @@ def test_malformed(note: str) -> None:
     """There is one spelling of a note."""
     with pytest.raises(CheckpointError):
         checkpoint.split(note)
+
+
+@pytest.mark.parametrize("note", [MALFORMED["root in other bits"], MALFORMED["root unpadded"]])
+def test_malformed_by_itself(note: str) -> None:
+    """The four lines have one spelling, with signatures or without."""
+    with pytest.raises(CheckpointError, match="base64"):
+        Checkpoint.parse(note.partition("\n\n")[0] + "\n")
+
+
+def test_how_long_a_note_may_be() -> None:
+    """A note beyond the limit is not looked at."""
+    with pytest.raises(CheckpointError, match="not a signature line"):
+        checkpoint.split(NOTE.ljust(checkpoint.NOTE_MAX, "\n"))
+    with pytest.raises(CheckpointError, match="limit"):
+        checkpoint.split(NOTE.ljust(checkpoint.NOTE_MAX + 1, "\n"))
 
 
 @given(st.integers(0, len(cosigned("ann").encode()) - 1), st.integers(0, 7))
@@ -215,6 +232,13 @@ def test_a_witness_signs_once() -> None:
     for name in ("", "a b", "a+b", "a\nb", "é"):
         with pytest.raises(CheckpointError):
             checkpoint.sign(STATE, name, public(SERVICE), key(SERVICE).sign)
+
+
+@pytest.mark.parametrize("size", [0, 2**53 - 1])
+def test_the_smallest_and_the_largest_state(size: int) -> None:
+    """A ledger may be empty, and as large as JSON can count."""
+    state = Checkpoint(ORIGIN, size, bytes(32), bytes(32))
+    assert checkpoint.verify(signed(state, SERVICE), KEYS) == state
 
 
 @pytest.mark.parametrize(

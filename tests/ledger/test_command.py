@@ -105,6 +105,17 @@ def test_one_fault_one_finding(bundle: Folder, keys: str, capsys: pytest.Capture
     ]
 
 
+def test_what_is_not_proven(
+    world: World, bundle: Folder, keys: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Documents that the ledger does not prove are named; where there is none, nothing is said of them."""
+    assert main(["verify", str(bundle.path), "--keys", keys]) == 0
+    assert capsys.readouterr().out.endswith("\nnot proven by this ledger: policies/1/manifest.json\n")
+    bare = world.write_bundle("bare")
+    assert main(["verify", str(bare.path), "--keys", keys]) == 0
+    assert "not proven" not in capsys.readouterr().out
+
+
 def test_json(bundle: Folder, keys: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The report for machines says the same."""
     assert main(["verify", str(bundle.path), "--keys", keys, "--json"]) == 0
@@ -191,6 +202,14 @@ def test_claims(bundle: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == ["claimed, not verified:", "3", "8"]
     assert lines.count("  claims custody.example/service") == 2
+
+
+def test_no_checkpoint(bundle: Folder, keys: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a checkpoint nothing counts, and that is said."""
+    bundle.remove("checkpoints/3.txt")
+    bundle.remove("checkpoints/8.txt")
+    assert main(["checkpoints", str(bundle.path), "--keys", keys]) == 1
+    assert capsys.readouterr().out == "no checkpoint\n"
 
 
 @pytest.mark.parametrize("name", ["index.json", "entries.jsonl", "checkpoints/8.txt"])

@@ -28,6 +28,14 @@ class Colour(enum.StrEnum):
     RED = "red"
 
 
+def boxed(depth: int) -> Any:
+    """Return an object inside an object, `depth` times."""
+    value: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
 def nested(depth: int) -> Any:
     """Return a list inside a list, `depth` times."""
     value: Any = []
@@ -69,6 +77,7 @@ def test_parse_never_raises_anything_else(raw: bytes) -> None:
         pytest.param(-(2**53) + 1, b"-9007199254740991", id="the smallest integer"),
         pytest.param([True, False, None, 0], b"[true,false,null,0]", id="true is not 1"),
         pytest.param(nested(32), b"[" * 32 + b"]" * 32, id="depth 32"),
+        pytest.param(boxed(32), b'{"a":' * 31 + b"{}" + b"}" * 31, id="objects of depth 32"),
     ],
 )
 def test_accepted(value: Any, raw: bytes) -> None:
@@ -94,6 +103,7 @@ def test_accepted(value: Any, raw: bytes) -> None:
         pytest.param({"é": 1}, "", id="a key beyond ASCII"),
         pytest.param({"a/b~c": ["\ud800"]}, "/a~1b~0c/0", id="a lone surrogate, the pointer escaped"),
         pytest.param(nested(33), "/0" * 32, id="depth 33"),
+        pytest.param(boxed(33), "/a" * 32, id="objects of depth 33"),
         pytest.param("x" * 65535, "", id="one byte over the limit"),
     ],
 )
@@ -102,6 +112,7 @@ def test_refused_values(value: Any, path: str) -> None:
     with pytest.raises(EncodingError) as caught:
         canonical(value)
     assert caught.value.path == path
+    assert str(caught.value) == caught.value.message + (f" at {path}" if path else "")
 
 
 @pytest.mark.parametrize(
@@ -159,6 +170,8 @@ def test_the_limit_is_the_callers() -> None:
         parse(raw, limit=100_001)
     with pytest.raises(EncodingError):
         canonical("x" * 100_000, limit=100_001)
+    with pytest.raises(EncodingError, match="limit 3"):
+        parse(b"[[[[", limit=3)  # not even looked at
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,12 @@ def test_written_and_read() -> None:
     assert not bare.holds(event(0))
 
 
+@pytest.mark.parametrize("seq", [0, 2**53 - 1])
+def test_the_first_and_the_last_number(seq: int) -> None:
+    """Entries are numbered from 0, as far as JSON can count."""
+    assert parse_head(Entry.write(event(0), seq=seq, time=START, salt=SALT, prev=PREV).head)["seq"] == seq
+
+
 def test_an_entry_keeps_no_reference() -> None:
     """Changing an event's data after it was written changes nothing in the entry."""
     changing = event(0)

@@ -89,6 +89,8 @@ def test_the_subtrees(first: int, end: int, subtrees: list[tuple[int, int]]) -> 
         pytest.param(lambda: CompactRange(0, 1, (bytes(31),)), id="a hash of 31 bytes"),
         pytest.param(lambda: CompactRange.of(0, [bytes(33)]), id="a leaf of 33 bytes"),
         pytest.param(lambda: part(0, 3).append(b""), id="an empty leaf"),
+        # As many hashes as the range over both and the gap between them would have.
+        pytest.param(lambda: part(0, 2).join(part(4, 5)), id="a range behind a gap"),
         pytest.param(lambda: CompactRange.of(-1, LEAVES[:2]), id="leaves that begin below 0"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 from ledger import redaction, store
 from ledger.encoding import canonical, parse
-from ledger.redaction import HOLD, LIFTED, REDACTION, Redacted, RedactionError
+from ledger.redaction import HOLD, LIFTED, REDACTION, Redacted, RedactionError, Register, Target
 from ledger.store import StoreError
 from ledger.trust import TrustRoot, TrustRootError
 from ledger.verifier import Step, VerificationError, verify
@@ -152,6 +152,106 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+STATEMENT = redaction.redact("example", {1: bytes(32)}, reason="erasure request 7")
+SIGNATURES = sign(STATEMENT, *KEYS[:2])
+NO_DATA: dict[str, Any] = {
+    "an array": [STATEMENT, SIGNATURES],
+    "no signatures": {"statement": STATEMENT},
+    "a field more": {"statement": STATEMENT, "signatures": SIGNATURES, "more": 1},
+    "a statement that is an array": {"statement": [STATEMENT], "signatures": SIGNATURES},
+    "signatures that are an array": {"statement": STATEMENT, "signatures": [*SIGNATURES]},
+    "signatures that are text": {"statement": STATEMENT, "signatures": "ab"},
+    "a signature that is a number": {"statement": STATEMENT, "signatures": SIGNATURES | {KEYS[2]: 1}},
+}
+
+
+@pytest.mark.parametrize("name", NO_DATA)
+def test_no_statement(name: str) -> None:
+    """What is not exactly a statement and its signatures is refused, and never by a crash."""
+    trust = TrustRoot.of(trust_root(redaction=rules()))
+    assert redaction.read(REDACTION, {"statement": STATEMENT, "signatures": SIGNATURES}, trust) == STATEMENT
+    with pytest.raises(RedactionError):
+        redaction.read(REDACTION, NO_DATA[name], trust)
+
+
+def test_a_statement_of_many_entries() -> None:
+    """Five hundred entries are one statement."""
+    made = redaction.redact("example", dict.fromkeys(range(500), bytes(32)), reason="erasure request 8")
+    data = {"statement": made, "signatures": sign(made, *KEYS[:2])}
+    assert redaction.read(REDACTION, data, TrustRoot.of(trust_root(redaction=rules()))) == made
+
+
+def target(seq: int, **changes: Any) -> Target:
+    """Return what the rules look at in an entry."""
+    fields: dict[str, Any] = {"time": START, "type": "example.note", "subject": None, "actor": "alice"}
+    return Target(seq=seq, **({"leaf": bytes(32)} | fields | changes))
+
+
+def seen(*entries: tuple[Target, Any]) -> tuple[list[Redacted], list[tuple[int, str]]]:
+    """Return what is redacted and what is lost once these entries, with their data, were seen."""
+    register = Register(TrustRoot.of(trust_root(redaction=rules())))
+    for entry, data in entries:
+        register.see(entry, data)
+    return register.redacted(), list(register.lost())
+
+
+DATA = {"statement": STATEMENT, "signatures": SIGNATURES}
+HOLDS = {"v": 1, "kind": "hold", "ledger_id": "example", "id": "case-1", "reason": "litigation"}
+HOLDS |= {"actors": ["alice"], "subjects": [], "types": []}
+HELD = (target(4, type=HOLD), {"statement": HOLDS, "signatures": sign(HOLDS, KEYS[2])})
+BY = target(5, type=REDACTION, time=LATER)
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        pytest.param([(target(1), None), (BY, DATA)], None, id="a redaction that counts"),
+        pytest.param(
+            [(target(1), None), (target(5, type=REDACTION, time=START + timedelta(days=DAYS - 1)), DATA)],
+            "must be kept",
+            id="one that came before the days were over",
+        ),
+        pytest.param(
+            [(target(1, type="decision.recorded"), None), (BY, DATA)], "never redacted", id="one of evidence"
+        ),
+        pytest.param(
+            [(target(1, leaf=b"x" * 32), None), (BY, DATA)], "another leaf", id="one of another leaf"
+        ),
+        pytest.param([(target(1), None), HELD, (BY, DATA)], "under hold case-1", id="one under a hold"),
+        pytest.param(
+            [(target(1), None), (BY, DATA | {"signatures": sign(STATEMENT, KEYS[0])})], "1 of 2", id="of one"
+        ),
+        pytest.param(
+            [(target(1), None), (BY, {"statement": {"entries": [1, {"seq": "1"}, {"seq": 1}]}})],
+            "data is not a statement",
+            id="one that is none, and still says which entry it meant",
+        ),
+        pytest.param([(target(1), None)], "no redaction names it", id="none"),
+    ],
+)
+def test_what_a_recorded_redaction_permits(entries: list[tuple[Target, Any]], reason: str | None) -> None:
+    """Store and verifier judge what was recorded by the rules that it was to be recorded under."""
+    redacted, lost = seen(*entries)
+    if reason is None:
+        assert (redacted, lost) == ([Redacted(1, 5, "erasure request 7")], [])
+    else:
+        assert (redacted, [seq for seq, _ in lost]) == ([], [1])
+        assert reason in lost[0][1]
+
+
+def test_a_redaction_that_was_not_carried_out() -> None:
+    """An entry that is named and still there is not redacted, and not lost."""
+    assert seen((target(1), {"private": SECRET}), (BY, DATA)) == ([], [])
+
+
+def test_how_much_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries without data are remembered up to a number, and those beyond it are lost all the same."""
+    monkeypatch.setattr(redaction, "MISSING_MAX", 2)
+    lost = [seen(*((target(seq), None) for seq in range(number)))[1] for number in range(5)]
+    assert [len(each) for each in lost] == [0, 1, 2, 3, 3]
+    assert lost[4][2] == (2, "2 more entries are without data")
+
+
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refused(ledger: Redacting, name: str) -> None:
     """What does not count is refused before anything is written."""
@@ -221,6 +321,9 @@ def test_a_hold_names_something(ledger: Redacting) -> None:
     forged = {KEYS[0]: "00" * 64}
     with pytest.raises(RedactionError, match="does not verify"):
         ledger.ledger.rule(HOLD, statement, forged, actor="legal")
+    nameless = statement | {"id": " "}
+    with pytest.raises(RedactionError, match="a hold an id"):
+        ledger.ledger.rule(HOLD, nameless, sign(nameless, KEYS[2]), actor="legal")
     assert ledger.ledger.head().size == 5
 
 
@@ -342,3 +445,10 @@ def test_rules_that_are_refused(changes: dict[str, Any]) -> None:
     """A trust root with rules that make no sense is no trust root."""
     with pytest.raises(TrustRootError):
         TrustRoot.of(trust_root(redaction=rules(**changes)))
+
+
+def test_rules_at_their_bounds() -> None:
+    """All keys together, and no day to wait, are rules."""
+    made = TrustRoot.of(trust_root(redaction=rules(quorum=3, types={"example.note": 0}))).redaction
+    assert made is not None
+    assert (made.quorum, made.days) == (3, {"example.note": 0})

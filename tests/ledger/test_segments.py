@@ -448,10 +448,15 @@ def test_no_parquet(
     assert findings(folder, rows, verifier) >= {(2, NAMES[1]), (4, NAMES[2])}
 
 
-def test_large_row_groups(monkeypatch: pytest.MonkeyPatch, folder: Path, rows: list[Row]) -> None:
-    """Row groups that would fill a reader's memory are not read."""
+@pytest.mark.parametrize("verifier", VERIFIERS)
+def test_large_row_groups(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, rows: list[Row], verifier: Verifier
+) -> None:
+    """Row groups that would fill a reader's memory are not read, by none of the verifiers."""
+    monkeypatch.setattr(segments, "ROW_GROUP", 5)
+    assert verify(folder, rows, verifier).size == SIZE
     monkeypatch.setattr(segments, "ROW_GROUP", 2)
-    assert findings(folder, rows, "hashlib") == {(2, name) for name in NAMES}
+    assert findings(folder, rows, verifier) == {(2, name) for name in NAMES}
 
 
 FOLDERS: list[Any] = [
@@ -658,6 +663,23 @@ def test_documents_come_back() -> None:
     for kind, document in ((Manifest, MANIFEST), (Verified, VERIFIED)):
         assert kind.parse(canonical(document)).encode() == canonical(document)
     assert Verified.parse(canonical(VERIFIED)).root == CompactRange(0, 3, (b"\1" * 32, b"\2" * 32)).root()
+
+
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_no_folder(tmp_path: Path, rows: list[Row], name: str) -> None:
+    """Where no folder is nothing is unsound: there is nothing to verify."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SegmentError) as caught:
+        verify(tmp_path / name, rows)
+    assert type(caught.value) is SegmentError
+
+
+def test_the_smallest_and_the_last_segment() -> None:
+    """A segment holds one row at least, and twelve digits are enough for its last one."""
+    last = 10**12 - 1
+    for first, rows in ((last, 1), (0, last + 1)):
+        made = Manifest.parse(canonical(MANIFEST | {"first_seq": first, "last_seq": last}))
+        assert (made.rows, made.name) == (rows, f"{first:012}-{last:012}")
 
 
 def test_the_start_is_a_hash() -> None:

@@ -109,6 +109,18 @@ def test_a_key_of_another_user(tmp_path: Path) -> None:
         signer.open_key(f"file:{path}")
 
 
+def test_a_secret_is_a_file_of_a_size(tmp_path: Path) -> None:
+    """A secret may have as many bytes as its limit says; a pipe is none, whoever may read it."""
+    path = key_file(tmp_path, b"1234")
+    assert signer.read_secret(path, 4) == b"1234"
+    with pytest.raises(SignerError, match="more than 3 bytes"):
+        signer.read_secret(path, 3)
+    path.unlink()
+    os.mkfifo(path, 0o400)
+    with pytest.raises(SignerError, match="not a regular file"):
+        signer.read_secret(path, 4)
+
+
 def test_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
     """A link does not hide that others read the key."""
     link = tmp_path / "link"
@@ -261,6 +273,7 @@ TOKENS = {
 def test_no_key_in_a_token(token: tuple[Path, dict[str, Any]], name: str, words: str) -> None:
     """No token, a wrong PIN, no key, two keys, a key that could be outside: each is refused for that."""
     assert token[1][name].startswith("token: ")
+    assert "SignerError" not in token[1][name]
     assert words in token[1][name]
 
 

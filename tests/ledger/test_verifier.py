@@ -172,6 +172,7 @@ ATTACKS: dict[str, tuple[Attack, tuple[int, str]]] = {
     "seq true": (change_line(1, lambda line: line | {"seq": True}), (5, "entry 1")),
     "another seq": (change_line(2, lambda line: line | {"seq": 5}), (5, "entry 2")),
     "h in capitals": (change_line(2, lambda line: line | {"h": line["h"].upper()}), (5, "entry 2")),
+    "a head that is a number": (change_line(2, lambda line: line | {"head": 2}), (5, "entry 2")),
     "another h": (change_line(2, lambda line: line | {"h": "00" * 32}), (8, "entry 2")),
     "another actor": (
         change_line(2, lambda line: line | {"head": line["head"].replace("alice", "mallo")}),
@@ -258,6 +259,12 @@ ATTACKS: dict[str, tuple[Attack, tuple[int, str]]] = {
         lambda folder: folder.write("policies/1/manifest.json", b"[]", reindex=False),
         (1, "policies/1/manifest.json"),
     ),
+    "the index of an array for the files": (lambda folder: folder.reindex(files=[]), (1, "index.json")),
+    "the index of an object for the frontier": (
+        lambda folder: folder.reindex(frontier={}),
+        (1, "index.json"),
+    ),
+    "the index ends at the last integer": (lambda folder: folder.reindex(last=2**53 - 1), (1, "index.json")),
     "a file outside the known folders": (lambda folder: folder.write("run.sh", b"#!"), (1, "index.json")),
     "a hidden file": (lambda folder: folder.write("policies/.hidden", b""), (1, "index.json")),
     "a blob under a false name": (
@@ -288,6 +295,7 @@ RANGE_ATTACKS: dict[str, tuple[Attack, tuple[int, str]]] = {
     "no checkpoint before it": (drop_checkpoint(3), (4, "the start")),
     "no checkpoint after it": (drop_checkpoint(8), (11, "entry 3")),
     "the first entry cut": (edit_lines(lambda lines: lines[1:]), (5, "entry 3")),
+    "all entries cut": (edit_lines(lambda _: []), (1, "index.json")),
     "the last entry cut": (edit_lines(lambda lines: lines[:-1]), (11, "entry 7")),
     "data removed": (change_line(0, lambda line: line | {"data": None}), (7, "entry 3")),
     "said to be the whole": (lambda folder: folder.reindex(first=0, last=4, frontier=[]), (4, "the start")),
@@ -307,7 +315,16 @@ def test_attacks_on_a_range(world: World, bundle: Folder, attack: Attack, expect
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside", "/etc/hostname", "policies/../../outside", "policies//x", "blobs/"]
+    "name",
+    [
+        "../outside",
+        "/etc/hostname",
+        "policies/../../outside",
+        "policies//x",
+        "blobs/",
+        "policies",
+        "policies/" + "/".join("12345678"),
+    ],
 )
 def test_step_1_paths_stay_inside(bundle: Folder, name: str) -> None:
     """An index that names a file outside the folder is refused before anything is opened."""
@@ -362,6 +379,41 @@ def test_reading_has_bounds(bundle: Folder) -> None:
     os.mkfifo(bundle.path / "pipe")
     with pytest.raises(form.BundleError, match="regular"):
         form.read(bundle.path, "pipe")
+
+
+def test_step_1_folders_inside_each_other(world: World, bundle: Folder) -> None:
+    """Eight names make a path, with its folder's."""
+    assert bundle.path.exists()
+    deep = world.write_bundle("deep", files={"policies/" + "/".join("1234567"): b"{}"})
+    assert len(verify(deep.path, trust_root()).unproven) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("genesis.json", id="the bundle's own"),
+        pytest.param("checkpoints/3.txt", id="a checkpoint"),
+        pytest.param("run.sh", id="outside the folders"),
+        pytest.param("policies/.hidden", id="hidden"),
+        pytest.param("policies/../x", id="out of its folder"),
+        pytest.param("blobs/" + "0" * 64, id="a blob under another digest"),
+    ],
+)
+def test_files_that_no_bundle_takes(world: World, bundle: Folder, name: str) -> None:
+    """A document that readers would refuse, or take for the ledger's, is not written, nor anything else."""
+    assert bundle.path.exists()
+    with pytest.raises(form.BundleError):
+        world.write_bundle("other", files={name: b"{}"})
+    assert not (world.folder / "other").exists()
+
+
+def test_lines_have_bounds(bundle: Folder) -> None:
+    """A line of the largest size is read whole; nothing is read behind a longer one."""
+    longest = b"x" * (form.LINE_MAX - 1) + b"\n"
+    bundle.write("entries.jsonl", longest + b"next\n", reindex=False)
+    assert list(form.lines(bundle.path)) == [longest, b"next\n"]
+    bundle.write("entries.jsonl", b"x" + longest + b"next\n", reindex=False)
+    assert list(form.lines(bundle.path)) == [b"x" + longest]
 
 
 def test_an_older_bundle_is_sound(bundle: Folder) -> None:
@@ -535,6 +587,7 @@ def test_the_bundles_words_do_not_reach_the_terminal(bundle: Folder) -> None:
     """Names of files cannot forge a line of the report."""
     (bundle.path / "x\nsound: \x1b[2J\udcff").write_bytes(b"")
     assert (1, "x\\nsound: \\x1b[2J\\udcff") in findings(bundle)
+    assert verifier.plain("größer, 'quoted' \\ as it is") == "größer, 'quoted' \\ as it is"
 
 
 BAD_TRUST_ROOTS: dict[str, Any] = {

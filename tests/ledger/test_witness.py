@@ -608,6 +608,15 @@ def test_modes(ann: Witness, folder: Path) -> None:
     assert modes == {0o700, 0o600}
 
 
+@pytest.mark.parametrize("changes", [{"public_key": public(BOB)}, {"name": "eve"}], ids=["key", "name"])
+def test_a_key_that_the_trust_root_does_not_have(folder: Path, changes: dict[str, Any]) -> None:
+    """Under another key or name nothing would count that is signed: the memory is not even opened."""
+    before = content(folder)
+    with pytest.raises(WrongKeyError):
+        opened(folder, **changes)
+    assert content(folder) == before
+
+
 def test_one_holder(ann: Witness, folder: Path) -> None:
     """A second witness on one memory is refused while the first is open, and nothing changes."""
     before = content(folder)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -23,6 +24,7 @@ from ledger.encoding import canonical
 from ledger.trust import TrustRoot
 from ledger.witness import (
     ConflictError,
+    EquivocationError,
     NotConsistentError,
     UnknownLogError,
     UnsignedError,
@@ -227,6 +229,7 @@ NO: dict[str, tuple[type[WitnessError], str, int, list[bytes]]] = {
     "403": (UnsignedError, TRUE.note(8, signer="eve"), 5, TRUE.proof(5, 8)),
     "404": (UnknownLogError, TRUE.note(8, origin="other.example"), 5, TRUE.proof(5, 8)),
     "409": (ConflictError, TRUE.note(8), 0, []),
+    "409, from the size that it remembers": (EquivocationError, FORK.note(5), 5, []),
     "422": (NotConsistentError, LATE.note(8), 5, LATE.proof(5, 8)),
 }
 
@@ -284,6 +287,13 @@ def test_garbage(ann: Running, raw: bytes, expected: bytes) -> None:
     assert expected in answer[:20] or not answer[:5].startswith(b"HTTP/")
     assert (b"Content-Type: text/x.tlog.size\r\n" in answer) is (expected == b"409 ")
     assert ann.size() == 5
+
+
+def test_the_largest_request(ann: Running) -> None:
+    """A body is read if it has as many bytes as the limit says, and not if it has one more."""
+    size = witness_server.BODY_MAX
+    assert b"a request is an old size" in ann.said(posted(b"x" * size))
+    assert f"a body of at most {size} bytes".encode() in ann.said(posted(b"x" * (size + 1)))
 
 
 def test_one_request_for_each_connection(ann: Running) -> None:
@@ -676,7 +686,12 @@ def test_a_lying_witness(answer: bytes, error: type[Exception]) -> None:
     assert len(str(caught.value)) < 600
 
 
+STATUS: dict[str, Any] = {"v": 1, "origin": "o", "name": ANN, "size": 5, "root": "", "chain": ""}
+STATUS |= {"note": "", "equivocations": 0}
 STATUSES = {
+    "a status of another version": response(200, canonical(STATUS | {"v": 2})),
+    "a status with a field more": response(200, canonical(STATUS | {"more": 1})),
+    "a status that is not there": response(404, canonical(STATUS)),
     "garbage": response(200, b"\xff"),
     "a list": response(200, b"[]"),
     "no note": response(200, b'{"size":5}'),
@@ -688,7 +703,9 @@ STATUSES = {
 
 @pytest.mark.parametrize("answer", STATUSES.values(), ids=STATUSES)
 def test_a_lying_status(answer: bytes) -> None:
-    """A status without a note is none."""
+    """A status is one of a fixed form, in an answer that says yes."""
+    with lying(response(200, canonical(STATUS))) as address:
+        assert witness_client.status(address, timeout_s=TIMEOUT) == STATUS
     with lying(answer) as address, pytest.raises(UnreachableError):
         witness_client.status(address, timeout_s=TIMEOUT)
 
@@ -712,8 +729,21 @@ def test_a_slow_witness(answer: bytes) -> None:
 @pytest.mark.parametrize("answer", [b"", response(200, b""), response(200, LINE.encode())], ids=range(3))
 def test_an_endless_witness(answer: bytes) -> None:
     """An answer without end is cut off."""
-    with lying(answer, endless=True) as address, pytest.raises(UnreachableError):
+    with lying(answer, endless=True) as address, pytest.raises(UnreachableError, match="more than"):
         witness_client.ask(address, TRUE.note(5), old_size=0, proof=[], timeout_s=TIMEOUT)
+
+
+def test_the_largest_answer() -> None:
+    """An answer may have as many bytes as the limit says, and not one more."""
+    frame = len(response(200, canonical(STATUS)))
+    for more, refused in ((0, False), (1, True)):
+        note = "a" * (witness_client.ANSWER_MAX - frame + more)
+        with lying(response(200, canonical(STATUS | {"note": note}, limit=1 << 20))) as address:
+            if refused:
+                with pytest.raises(UnreachableError, match="more than"):
+                    witness_client.status(address, timeout_s=TIMEOUT)
+            else:
+                assert witness_client.status(address, timeout_s=TIMEOUT)["note"] == note
 
 
 ADDRESSES = [
@@ -741,11 +771,72 @@ def test_nobody_there(address: str) -> None:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("spoil", ["https{}", "ftp{}", "http{}/path"])
+def test_no_address(spoil: str) -> None:
+    """What is not an address of a witness is not asked, even where one would answer."""
+    with lying(response(200, LINE.encode())) as address:
+        with pytest.raises(UnreachableError, match="neither unix"):
+            witness_client.ask(
+                spoil.format(address.removeprefix("http")),
+                TRUE.note(5),
+                old_size=0,
+                proof=[],
+                timeout_s=TIMEOUT,
+            )
+        assert witness_client.ask(address, TRUE.note(5), old_size=0, proof=[], timeout_s=TIMEOUT) == LINE
+
+
+def test_no_time_is_left() -> None:
+    """Past its end a wait is over before it begins."""
+    one, other = socket.socketpair()
+    with one, other, pytest.raises(TimeoutError):
+        witness_client._await(one, time.monotonic() - 1)
+
+
 def test_one_way_in() -> None:
     """A server listens on a socket or on a port, not on both and not on neither."""
     for options in ({}, {"path": Path("x"), "port": ("127.0.0.1", 0)}):
         with pytest.raises(witness_server.AddressError):
             witness_server.serve(None, **options)  # type: ignore[arg-type]  # refused before it is looked at
+
+
+@pytest.mark.parametrize("port", [0, 65_535])
+def test_the_first_and_the_last_port(port: int) -> None:
+    """Any port of the loopback may be listened on; the last one may be another's just now."""
+    with contextlib.suppress(OSError):
+        witness_server.serve(None, port=("127.0.0.1", port)).server_close()  # type: ignore[arg-type]  # not asked
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        pytest.param(ValueError("odd"), "witness: ValueError: odd\n", id="a fault of ours"),
+        pytest.param(ConnectionResetError("gone"), "", id="a peer that hung up"),
+        pytest.param(TimeoutError("slow"), "", id="a peer that was slow"),
+    ],
+)
+def test_what_the_operator_is_told(capsys: pytest.CaptureFixture[str], error: Exception, words: str) -> None:
+    """What goes wrong here is told; what peers do is not."""
+    server = witness_server.serve(None, port=("127.0.0.1", 0))  # type: ignore[arg-type]  # not asked
+    try:
+        raise error
+    except (ValueError, OSError):
+        server.handle_error(None, None)
+    finally:
+        server.server_close()
+    assert capsys.readouterr().err == words
+
+
+def test_a_request_has_an_allowance() -> None:
+    """Once its bytes are read a request is broken off, and does not seem to end."""
+    one, other = socket.socketpair()
+    with one, other:
+        allowance = witness_server._Allowance(one)
+        allowance._left = 1
+        other.sendall(b"ab")
+        assert allowance.readinto(bytearray(2)) == 1
+        with pytest.raises(ConnectionAbortedError):
+            allowance.readinto(bytearray(2))
 
 
 def test_no_descriptor_is_left(ann: Running) -> None:

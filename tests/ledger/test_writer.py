@@ -111,9 +111,12 @@ def test_back_pressure(world: World, gate: Gate) -> None:
     assert world.ledger.find("/desk/1", "event-4") is None
 
 
-def test_groups_are_bounded(world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "commits"), [(3, 4), (4, 3)])
+def test_groups_are_bounded(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch, limit: int, commits: int
+) -> None:
     """A commit takes no more than its limit, so that nobody waits for all; one batch may be larger."""
-    monkeypatch.setattr(writer, "GROUP_MAX", 3)
+    monkeypatch.setattr(writer, "GROUP_MAX", limit)
     busy = Writer(world.ledger)
     first = busy.submit([event(0)])
     assert gate.reached.wait(10)
@@ -122,7 +125,7 @@ def test_groups_are_bounded(world: World, gate: Gate, monkeypatch: pytest.Monkey
     gate.opened.set()
     for future in (first, *futures):
         future.result(10)
-    assert gate.commits == 4
+    assert gate.commits == commits
     busy.close()
 
 

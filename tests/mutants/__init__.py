@@ -1,0 +1,1 @@
+"""Do the tests of `ledger/` bite? `python -m tests.mutants` says."""

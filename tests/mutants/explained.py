@@ -1,0 +1,11 @@
+"""Mutants that no test catches here, and why: nobody could observe the change, or this tool cannot make it.
+
+An entry is (module, function, "was → becomes"): reason. One that is the change of no guard, or of several, is
+an error, so that a reason does not outlive what it explains.
+"""
+
+EXPLAINED: dict[tuple[str, str, str], str] = {
+    ("witness_client", "_await", "left <= 0 → left < 0"): (
+        "two readings of the clock would have to be equal; a timeout of 0 then refuses the next read as well"
+    ),
+}
