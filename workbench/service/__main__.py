@@ -13,6 +13,7 @@ is told to end, it answers what it has taken, writes that, and lets go of the le
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import secrets
 import signal
@@ -113,6 +114,9 @@ def main() -> int:
         print(f"service: {error}", file=sys.stderr)
         return 2
     sys.setswitchinterval(SWITCH_S)
+    # what is there now stays: else every collection would look through all of it again
+    gc.collect()
+    gc.freeze()
     threading.Thread(target=_take_up, args=(desk,), daemon=True).start()
     threading.Thread(target=_anchor, args=(anchoring,), daemon=True).start()
     threading.Thread(target=_stamp, args=(stamping,), daemon=True).start()
