@@ -5,7 +5,7 @@ an error, so that a reason does not outlive what it explains.
 """
 
 EXPLAINED: dict[tuple[str, str, str], str] = {
-    ("witness_client", "_await", "left <= 0 → left < 0"): (
+    ("exchange", "_await", "left <= 0 → left < 0"): (
         "two readings of the clock would have to be equal; a timeout of 0 then refuses the next read as well"
     ),
 }
