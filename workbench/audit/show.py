@@ -110,9 +110,9 @@ def _stamps(audit: Audit) -> list[dict[str, object]]:
             "entries": each.size,
             "authority": printable(each.authority),
             "there by": f"{each.time:%Y-%m-%d %H:%M:%S} UTC",
-            "its number": f"{each.serial:x}",
+            "serial": f"0x{each.serial:x}",
         }
-        for each in audit.report.stamps
+        for each in sorted(audit.report.stamps, key=lambda each: (each.size, each.authority))
     ]
 
 
