@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from ledger import checkpoint, witness_client, witness_server
+from ledger import checkpoint, exchange, witness_client, witness_server
 from ledger.__main__ import main
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import canonical
@@ -790,7 +790,7 @@ def test_no_time_is_left() -> None:
     """Past its end a wait is over before it begins."""
     one, other = socket.socketpair()
     with one, other, pytest.raises(TimeoutError):
-        witness_client._await(one, time.monotonic() - 1)
+        exchange._await(one, time.monotonic() - 1)
 
 
 def test_one_way_in() -> None:
