@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -400,6 +401,24 @@ def test_any_flipped_bit(folder: Path, rows: list[Row]) -> None:
         found = segments.examine(str(path), manifest.encode(), "sql")
         assert found == "is not the file that its manifest names"
     assert findings(folder, rows, "sql") == {(2, NAMES[1])}
+
+
+class HalfBlind(ThreadPoolExecutor):
+    """A worker that leaves a row out of what it reports."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Report one row less of the second segment."""
+        future: Future[Any] = Future()
+        found = fn(*args, **kwargs)
+        future.set_result(replace(found, rows=2) if found.first_seq == BORDERS[1][0] else found)
+        return future
+
+
+def test_a_worker_that_reports_too_few_rows(folder: Path, rows: list[Row]) -> None:
+    """What a worker counted must be what the manifest claims, also where it found no fault."""
+    with HalfBlind(1) as pool:
+        assert (2, NAMES[1]) in findings(folder, rows, "hashlib", executor=pool)
+    assert verify(folder, rows).size == len(rows)
 
 
 @pytest.mark.parametrize("verifier", VERIFIERS)
