@@ -1,8 +1,8 @@
 """`make bench-ledger`: what the ledger costs, as ratios within one run.
 
-(1) Durable appends, one after the other, of 1, 100 and 1000 events: the store; SQLite (WAL, synchronous=FULL)
-    with the same preparation (canonical bytes, hashes, chain); SQLite given finished rows. PostgreSQL is
-    named where it is missing.
+(1) Durable appends, one after the other, of 1, 100 and 1000 events: the store, and SQLite (WAL,
+    synchronous=FULL) with the same preparation (canonical bytes, hashes, chain); then both databases given
+    finished rows, and PostgreSQL, which is named where it is missing.
 (2) The service: 1, 4, 64 and 256 events in flight over 4 client processes, in the client library's batches.
 (3) Verification of sealed segments by each verifier, against the time that SHA-256 alone takes on both cores:
     for the same messages one by one (`openssl speed`), and for their blocks in one stream, which no verifier
@@ -30,13 +30,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger import database, segments, store
-from ledger.entry import Event
+from ledger.entry import Entry, Event
 from ledger.merkle import Frontier, Node, verify_inclusion
 from ledger.place import Place, named
 from ledger.tree import Tree
@@ -66,7 +67,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         rate, lines = appends(folder, seconds=1.0 if quick else 3.0)
-        show(("durable appends", "store/s", "SQLite/s", "ratio", "rows only/s", "ratio"), lines)
+        show(
+            ("durable appends", "store/s", "SQLite/s", "ratio", "DuckDB rows/s", "SQLite rows/s", "ratio"),
+            lines,
+        )
         show(
             ("service", "events/s", "p50 ms", "p99 ms", f"× {rate:,.0f}/s"), list(service(rate, quick=quick))
         )
@@ -128,7 +132,7 @@ def appends(folder: Path, *, seconds: float) -> tuple[float, list[Line]]:
         folder / "a.duckdb", now=lambda: datetime.now(UTC), salt=salts().__next__, genesis=GENESIS
     )
     for size in (1, 100, 1000):
-        rates: dict[str, list[float]] = {"store": [], "same": [], "rows": []}
+        rates: dict[str, list[float]] = {"store": [], "same": [], "duckdb": [], "rows": []}
         # In turns, so that a slow second of the machine falls on all of them.
         for turn in range(3):
             with sqlite(folder / f"s{size}-{turn}.db") as lite:
@@ -138,16 +142,21 @@ def appends(folder: Path, *, seconds: float) -> tuple[float, list[Line]]:
                 }
                 for kind, append in kinds.items():
                     rates[kind].append(rate_of(append, size, seconds / 3, tag=f"{kind}{turn}{size}"))
-                rates["rows"].append(rate_of_rows(lite, size, seconds / 3))
+                entries = finished(size)
+                rows = [database.row_of(entry) for entry in entries]
+                rates["rows"].append(rate_of_rows(partial(insert, lite, rows), size, seconds / 3))
+                with duckdb_file(folder / f"d{size}-{turn}.duckdb") as file:
+                    rates["duckdb"].append(rate_of_rows(partial(commit, file, entries), size, seconds / 3))
         best = {kind: max(each) for kind, each in rates.items()}
         single = best["rows"] if size == 1 else single
-        ratios = (best["store"] / best["same"], best["store"] / best["rows"])
+        ratios = (best["store"] / best["same"], best["duckdb"] / best["rows"])
         lines.append(
             (
                 f"× {size}",
                 f"{best['store']:,.0f}",
                 f"{best['same']:,.0f}",
                 f"{ratios[0]:.2f}",
+                f"{best['duckdb']:,.0f}",
                 f"{best['rows']:,.0f}",
                 f"{ratios[1]:.2f}",
             )
@@ -161,14 +170,12 @@ def postgresql(folder: Path, seconds: float) -> Iterator[Line]:
     """Yield PostgreSQL's own rates, in the column of finished rows."""
     programs = postgres.programs()
     if programs is None:
-        yield ("", "", "", "not installed", "")
+        yield ("", "", "", "", "not installed", "")
         return
     with postgres.session(folder, programs) as client:
         for size in (1, 100, 1000):
-            place = Place(0, GENESIS_HASH, datetime.now(UTC))
-            place.batch(named(event(number) for number in range(size)), {}, salts().__next__)
-            rows = [database.row_of(entry) for entry in place.written.values()]
-            yield (f"× {size}", "", "", f"{postgres.rate(client, rows, seconds):,.0f}", "")
+            rows = [database.row_of(entry) for entry in finished(size)]
+            yield (f"× {size}", "", "", "", f"{postgres.rate(client, rows, seconds):,.0f}", "")
 
 
 def rate_of(append: Callable[[list[Event]], Any], size: int, seconds: float, *, tag: str) -> float:
@@ -218,14 +225,33 @@ def prepared(lite: sqlite3.Connection, *, h: bytes) -> Callable[[list[Event]], N
     return append
 
 
-def rate_of_rows(lite: sqlite3.Connection, size: int, seconds: float) -> float:
-    """Return rows a second when the rows are there already."""
+def finished(size: int) -> list[Entry]:
+    """Return entries that are ready to be written."""
     place = Place(0, GENESIS_HASH, datetime.now(UTC))
     place.batch(named(event(number) for number in range(size)), {}, salts().__next__)
-    rows = [database.row_of(entry) for entry in place.written.values()]
+    return list(place.written.values())
+
+
+@contextmanager
+def duckdb_file(path: Path) -> Iterator[database.Database]:
+    """Open an empty store's database."""
+    database.create(path, store.Genesis.of(GENESIS))
+    opened = database.Database(path)
+    yield opened
+    opened.close()
+
+
+def commit(file: database.Database, entries: list[Entry]) -> None:
+    """Commit entries as the store does."""
+    with file.transaction(None):
+        file.insert(entries, [])
+
+
+def rate_of_rows(write: Callable[[], None], size: int, seconds: float) -> float:
+    """Return rows a second when the rows are there already."""
     done, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
-        insert(lite, rows)
+        write()
         done += size
     return done / (time.perf_counter() - start)
 
