@@ -60,22 +60,20 @@ class Names:
         return count, first
 
     def _spill(self) -> None:
-        if self._folder is None:
-            self._folder = TemporaryDirectory(prefix="ledger-names-")
+        folder = self._folder = self._folder or TemporaryDirectory(prefix="ledger-names-")
         for number, part in enumerate(self._parts):
-            with self._file(number).open("ab") as file:
+            with _file(folder, number).open("ab") as file:
                 file.write(part)
             part.clear()
         self._count = 0
 
     def _partition(self, number: int) -> bytes:
-        spilt = b"" if self._folder is None else self._file(number).read_bytes()
+        spilt = b"" if self._folder is None else _file(self._folder, number).read_bytes()
         return spilt + self._parts[number]
 
-    def _file(self, number: int) -> Path:
-        if self._folder is None:
-            raise RuntimeError("nothing was spilt")
-        return Path(self._folder.name, f"{number:03}")
+
+def _file(folder: "TemporaryDirectory[str]", number: int) -> Path:
+    return Path(folder.name, f"{number:03}")
 
 
 def digest(source: str | None, name: str | None) -> bytes:
