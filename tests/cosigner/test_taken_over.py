@@ -59,7 +59,7 @@ def liar(world: Living, outstanding: dict[str, str]) -> Iterator[Desk]:
     options = argparse.Namespace(
         state=places.root(SERVICE), trust_root=places.trust_root, testing_only_crash_at=None
     )
-    desk, _, _ = open_desk(options)
+    desk, *_ = open_desk(options)
     yield desk
     desk.lane.recorder.ledger.close()
 
