@@ -48,6 +48,8 @@ def test_nothing_is_written_before_it_must() -> None:
         pytest.param(("a:", "b"), ("a", ":b"), id="a colon moves over"),
         pytest.param((None, "b"), ("-", "b"), id="no source is not a dash"),
         pytest.param(("a", None), ("a", ""), id="no name is not an empty one"),
+        pytest.param(("a", None), ("a", "None"), id="no name is not the word"),
+        pytest.param((None, "b"), ("None", "b"), id="no source is not the word"),
         pytest.param(("a", "b"), ("b", "a"), id="the other way round"),
         pytest.param(("é", "b"), ("e", "b"), id="another letter"),
     ],
