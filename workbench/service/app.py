@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 
 from pydantic import Field
 from starlette.applications import Starlette
@@ -58,8 +58,9 @@ STATUS = {
     Refusal.BUSY: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
-NOBODY = frozenset[Permission]()
-"""What is open to whoever reaches the socket: a login has no session yet."""
+OPEN = None
+"""Open to whoever reaches the socket: a login has no session yet. An empty set would be open to nobody."""
+Permitted: TypeAlias = frozenset[Permission] | None
 ANYBODY = frozenset(Permission)
 """Whoever has a session: about that session, and nothing else."""
 READ, EXPORT, PROPOSE, APPROVE, RECORD, REVIEW = (
@@ -165,13 +166,13 @@ class Api:
         (its own proposer, its own approvers) is the desk's.
         """
         intents, one, session = "/v1/intents", "/v1/intents/{digest}", "/v1/sessions/{digest}"
-        table: list[tuple[str, str, frozenset[Permission], Action]] = [
-            ("GET", "/v1/status", NOBODY, self.status),
-            ("POST", "/v1/sessions", NOBODY, self.login),
+        table: list[tuple[str, str, Permitted, Action]] = [
+            ("GET", "/v1/status", OPEN, self.status),
+            ("POST", "/v1/sessions", OPEN, self.login),
             ("GET", "/v1/sessions", ANYBODY, self.own_sessions),
-            ("GET", "/v1/sessions/waiting/{digest}", NOBODY, self.waiting),
-            ("POST", session, NOBODY, self.certify),
-            ("GET", session, NOBODY, self.session),
+            ("GET", "/v1/sessions/waiting/{digest}", OPEN, self.waiting),
+            ("POST", session, OPEN, self.certify),
+            ("GET", session, OPEN, self.session),
             ("DELETE", session, ANYBODY, self.end_session),
             ("GET", "/v1/access", REVIEW, self.access),
             ("POST", intents, PROPOSE, self.propose),
@@ -319,12 +320,12 @@ class Api:
         return {"path": str(path), "size": size}
 
     def _endpoint(
-        self, action: Action, *, permitted: frozenset[Permission]
+        self, action: Action, *, permitted: Permitted
     ) -> Callable[[HttpRequest], Awaitable[Response]]:
         async def endpoint(request: HttpRequest) -> Response:
             os_user = int(request.scope["peer_uid"])
             try:
-                if permitted:
+                if permitted is not None:
                     # whoever brings no session brings no body either
                     _signed_request(request)
                 body = await asyncio.wait_for(_body(request), BODY_S)
@@ -347,13 +348,14 @@ class Api:
         action: Action,
         body: bytes,
         *,
-        permitted: frozenset[Permission],
+        permitted: Permitted,
         os_user: int,
     ) -> Response:
         actor = f"{STRANGER}{os_user}"
         try:
-            speaker = self._speaker(request, body, os_user) if permitted else None
-            if speaker is not None:
+            speaker = None
+            if permitted is not None:
+                speaker = self._speaker(request, body, os_user)
                 actor = speaker.session.person
                 roles.require(self.desk.lane.policy.roles, speaker.session.roles, permitted, person=actor)
             digest = str(request.path_params.get("digest", ""))

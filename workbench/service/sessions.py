@@ -121,11 +121,7 @@ class Sessions:
                 raise RefusedError(Refusal.SESSION_UNKNOWN, "no open login of this name")
             certified = CertifiedSession(session=session, assertion=assertion)
             verify_session(certified, policy=self.policy, trust_root=self.trust_root)
-            alive = [
-                each
-                for each in list(self.books.sessions.values())
-                if self._alive(each.session, session.person)
-            ]
+            alive = [each for each in list(self.books.sessions.values()) if self._alive(each, session.person)]
             if len(alive) >= self.policy.limits.sessions_per_person_max:
                 raise RefusedError(
                     Refusal.SESSION_ENDED, f"{session.person} has {len(alive)} sessions already"
@@ -140,10 +136,10 @@ class Sessions:
 
     def get(self, digest: str) -> CertifiedSession:
         """Return a session that has been certified, or refuse."""
-        try:
-            return self.books.sessions[digest]
-        except KeyError:
-            reason = self.books.ended.get(digest)
+        certified = self.books.sessions.get(digest)
+        if certified is not None and not self._doubled(certified):
+            return certified
+        reason = self.books.ended.get(digest) if certified is None else End.REVOKED
         if reason is not None:
             raise RefusedError(Refusal.SESSION_ENDED, f"this session has ended: {reason}")
         raise RefusedError(Refusal.SESSION_UNKNOWN, "no such session")
@@ -171,9 +167,7 @@ class Sessions:
 
     def of(self, person: str) -> list[dict[str, Any]]:
         """Return a person's sessions that could still speak, oldest first."""
-        alive = [
-            each.session for each in list(self.books.sessions.values()) if self._alive(each.session, person)
-        ]
+        alive = [each.session for each in list(self.books.sessions.values()) if self._alive(each, person)]
         return [
             {
                 "session": session.digest,
@@ -192,10 +186,12 @@ class Sessions:
         self._end(digest, End.LOGOUT if ending == person else End.ADMINISTERED, by=person)
 
     def end_overdue(self) -> None:
-        """End every session that was idle for too long, or whose time has run out."""
+        """End every session that was idle for too long, out of time, or certified by a doubled credential."""
         now = self.clock()
         for digest, certified in list(self.books.sessions.items()):
-            if read_time(certified.session.expires_at) <= now:
+            if self._doubled(certified):
+                self._end(digest, End.REVOKED, by=SERVICE)
+            elif read_time(certified.session.expires_at) <= now:
                 self._end(digest, End.EXPIRED, by=SERVICE)
             elif self._idle_s(certified.session, now) > self.policy.limits.session_idle_s:
                 self._end(digest, End.IDLE, by=SERVICE)
@@ -242,12 +238,17 @@ class Sessions:
     def active(self, digest: str) -> bool:
         """Whether a session could still speak."""
         certified = self.books.sessions.get(digest)
-        return certified is not None and self._alive(certified.session, certified.session.person)
+        return certified is not None and self._alive(certified, certified.session.person)
 
-    def _alive(self, session: Session, person: str) -> bool:
-        now = self.clock()
+    def _doubled(self, certified: CertifiedSession) -> bool:
+        # the original or its copy may have certified this: nobody can tell which
+        return certified.assertion.credential in self.books.frozen
+
+    def _alive(self, certified: CertifiedSession, person: str) -> bool:
+        session, now = certified.session, self.clock()
         return (
             session.person == person
+            and not self._doubled(certified)
             and read_time(session.expires_at) > now
             and self._idle_s(session, now) <= self.policy.limits.session_idle_s
         )
