@@ -47,9 +47,7 @@ from ledger.database import (
     SELECT_ANCHORS,
     SELECT_CHECKPOINT,
     SELECT_GENESIS,
-    SELECT_LEAVES,
     SELECT_LISTED,
-    SELECT_NODES,
     SELECT_NOTE,
     SELECT_NOTES,
     SELECT_SEGMENTS,
@@ -65,7 +63,7 @@ from ledger.names import digest as name_digest
 from ledger.place import ConflictError, Named, Place, Receipt, StoreError, named
 from ledger.redaction import Redacted, RedactionError, Register, Target
 from ledger.segments import Manifest
-from ledger.tree import Tree
+from ledger.tree import Nodes, Tree
 from ledger.trust import TrustRoot, TrustRootError
 
 BATCH_MAX = 10_000  # events; more would hold the lock for longer than a second
@@ -154,6 +152,7 @@ class Ledger:
         self._unusable = ""
         self._names: dict[bytes, int] = {}
         self._frontier = Frontier()
+        self._nodes = Nodes(lambda first, last: self.leaves(first, last - 1))
         self._last_time: datetime | None = None
         ((document,),) = database.read(SELECT_GENESIS)
         self._genesis = Genesis.parse(document.encode())
@@ -201,7 +200,11 @@ class Ledger:
     def leaves(self, first: int = 0, last: int | None = None) -> list[bytes]:
         """Return the leaf hashes of the entries `first` to `last`, both included."""
         end = self.head().size - 1 if last is None else last
-        return [leaf for (leaf,) in self._read(SELECT_LEAVES, [first, end])]
+        self._check_usable()
+        try:
+            return self._database.leaves(first, end)
+        except DatabaseError as error:
+            raise StoreError(str(error)) from error
 
     def find(self, source: str, id: str) -> Entry | None:  # noqa: A002 - CloudEvents' name for it
         """Return the entry that has this name."""
@@ -368,6 +371,7 @@ class Ledger:
         stored = [Node(*row) for row in self._read(SELECT_ALL_NODES)]
         if stored != sorted(nodes, key=lambda node: (node.level, node.place)):  # (4)
             raise StoreError("the stored nodes are not those of the entries")
+        self._nodes.add(nodes)
         for checkpoint in checkpoints:  # (5)
             _check_fits(checkpoint, states.get(checkpoint.size), size=self._frontier.size)
 
@@ -423,6 +427,7 @@ class Ledger:
                     self._database.redact(list(redacted))
             for target in redacted.values():
                 self._seen(target, None)
+            self._nodes.add(nodes)
             self._remember(written, ahead)
 
     @contextmanager
@@ -510,12 +515,7 @@ class Ledger:
     def _tree(self, size: int) -> Tree:
         if not 0 <= size <= self.head().size:
             raise StoreError(f"no tree of {size} entries in a ledger of {self.head().size}")
-        return Tree(size, self._nodes)
-
-    def _nodes(self, level: int, first: int, last: int) -> list[bytes]:
-        if level == 0:
-            return self.leaves(first, last - 1)
-        return [node for (node,) in self._read(SELECT_NODES, [level, first, last - 1])]
+        return Tree(size, self._nodes.read)
 
     def _read(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         self._check_usable()

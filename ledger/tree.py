@@ -1,19 +1,36 @@
 """The tree over a store: proofs from stored nodes instead of from every leaf.
 
 Of the tree's nodes only those of level 8, 16, 24, … are stored (one for 256
-children), which is 1/255 of the leaves. A proof then reads the leaves of at
-most two tiles and, for each stored level, at most two tiles of nodes: some
-2,000 hashes in a tree of five million.
+children), which is 1/255 of the leaves: few enough to stay in memory, too. A
+proof then reads the leaves of at most two tiles, and for each stored level at
+most two tiles of nodes: some 700 hashes in a tree of five million.
 
-How leaves and nodes are read is the caller's business. Nothing here is
-believed: what a proof is worth shows when it is verified against a checkpoint.
+How leaves are read is the caller's business. Nothing here is believed: what a
+proof is worth shows when it is verified against a checkpoint.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ledger import merkle
-from ledger.merkle import TILE_HEIGHT, Frontier, left_size
+from ledger.merkle import TILE_HEIGHT, Frontier, Node, left_size
+
+
+class Nodes:
+    """The stored nodes in memory, over leaves that are read: from `first` up to, not including, `last`."""
+
+    def __init__(self, leaves: Callable[[int, int], list[bytes]]) -> None:
+        self._leaves = leaves
+        self._levels: dict[int, list[bytes]] = {}
+
+    def add(self, nodes: Iterable[Node]) -> None:
+        """Take in the nodes that new leaves complete, in the order in which a frontier completes them."""
+        for node in nodes:
+            self._levels.setdefault(node.level, []).append(node.hash)
+
+    def read(self, level: int, first: int, last: int) -> list[bytes]:
+        """Return hashes of a level, 0 being the leaves."""
+        return self._levels[level][first:last] if level else self._leaves(first, last)
 
 
 @dataclass(frozen=True, slots=True)

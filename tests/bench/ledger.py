@@ -40,7 +40,7 @@ from ledger import database, segments, store
 from ledger.entry import Entry, Event
 from ledger.merkle import Frontier, Node, verify_inclusion
 from ledger.place import Place, named
-from ledger.tree import Tree
+from ledger.tree import Nodes, Tree
 from tests.bench import postgres
 from tests.bench.generate import GENESIS_HASH, frames, generate
 from tests.world import living
@@ -405,25 +405,18 @@ def proofs(made: Path) -> Iterator[Line]:
     frontier, nodes = Frontier(), list[Node]()
     ((rows,),) = opened.read(database.COUNT_ENTRIES)
     for first in range(0, rows, 100_000):
-        for (leaf,) in opened.read(database.SELECT_LEAVES, [first, first + 99_999]):
+        for leaf in opened.leaves(first, min(first + 100_000, rows) - 1):
             frontier.append(leaf, stored=nodes)
-    appender = opened.connection.appender("node")
-    appender.append_rows([(node.level, node.place, node.hash) for node in nodes])
-    appender.flush()
     opened.checkpoint()
-
-    def read(level: int, first: int, last: int) -> list[bytes]:
-        if level:
-            return [node for (node,) in opened.read(database.SELECT_NODES, [level, first, last - 1])]
-        return [leaf for (leaf,) in opened.read(database.SELECT_LEAVES, [first, last - 1])]
-
+    held = Nodes(lambda first, last: opened.leaves(first, last - 1))
+    held.add(nodes)
     root, waits, length = frontier.root(), [], 0
     for number in range(200):
         seq = (number * 7_919_317) % rows
         start = time.perf_counter()
-        proof = Tree(rows, read).inclusion(seq)
+        proof = Tree(rows, held.read).inclusion(seq)
         waits.append(time.perf_counter() - start)
-        verify_inclusion(read(0, seq, seq + 1)[0], seq, rows, proof, root)
+        verify_inclusion(opened.leaves(seq, seq)[0], seq, rows, proof, root)
         length = max(length, len(proof))
     opened.close()
     worst, median = max(waits) * 1e3, statistics.median(waits) * 1e3

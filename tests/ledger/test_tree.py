@@ -7,6 +7,7 @@ import pytest
 
 from ledger import merkle
 from ledger.merkle import EMPTY, Frontier, Node, ProofError
+from ledger.place import StoreError
 from ledger.tree import Tree
 from tests.ledger.world import World, event
 
@@ -88,13 +89,28 @@ def test_what_is_not_there(size: int, index: int) -> None:
 
 
 def test_the_store_keeps_them(world: World) -> None:
-    """The store writes a node with the entry that completes it, and proves from it after a restart."""
-    for first in range(0, 700, 100):
+    """The store writes a node with the entry that completes it, and proves from it, also after a restart."""
+    for first in range(0, 600, 100):
         world.ledger.append([event(number) for number in range(first, first + 100)])
+    check_proofs(world, 255, 256, 257, 600)
     world.reopen()
+    world.ledger.append([event(number) for number in range(600, 800)])
+    check_proofs(world, 255, 257, 600, 800)
+    assert [place for (place,) in world.ledger._read("select place from node order by 1")] == [0, 1, 2]
+
+
+def check_proofs(world: World, *sizes: int) -> None:
+    """Check the store's proofs against those made from all leaves."""
     leaves = world.ledger.leaves()
-    assert [place for (place,) in world.ledger._read("select place from node order by 1")] == [0, 1]
-    for size in (255, 256, 257, 700):
+    for size in sizes:
         for seq in (0, 200, size - 1):
             assert world.ledger.inclusion(seq, size) == merkle.inclusion_proof(leaves[:size], seq)
         assert world.ledger.consistency(100, size) == merkle.consistency_proof(leaves[:size], 100)
+
+
+def test_a_leaf_that_went(world: World) -> None:
+    """A row that goes while the store is open is missed: no proof is made from its neighbours."""
+    world.ledger.append([event(number) for number in range(10)])
+    world.ledger._database.connection.execute("delete from entry where seq = 4")
+    with pytest.raises(StoreError, match="entries 0 to 9 are not all there"):
+        world.ledger.inclusion(2, 10)
