@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.asn1 import GeneralizedTime, encode_der
+from cryptography.hazmat.asn1 import GeneralizedTime, decode_der, encode_der
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -23,6 +23,7 @@ from ledger.checkpoint import Checkpoint
 from ledger.encoding import canonical
 from ledger.timestamp import Stamped, TimestampError
 from ledger.trust import ROOTS_MAX, TrustRoot, TrustRootError
+from ledger.tsp_types import Algorithm, Request
 from ledger.verifier import Report, Step, VerificationError
 from ledger.verifier import verify as verify_bundle
 from tests.alone import furnish, run
@@ -474,6 +475,53 @@ def test_a_broken_extra_is_not_a_missing_one(tmp_path: Path) -> None:
     done = run(lone, "verify", "bundle", "--keys", "mine.json")
     assert done.returncode == 1
     assert "a_part_that_is_gone" in done.stderr
+
+
+def test_nothing_is_judged_without_the_extra(party: Party, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks or judges is told that he cannot, and no file counts as one to be judged."""
+    raw, name = party.good.reply(asked(party)), timestamp.path(7, NAME)
+    assert timestamp.judgeable([name, "anchors/7.json"], party.trust.authorities) == [name]
+    monkeypatch.setattr(timestamp, "AVAILABLE", False)
+    assert timestamp.judgeable([name], party.trust.authorities) == []
+    with pytest.raises(timestamp.MissingExtraError):
+        asked(party)
+    with pytest.raises(timestamp.MissingExtraError):
+        judged(party, raw)
+
+
+def test_a_file_of_another_name(party: Party) -> None:
+    """A document is judged by the checkpoint and authority that its name tells, and by no guess."""
+    raw = party.good.reply(asked(party))
+    for name in (f"anchors/07.{NAME}.tsr", f"anchors/7.{NAME}", f"7.{NAME}.tsr", "anchors/7.tsr"):
+        with pytest.raises(TimestampError, match="not named like"):
+            timestamp.judge(name, raw, party.trust.authorities, checkpoints={7: WANTED})
+
+
+def test_how_large_a_response_may_be() -> None:
+    """The largest is read, if in vain; one more byte is not even that."""
+    believed: dict[str, Any] = {"digest": bytes(32), "nonce": None, "policy": None}
+    with pytest.raises(tsp.TspError) as caught:
+        tsp.verify(bytes(tsp.RESPONSE_MAX), (), **believed)
+    assert "limit" not in str(caught.value)
+    with pytest.raises(tsp.TspError, match="limit 65536"):
+        tsp.verify(bytes(tsp.RESPONSE_MAX + 1), (), **believed)
+
+
+def test_which_nonces_are_of_64_bits() -> None:
+    """All from 0 to 2^64 - 1."""
+    for nonce in (0, 2**64 - 1):
+        assert decode_der(Request, tsp.request(bytes(32), nonce=nonce, policy=None)).nonce == nonce
+    for nonce in (-1, 2**64):
+        with pytest.raises(tsp.TspError, match="64 bits"):
+            tsp.request(bytes(32), nonce=nonce, policy=None)
+
+
+def test_a_certificate_bound_by_a_weak_hash() -> None:
+    """A certificate is named by a hash of the SHA-2 family."""
+    sha1 = Algorithm(oid=x509.ObjectIdentifier("1.3.14.3.2.26"), parameters=None)
+    with pytest.raises(tsp.TspError, match="SHA-2"):
+        tsp._hashed(b"certificate", sha1)
+    assert tsp._hashed(b"certificate", None) == hashlib.sha256(b"certificate").digest()
 
 
 def test_the_module_without_its_library() -> None:

@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ledger import checkpoint, timestamp
+from ledger import checkpoint, timestamp, timestamp_client
 from ledger.__main__ import main
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import canonical
@@ -114,13 +114,14 @@ def test_an_authority_that_does_not_answer_in_form(
 
 
 @contextmanager
-def raw_server(speak: Callable[[socket.socket], None]) -> Iterator[str]:
+def raw_server(speak: Callable[[socket.socket], None], heard: list[bytes] | None = None) -> Iterator[str]:
     """Serve one connection in whatever way."""
+    requests = [] if heard is None else heard
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def once() -> None:
             with listener.accept()[0] as peer:
-                peer.recv(65536)
+                requests.append(peer.recv(65536))
                 speak(peer)
 
         thread = Thread(target=once)
@@ -185,6 +186,33 @@ def test_addresses(desk: Desk, url: str) -> None:
     """An address that leads nowhere, or would write its own request, ends the command."""
     assert desk.stamp(url) == 2
     assert desk.unchanged()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("http://127.0.0.1:1/a b", id="a space"),
+        pytest.param("http://127.0.0.1:1/tsa?a b", id="a space in the query"),
+        pytest.param("http://127.0.0.1:1/\u00fc", id="not ASCII"),
+        pytest.param("http://127.0.0.1:0/", id="port 0"),
+        pytest.param("http://127.0.0.1:99999/", id="no such port"),
+        pytest.param("http://alice:secret@127.0.0.1:1/", id="a password"),
+    ],
+)
+def test_addresses_are_refused_before_they_are_asked(url: str) -> None:
+    """Whoever configures such an address is told at once."""
+    timestamp_client.check("http://127.0.0.1:1/tsa?policy=1")
+    with pytest.raises(ValueError, match=r"address|port|Port|HOST"):
+        timestamp_client.check(url)
+
+
+def test_the_whole_address_is_asked(desk: Desk) -> None:
+    """An authority may tell its customers apart by path or query."""
+    heard: list[bytes] = []
+    for path in ("/", "/tsa", "/tsa?desk=1"):
+        with raw_server(lambda _: None, heard) as url:
+            assert desk.stamp(url.rstrip("/") + path) == 2
+        assert heard.pop().startswith(f"POST {path} HTTP/1.1\r\n".encode())
 
 
 def test_a_note_that_does_not_count(desk: Desk) -> None:

@@ -61,6 +61,7 @@ PASSED, FAILED, BROKEN = 0, 1, 3  # how a fork ends
 ELSEWHERE = {
     "__main__": "test_witness_process.py",
     "signer": "test_signer.py",
+    "timestamp": "test_timestamp.py",
     "witness_server": "test_witness_process.py",
     "witnessing": "test_witness_process.py",
 }
