@@ -68,7 +68,11 @@ class Living:
         if person not in self._officers:
             places = self.world.places
             self._officers[person] = Officer.log_in(
-                person, folder=places.officers, socket=self.socket, policy=self.world.policy
+                person,
+                folder=places.officers,
+                socket=self.socket,
+                policy=self.world.policy,
+                trust_root=self.world.trust_root,
             )
         return self._officers[person]
 

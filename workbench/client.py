@@ -25,9 +25,11 @@ from typing import Any, Literal, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.encoding import canonical, parse
+from workbench.rules.approval import ApprovalRequest
 from workbench.rules.assertion import Assertion
 from workbench.rules.attestation import Simulation, Statement
-from workbench.rules.decision import Decision, SignedDecision
+from workbench.rules.codes import RefusedError
+from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import (
     DOCUMENT_MAX,
     Digest,
@@ -131,6 +133,13 @@ class Head(Document):
     checkpoint: str
 
 
+class Ticket(Document):
+    """Opens one intent to one person until then; whoever has it can read, and nothing else."""
+
+    ticket: Digest
+    expires_at: Time
+
+
 @dataclass(slots=True)
 class Client:
     """A session's key and the socket that it speaks to."""
@@ -179,12 +188,9 @@ class Client:
         """Return (digest, state) of every intent, oldest first."""
         return [(each["digest"], each["state"]) for each in self.get("/v1/intents")["intents"]]
 
-    def draft(
-        self, digest: str, *, verb: Literal["approve", "reject", "abstain"], role: str, reason: str
-    ) -> Decision:
-        """(3) Return the decision document that the person would sign."""
-        asked = {"verb": verb, "role": role, "reason": reason}
-        return Decision.load(self.post(f"/v1/intents/{digest}/drafts", asked)["decision"])
+    def ask(self, digest: str) -> Ticket:
+        """(3) Return a ticket for this person's look at an intent, on the approver's page or elsewhere."""
+        return Ticket.load(self.post(f"/v1/intents/{digest}/tickets", {}))
 
     def decide(self, signed: SignedDecision) -> IntentView:
         """(3) Carry a signed decision to the service."""
@@ -293,6 +299,22 @@ def certify(service: Path, session: Session, assertion: Assertion) -> CertifiedS
     """Carry a person's assertion over an open login to the service."""
     body = canonical({"assertion": assertion.dump()})
     return CertifiedSession.load(_send(service, "POST", f"/v1/sessions/{session.digest}", body, {}))
+
+
+def asked(service: Path, ticket: str) -> ApprovalRequest:
+    """Return what the holder of a ticket is asked: claims, until `approval.verify` has seen them."""
+    return ApprovalRequest.load(_send(service, "GET", f"/v1/tickets/{ticket}", b"", {}))
+
+
+def answer(service: Path, ticket: str, signed: SignedDecision) -> IntentView:
+    """Bring the decision that answers a ticket."""
+    return IntentView.load(_send(service, "POST", f"/v1/tickets/{ticket}", signed.canonical(), {}))
+
+
+def report(service: Path, refused: RefusedError, *, about: str) -> None:
+    """Have a refusal recorded that happened before anything reached the service."""
+    told = {"code": refused.code.value, "detail": refused.detail[:2000], "about": about[:400]}
+    _send(service, "POST", "/v1/refusals", canonical(told), {})
 
 
 def status(service: Path) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def login_assertion(c: Courier, e: Evidence) -> None:
     decision = Decision.load(e["decisions"][0]["decision"])
     person = c.world.world.policy.person("risk-1")
     credential = next(each.id for each in person.credentials if each.path == "login")
-    device = charter.authenticator(c.world.world.places.officers, "risk-1", charter.LOGIN)
+    device = charter.authenticator(c.world.world.places.officers, "risk-1", c.world.world.trust_root.login)
     assertion = device.sign(decision.challenge, credential=credential)
     e["decisions"] = [SignedDecision(decision=decision, assertion=assertion).dump()]
 
@@ -496,7 +496,12 @@ def test_step_3_an_older_policy_set_is_not_tried_again(courier: Courier) -> None
     world, evidence = courier.world, copy.deepcopy(courier.evidence)
     places, previous = world.world.places, world.world.policy
     newer = charter.signed(
-        previous.files, officers=places.officers, version=2, previous=previous, now=datetime.now(UTC)
+        previous.files,
+        officers=places.officers,
+        version=2,
+        previous=previous,
+        now=datetime.now(UTC),
+        party=world.world.trust_root.approval,
     )
     size = call(places.socket(COSIGNER), {"v": 1, "operation": "status"}, timeout_s=30)["size"]
     evidence["head"] |= {"from": size, "leaves": []}

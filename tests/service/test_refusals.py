@@ -27,10 +27,13 @@ from workbench.client import Client, ProblemError
 from workbench.demo import charter
 from workbench.demo.people import Officer
 from workbench.demo.world import OBSERVER, SERVICE, keep_policy
+from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, SignedDecision
 from workbench.rules.documents import signed_bytes, write_time
 from workbench.rules.intent import Intent
 from workbench.rules.session import REQUEST_LINE, Request
+
+ELSEWHERE = {"size": 1, "root": "00" * 32, "h": "00" * 32}
 
 
 @pytest.fixture(scope="module")
@@ -236,23 +239,36 @@ def test_access_review(world: Living) -> None:
 def charter_login(world: Living, person: str) -> Officer:
     """Log a person in anew."""
     places = world.world.places
-    return Officer.log_in(person, folder=places.officers, socket=world.socket, policy=world.world.policy)
+    return Officer.log_in(
+        person,
+        folder=places.officers,
+        socket=world.socket,
+        policy=world.world.policy,
+        trust_root=world.world.trust_root,
+    )
 
 
 @pytest.fixture
 def waiting(world: Living) -> Iterator[str]:
     """Return an intent that waits for approval; it is rejected afterwards."""
     digest = world.outstanding().digest
-    # the first draft reserves the nonce, so that a refusal changes nothing more
-    world.officer("risk-1").speaks.draft(digest, verb="abstain", role="risk_officer", reason="")
+    # who is asked first has the nonce reserved, so that a refusal changes nothing more
+    world.officer("risk-1").speaks.ask(digest)
     yield digest
     world.officer("cro-1").decide(digest, verb="reject", role="cro", reason="end of the test")
 
 
 def drafted(world: Living, digest: str, person: str, role: str, verb: str = "approve") -> SignedDecision:
-    """Return a person's decision, signed but not handed in."""
+    """Return a person's decision, signed but not handed in; whether he may say that is not asked."""
+    return world.officer(person).sign(about(world, digest, person, role=role, verb=verb))
+
+
+def about(world: Living, digest: str, person: str, **said: str) -> Decision:
+    """Return what a person was asked, with something said that he was not offered."""
     officer = world.officer(person)
-    return officer.sign(officer.speaks.draft(digest, verb=verb, role=role, reason="a test"))  # type: ignore[arg-type]
+    (role, *_) = world.world.policy.person(person).roles
+    offered = officer.decision(digest, verb="reject", role=role, reason="a test")
+    return Decision.load({**offered.dump(), **said})
 
 
 def hand_in(world: Living, person: str, digest: str, signed: SignedDecision) -> object:
@@ -277,8 +293,8 @@ def test_assertion_over_another_intent(world: Living, waiting: str) -> None:
     other = world.outstanding().digest
     signed = drafted(world, other, "risk-1", "risk_officer")
     view = world.pm.intent(waiting)
-    about = {"intent": waiting, "nonce": view.nonce, "simulation": view.simulated.digest}
-    moved = Decision.load({**signed.decision.dump(), **about})
+    elsewhere = {"intent": waiting, "nonce": view.nonce, "simulation": view.simulated.digest}
+    moved = Decision.load({**signed.decision.dump(), **elsewhere})
     relabelled = SignedDecision(decision=moved, assertion=signed.assertion)
     with world.unchanged(refusals=2):
         refused("decision_over_another_intent", lambda: hand_in(world, "risk-1", waiting, signed))
@@ -301,11 +317,10 @@ def test_rejection_presented_as_approval(world: Living, waiting: str) -> None:
 
 def test_login_assertion_as_approval(world: Living, waiting: str) -> None:
     """A press for the login origin approves nothing."""
-    officer = world.officer("risk-1")
-    decision = officer.speaks.draft(waiting, verb="approve", role="risk_officer", reason="")
+    decision = about(world, waiting, "risk-1", verb="approve")
     person = world.world.policy.person("risk-1")
     credential = next(each.id for each in person.credentials if each.path == "login")
-    device = charter.authenticator(world.world.places.officers, "risk-1", charter.LOGIN)
+    device = charter.authenticator(world.world.places.officers, "risk-1", world.world.trust_root.login)
     signed = SignedDecision(
         decision=decision, assertion=device.sign(decision.challenge, credential=credential)
     )
@@ -320,32 +335,80 @@ def test_proposer_approves_himself(world: Living, waiting: str) -> None:
         refused("decision_by_the_proposer", lambda: hand_in(world, "pm-1", waiting, signed))
 
 
-@pytest.mark.parametrize(("person", "role"), [("auditor-1", "auditor"), ("trader-1", "trader")])
-def test_who_is_not_concerned(world: Living, waiting: str, person: str, role: str) -> None:
-    """Who neither proposed nor approves gets no draft, and cannot void consent by a new simulation."""
+@pytest.mark.parametrize("person", ["auditor-1", "trader-1"])
+def test_who_is_not_concerned(world: Living, waiting: str, person: str) -> None:
+    """Who neither proposed nor approves is not asked, and cannot void consent by a new simulation."""
     speaks = world.officer(person).speaks
     with world.unchanged(refusals=2):
-        refused("role_not_held", lambda: speaks.draft(waiting, verb="approve", role=role, reason=""))
+        refused("role_not_held", lambda: speaks.ask(waiting))
         refused("role_not_held", lambda: speaks.simulate(waiting))
 
 
 def test_role_that_is_not_held(world: Living, waiting: str) -> None:
-    """A risk officer gets no draft as the chief, and a draft that he turns into one does not count."""
+    """A risk officer cannot decide as the chief: what he is shown does not offer it, nor does it count."""
     officer = world.officer("risk-1")
-    signed = drafted(world, waiting, "risk-1", "risk_officer")
-    as_chief = officer.sign(Decision.load({**signed.decision.dump(), "role": "cro"}))
-    with world.unchanged(refusals=2):
-        refused("role_not_held", lambda: officer.speaks.draft(waiting, verb="approve", role="cro", reason=""))
+    as_chief = drafted(world, waiting, "risk-1", "cro")
+    with pytest.raises(RefusedError) as caught:
+        officer.decision(waiting, verb="approve", role="cro", reason="")
+    assert caught.value.code is Refusal.ROLE_NOT_HELD
+    with world.unchanged(refusals=1):
         refused("role_not_held", lambda: hand_in(world, "risk-1", waiting, as_chief))
 
 
-def test_decision_that_was_never_drafted(world: Living, waiting: str) -> None:
-    """A document that the service did not hand out, or handed out before, counts for nothing."""
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        pytest.param({"server_nonce": "00" * 32}, "replayed", id="a nonce that nobody handed out"),
+        pytest.param({"ledger": ELSEWHERE}, "checkpoint_invalid", id="another ledger"),
+    ],
+)
+def test_decision_that_was_not_asked(
+    world: Living, waiting: str, changes: dict[str, object], code: str
+) -> None:
+    """A document that does not follow from what was shown counts for nothing."""
     officer = world.officer("risk-1")
-    decision = officer.speaks.draft(waiting, verb="approve", role="risk_officer", reason="")
-    invented = Decision.load({**decision.dump(), "server_nonce": "00" * 32})
+    offered = officer.decision(waiting, verb="approve", role="risk_officer", reason="")
+    invented = officer.sign(Decision.load({**offered.dump(), **changes}))
     with world.unchanged(refusals=1):
-        refused("replayed", lambda: hand_in(world, "risk-1", waiting, officer.sign(invented)))
+        refused(code, lambda: hand_in(world, "risk-1", waiting, invented))
+
+
+def test_a_ticket_of_somebody_else(world: Living, waiting: str) -> None:
+    """What one person was asked, another cannot answer; an answer uses the ticket up."""
+    risk, committee = world.officer("risk-1"), world.officer("committee-1")
+    asked = risk.decision(waiting, verb="abstain", role="risk_officer", reason="a test")
+    taken = {"person": "committee-1", "role": "committee"}
+    stolen = committee.sign(Decision.load({**asked.dump(), **taken}))
+    with world.unchanged(refusals=2):
+        refused("replayed", lambda: hand_in(world, "committee-1", waiting, stolen))
+        refused("not_found", lambda: client.asked(world.socket, "00" * 32))
+    risk.speaks.decide(risk.sign(asked))
+    again = risk.sign(asked)
+    with world.unchanged(refusals=1):
+        refused("person_counted_already", lambda: hand_in(world, "risk-1", waiting, again))
+
+
+def test_a_ticket_ends_with_its_session(world: Living, waiting: str) -> None:
+    """Whoever has logged out is shown nothing any more, and brings no decision back."""
+    officer = charter_login(world, "committee-1")
+    ticket = officer.speaks.ask(waiting).ticket
+    signed = officer.sign(officer.decision(waiting, verb="abstain", role="committee", reason="a test"))
+    assert client.asked(world.socket, ticket).person == "committee-1"
+    officer.speaks.logout()
+    with world.unchanged(refusals=2):
+        refused("session_ended", lambda: client.asked(world.socket, ticket))
+        refused("session_ended", lambda: client.answer(world.socket, ticket, signed))
+
+
+def test_what_another_process_refused(world: Living) -> None:
+    """It is recorded as that process's word; what is no refusal is not."""
+    with world.unchanged(refusals=2):
+        told = RefusedError(Refusal.ASSERTION, "Host: evil.example")
+        client.report(world.socket, told, about="approver")
+        bad = {"code": "nothing_of_ours", "detail": "", "about": ""}
+        refused("malformed", lambda: client._send(world.socket, "POST", "/v1/refusals", canonical(bad), {}))
+    last = [entry for entry in world.entries() if entry["type"] == "request.refused"][-2]["data"]
+    assert (last["code"], last["about"]) == ("assertion_invalid", "reported: approver")
 
 
 def test_somebody_elses_decision(world: Living, waiting: str) -> None:
@@ -361,11 +424,11 @@ def test_one_person_with_two_keys(world: Living) -> None:
     digest = world.outstanding(intent).digest
     assert world.approve(digest).state == "outstanding"
     officer = world.officer("risk-1")
-    decision = officer.speaks.draft(digest, verb="approve", role="committee", reason="again")
+    decision = officer.decision(digest, verb="approve", role="committee", reason="again")
     second = [each.id for each in world.world.policy.person("risk-1").credentials if each.path == "approval"][
         1
     ]
-    device = charter.authenticator(world.world.places.officers, "risk-1", charter.APPROVAL)
+    device = charter.authenticator(world.world.places.officers, "risk-1", world.world.trust_root.approval)
     signed = SignedDecision(decision=decision, assertion=device.sign(decision.challenge, credential=second))
     with world.unchanged(refusals=1):
         refused("person_counted_already", lambda: hand_in(world, "risk-1", digest, signed))
@@ -448,7 +511,7 @@ def test_lane_waits_for_the_lower_nonce(world: Living) -> None:
     """An approved intent is signed only when everything below its nonce is mined."""
     first, second = (world.outstanding(world.allowance(amount)).digest for amount in (1111, 2222))
     for digest in (first, second):
-        world.officer("risk-1").speaks.draft(digest, verb="abstain", role="risk_officer", reason="")
+        world.officer("risk-1").speaks.ask(digest)
     lower, upper = (world.pm.intent(digest).nonce for digest in (first, second))
     assert lower is not None
     assert upper == lower + 1
@@ -475,7 +538,7 @@ def test_a_double_of_an_approval_key(world: Living, waiting: str) -> None:
     refused("credential_frozen", lambda: officer.decide(other, verb="approve", role=role, reason="itself"))
     after = world.photograph()
     changed = [entry for entry in after.entries if entry not in before.entries]
-    # the first draft for the other intent reserved its nonce: that is all that happened beside the alert
+    # being asked about the other intent reserved its nonce: that is all that happened beside the alert
     assert [kind for kind, _ in changed] == ["reservation.made", "credential.frozen"]
     assert (after.memory, after.transactions) == (before.memory, before.transactions)
     world.officer("cro-1").decide(other, verb="reject", role="cro", reason="end of the test")
@@ -486,7 +549,14 @@ def test_approval_under_an_older_policy_set(world: Living, waiting: str) -> None
     signed = drafted(world, waiting, "risk-1", "risk_officer")
     places, now = world.world.places, datetime.now(UTC)
     previous = world.world.policy
-    newer = charter.signed(previous.files, officers=places.officers, version=2, previous=previous, now=now)
+    newer = charter.signed(
+        previous.files,
+        officers=places.officers,
+        version=2,
+        previous=previous,
+        now=now,
+        party=world.world.trust_root.approval,
+    )
     keep_policy(places, newer)
     world.stack.stop_one(SERVICE)
     world.stack.start(SERVICE)

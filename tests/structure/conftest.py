@@ -26,7 +26,13 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Sta
     with living_world(folder) as (world, stack):
         places = world.places
         pm, risk, auditor = (
-            Officer.log_in(person, folder=places.officers, socket=places.socket(SERVICE), policy=world.policy)
+            Officer.log_in(
+                person,
+                folder=places.officers,
+                socket=places.socket(SERVICE),
+                policy=world.policy,
+                trust_root=world.trust_root,
+            )
             for person in ("pm-1", "risk-1", "auditor-1")
         )
         allowance = drafts.draft_swap(

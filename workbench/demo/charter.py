@@ -23,6 +23,7 @@ TEMPLATE = Path(__file__).resolve().parents[2] / "policies" / "desk"
 ENTRY_LIFE = timedelta(days=180)
 LOGIN = RelyingParty(id="login.localhost", origin="http://login.localhost:8442")
 APPROVAL = RelyingParty(id="approve.localhost", origin="http://approve.localhost:8443")
+"""Worlds that live at once have ports of their own: an origin names its port, an RP id does not."""
 KEY_ID = "treasury"
 COSIGNER = "cosigner-1"
 
@@ -172,7 +173,13 @@ def files(
 
 
 def signed(
-    made: Mapping[str, bytes], *, officers: Path, version: int, previous: PolicySet | None, now: datetime
+    made: Mapping[str, bytes],
+    *,
+    officers: Path,
+    version: int,
+    previous: PolicySet | None,
+    now: datetime,
+    party: RelyingParty = APPROVAL,
 ) -> PolicySet:
     """Return the set with the assertions of the committee over its manifest."""
     manifest: Manifest = manifest_of(
@@ -186,8 +193,6 @@ def signed(
     signatures = []
     for person in SIGNERS:
         credential = next(c for c in unsigned.people[person].credentials if c.path == "approval")
-        assertion = authenticator(officers, person, APPROVAL).sign(
-            unsigned.challenge, credential=credential.id
-        )
+        assertion = authenticator(officers, person, party).sign(unsigned.challenge, credential=credential.id)
         signatures.append(Signature(person=person, assertion=assertion))
     return PolicySet(manifest, dict(made), signatures)

@@ -44,22 +44,28 @@ def main() -> int:
     ]
     policy = verify_chain(sets, trust_root=trust_root, now=datetime.now(UTC))
     if options.duty == "login":
-        _sign_logins(options.person, options.folder, options.socket, policy)
+        _sign_logins(options.person, options.folder, options.socket, policy, trust_root)
     else:
         officer = people.Officer.log_in(
-            options.person, folder=options.folder, socket=options.socket, policy=policy
+            options.person,
+            folder=options.folder,
+            socket=options.socket,
+            policy=policy,
+            trust_root=trust_root,
         )
         _decide(officer, options.role, trust_root)
     return 0
 
 
-def _sign_logins(person: str, folder: Path, socket: Path, policy: PolicySet) -> None:
+def _sign_logins(person: str, folder: Path, socket: Path, policy: PolicySet, trust_root: TrustRoot) -> None:
     while True:
         for session in client.waiting_logins(socket, person):
             # somebody else's process asks for a session in this person's name
             if session.os_user != os.getuid():
                 continue
-            people.sign_login(session, person=person, folder=folder, socket=socket, policy=policy)
+            people.sign_login(
+                session, person=person, folder=folder, socket=socket, policy=policy, party=trust_root.login
+            )
         time.sleep(POLL_S)
 
 

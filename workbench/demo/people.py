@@ -7,6 +7,7 @@ does on the approval page; here a rule of thumb stands for his judgement.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +16,15 @@ from typing import Literal, Self
 from workbench import client
 from workbench.client import Client, IntentView
 from workbench.demo import charter
-from workbench.rules import attestation, facts
+from workbench.rules import approval, attestation, facts
+from workbench.rules.approval import Verb
 from workbench.rules.decision import Decision, SignedDecision
 from workbench.rules.documents import digest, printable
 from workbench.rules.policy import PolicySet
 from workbench.rules.session import SESSION_LINE, CertifiedSession, Session
-from workbench.rules.trust import TrustRoot
+from workbench.rules.trust import RelyingParty, TrustRoot
 
 LOOK_BACK_S = 900
-
-
-Verb = Literal["approve", "reject", "abstain"]
 
 
 class AnotherDocumentError(Exception):
@@ -39,44 +38,51 @@ class Officer:
     id: str
     folder: Path
     policy: PolicySet
+    trust_root: TrustRoot
     speaks: Client
 
     @classmethod
-    def log_in(cls, person: str, *, folder: Path, socket: Path, policy: PolicySet) -> Self:
+    def log_in(
+        cls, person: str, *, folder: Path, socket: Path, policy: PolicySet, trust_root: TrustRoot
+    ) -> Self:
         """Make a session key and certify it with the person's login credential."""
         key, session = client.open_login(socket, person)
-        certified = sign_login(session, person=person, folder=folder, socket=socket, policy=policy)
-        return cls(person, folder, policy, Client(socket, key, certified))
+        certified = sign_login(
+            session, person=person, folder=folder, socket=socket, policy=policy, party=trust_root.login
+        )
+        return cls(person, folder, policy, trust_root, Client(socket, key, certified))
 
     def decide(self, intent: str, *, verb: Verb, role: str, reason: str) -> IntentView:
-        """Ask for the decision document, compare it with what was looked at, sign it, hand it in."""
-        seen = self.speaks.intent(intent)
-        drafted = self.speaks.draft(intent, verb=verb, role=role, reason=reason)
-        said = (drafted.person, drafted.verb, drafted.role, drafted.reason)
-        about = (drafted.intent, drafted.proposer, drafted.simulation, drafted.policy)
-        looked_at = (seen.intent.digest, seen.intent.proposer, seen.simulated.digest, self.policy.digest)
+        """Ask what there is to decide, verify it, sign the decision that follows from it, hand it in."""
+        return self.speaks.decide(self.sign(self.decision(intent, verb=verb, role=role, reason=reason)))
+
+    def decision(self, intent: str, *, verb: Verb, role: str, reason: str) -> Decision:
+        """Return the decision that this person would sign, made from what was verified."""
+        now = datetime.now(UTC)
+        request = client.asked(self.speaks.service, self.speaks.ask(intent).ticket)
+        asked = approval.verify(request, trust_root=self.trust_root, now=now)
         # the service must not slip another document under the finger
-        if said != (self.id, verb, role, reason) or about != looked_at or intent != seen.intent.digest:
-            raise AnotherDocumentError(
-                f"asked for {verb} of {intent[:12]}, got {drafted.verb} of {drafted.intent[:12]}"
-            )
-        return self.speaks.decide(self.sign(drafted))
+        if (asked.intent.digest, asked.person.id) != (intent, self.id):
+            raise AnotherDocumentError(f"asked about {intent[:12]}, shown {asked.intent.digest[:12]}")
+        return approval.decide(
+            asked, verb=verb, role=role, reason=reason, decision_id=secrets.token_hex(16), now=now
+        )
 
     def sign(self, decision: Decision) -> SignedDecision:
         """Sign a decision document at the authenticator."""
         credential = _credential(self.policy, self.id, "approval")
-        authenticator = charter.authenticator(self.folder, self.id, charter.APPROVAL)
+        authenticator = charter.authenticator(self.folder, self.id, self.trust_root.approval)
         return SignedDecision(
             decision=decision, assertion=authenticator.sign(decision.challenge, credential=credential)
         )
 
 
 def sign_login(
-    session: Session, *, person: str, folder: Path, socket: Path, policy: PolicySet
+    session: Session, *, person: str, folder: Path, socket: Path, policy: PolicySet, party: RelyingParty
 ) -> CertifiedSession:
     """Certify an open login with the person's login credential."""
     credential = _credential(policy, person, "login")
-    authenticator = charter.authenticator(folder, person, charter.LOGIN)
+    authenticator = charter.authenticator(folder, person, party)
     challenge = digest(SESSION_LINE, session.canonical())
     return client.certify(socket, session, authenticator.sign(challenge, credential=credential))
 

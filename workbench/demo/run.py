@@ -83,7 +83,11 @@ def demo(folder: Path) -> Outcome:
             },
         )
         auditor = Officer.log_in(
-            "auditor-1", folder=places.officers, socket=places.socket(SERVICE), policy=world.policy
+            "auditor-1",
+            folder=places.officers,
+            socket=places.socket(SERVICE),
+            policy=world.policy,
+            trust_root=world.trust_root,
         ).speaks
         intents = [_line(auditor, digest) for digest, _ in auditor.intents()]
         bundle = auditor.bundle()

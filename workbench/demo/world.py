@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from workbench.demo.provision import provision
 from workbench.evm.fields import address_bytes
 from workbench.evm.transaction import address_of
 from workbench.rules.policy import PolicySet
-from workbench.rules.trust import UNSAFE_AAGUID, TrustRoot
+from workbench.rules.trust import UNSAFE_AAGUID, RelyingParty, TrustRoot
 
 TREASURY_USDC = 20_000_000 * USDC_UNIT
 TREASURY_ETHER = 10 * ETHER
@@ -117,9 +118,10 @@ def build(
         now=now,
         limits=variant.limits,
     )
-    policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now)
+    approval = at_free_port(charter.APPROVAL)
+    policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now, party=approval)
     clocks = {name: clock.authority for name, clock in variant.clocks.items()}
-    document = _trust_root(keys, policy, deployment, sender)
+    document = _trust_root(keys, policy, deployment, sender) | {"approval": approval.dump()}
     trust_root = TrustRoot.load({**document, "timestamp": clocks} if clocks else document)
     places.trust_root.write_bytes(trust_root.canonical())
     _open_ledger(places, trust_root, now)
@@ -133,6 +135,13 @@ def build(
         treasury=treasury,
         packages=packages,
     )
+
+
+def at_free_port(party: RelyingParty) -> RelyingParty:
+    """Return the party at a port that nobody listens on, on either loopback family."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    return RelyingParty(id=party.id, origin=f"{party.origin.rpartition(':')[0]}:{port}")
 
 
 def keep_policy(places: Places, policy: PolicySet) -> None:
@@ -167,7 +176,6 @@ def _trust_root(
         "node_quorum": 1,
         "watcher": None,
         "login": charter.LOGIN.dump(),
-        "approval": charter.APPROVAL.dump(),
         "aaguids": [UNSAFE_AAGUID],
         "genesis_policy": policy.digest,
         "anchor": {

@@ -1,7 +1,7 @@
 """HTTP over the unix socket: requests in, canonical JSON or RFC 9457 problems out.
 
-Every request but a login and `status` carries a signed request document. What is
-refused is recorded, with who asked and why, and changes nothing else. This module
+Every request but a login, `status` and the approver's carries a signed request document.
+What is refused is recorded, with who asked and why, and changes nothing else. This module
 knows HTTP; what a request means is `desk` and `sessions`.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeAlias
+from typing import Annotated, Any, NoReturn, TypeAlias
 
 from pydantic import Field
 from starlette.applications import Starlette
@@ -59,7 +59,7 @@ STATUS = {
 }
 
 OPEN = None
-"""Open to whoever reaches the socket: a login has no session yet. An empty set would be open to nobody."""
+"""Open to whoever reaches the socket: a login has no session yet, and the approver has none at all."""
 Permitted: TypeAlias = frozenset[Permission] | None
 ANYBODY = frozenset(Permission)
 """Whoever has a session: about that session, and nothing else."""
@@ -95,12 +95,12 @@ class SequenceRequest(Document):
     sequence: Annotated[list[Digest], Field(min_length=1, max_length=16)]
 
 
-class DraftRequest(Document):
-    """What a person is about to say of an intent."""
+class Reported(Document):
+    """A refusal of another process."""
 
-    verb: Literal["approve", "reject", "abstain"]
-    role: Name
-    reason: Prose
+    code: Name
+    detail: Prose
+    about: Annotated[str, Field(max_length=400)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,10 @@ class Api:
             ("GET", intents, READ, self.intents),
             ("GET", one, READ, self.intent),
             ("POST", one + "/simulation", PROPOSE | APPROVE, self.simulate),
-            ("POST", one + "/drafts", PROPOSE | APPROVE, self.draft),
+            ("POST", one + "/tickets", PROPOSE | APPROVE, self.ask),
+            ("POST", "/v1/refusals", OPEN, self.reported),
+            ("GET", "/v1/tickets/{digest}", OPEN, self.asked),
+            ("POST", "/v1/tickets/{digest}", OPEN, self.answer),
             ("POST", one + "/decisions", PROPOSE | APPROVE, self.decide),
             ("POST", one + "/resume", PROPOSE | APPROVE, self.resume),
             ("POST", "/v1/entries", RECORD, self.entries),
@@ -255,17 +258,31 @@ class Api:
         """(3) Simulate."""
         return self.desk.simulate(call.digest, SequenceRequest.load(call.read()).sequence, call.session)
 
-    def draft(self, call: Call) -> dict[str, Any]:
-        """(3) Return the decision document to be signed."""
-        asked = DraftRequest.load(call.read())
-        drafted = self.desk.draft(
-            call.digest, verb=asked.verb, role=asked.role, reason=asked.reason, speaker=call.session
-        )
-        return {"decision": drafted.dump()}
+    def ask(self, call: Call) -> dict[str, Any]:
+        """(3) Return a ticket for the approver's page."""
+        return self.desk.ask(call.digest, call.session)
+
+    def asked(self, call: Call) -> dict[str, Any]:
+        """(3) Return what the holder of a ticket is to see."""
+        return self.desk.request(call.digest)
+
+    def answer(self, call: Call) -> dict[str, Any]:
+        """(3) Take the decision that the holder of a ticket brings."""
+        return self.desk.answer(call.digest, SignedDecision.load(call.read()))
+
+    def reported(self, call: Call) -> dict[str, Any]:
+        """Record what another process of the desk has refused: it is that process's word."""
+        told = Reported.load(call.read())
+        try:
+            refused = RefusedError(Refusal(told.code), told.detail)
+        except ValueError:
+            raise RefusedError(Refusal.MALFORMED, "not a code of refusal", path="/code") from None
+        return {"entry_seq": self._record(refused, f"{STRANGER}{call.os_user}", f"reported: {told.about}")}
 
     def decide(self, call: Call) -> dict[str, Any]:
-        """(3) Take a signed decision."""
-        return self.desk.decide(call.digest, SignedDecision.load(call.read()), call.session)
+        """(3) Take a decision that its person's session brings."""
+        signed = SignedDecision.load(call.read())
+        return self.desk.decide(call.digest, signed, person=call.session.session.person)
 
     def resume(self, call: Call) -> dict[str, Any]:
         """(4) (5) (6)."""

@@ -37,6 +37,8 @@ class Matter:
     state: State = State.PROPOSED
     seq: int = 0
     approved: Statement | None = None
+    before: Statement | None = None
+    """The simulation that the last decision was about, once a newer one has taken its place."""
     fresh: Statement | None = None
     attested: AttestedState | None = None
     reservation_seq: int | None = None
@@ -152,6 +154,9 @@ class Books:
             matter.fresh = statement
             if data["purpose"] == "approval":
                 # what was decided about another simulation does not count for this one
+                last = matter.decisions[-1].decision.simulation if matter.decisions else None
+                if matter.simulation is not None and matter.simulation.digest == last:
+                    matter.before = matter.approved
                 matter.approved = statement
         elif event is Event.RESERVED:
             matter.nonce, matter.reservation_seq = data["nonce"], entry.seq

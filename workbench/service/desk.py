@@ -2,7 +2,7 @@
 
 (1) initiation: a proposal is verified and recorded; its digest names it for ever
 (2) policy: facts, the rules' answer and what is outstanding; a nonce is reserved in the lane
-(3) approval: decisions are drafted, signed by people at their authenticators, and recorded
+(3) approval: people are asked, sign their decisions at their authenticators, and these are recorded
 
 One lock stands around everything that writes. What a peer must answer first (simulation,
 signature, broadcast) happens under it too: the service serves one desk, and an order of
@@ -11,7 +11,6 @@ events that can be read from the ledger is worth more than speed here.
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +18,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from ledger import checkpoint as notes
 from workbench.rules import attestation, cedar, decision, facts, roles
 from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.decision import Decision, SignedDecision, Subject
+from workbench.rules.decision import LedgerHead, SignedDecision, Subject
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.intent import Intent, Proposal, outflows, verify_proposal
 from workbench.rules.lifecycle import PROPOSED_EVENT, Event, State, free_nonce
@@ -30,10 +30,9 @@ from workbench.rules.session import CertifiedSession
 from workbench.service.books import Matter, expired
 from workbench.service.lane import SERVICE, Lane, ready
 from workbench.service.sessions import Sessions
+from workbench.service.tickets import Ticket, Tickets
 
 DAY = timedelta(hours=24)
-DRAFTS_MAX = 256
-TOLERANCE_INFLOW_BPS = 10
 ANY_AGE_S = 10**9
 BUSY_S = 5.0
 OPEN_PER_PROPOSER_MAX = 16
@@ -42,11 +41,11 @@ OPEN_PER_PROPOSER_MAX = 16
 
 @dataclass(slots=True)
 class Desk:
-    """The lane, the sessions, and the drafts that wait for a signature."""
+    """The lane, the sessions, and the tickets under which people look and decide."""
 
     lane: Lane
     sessions: Sessions
-    _drafts: dict[str, Decision] = field(default_factory=dict)
+    tickets: Tickets = field(default_factory=Tickets)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @contextmanager
@@ -89,62 +88,64 @@ class Desk:
             self.lane.simulate(digest, step=3, purpose="approval", sequence=sequence, actor=actor)
             return self.view(digest)
 
-    def draft(self, digest: str, *, verb: str, role: str, reason: str, speaker: CertifiedSession) -> Decision:
-        """(2) (3) Reserve the nonce if none is, and return the document that this person would sign."""
+    def ask(self, digest: str, speaker: CertifiedSession) -> dict[str, Any]:
+        """(2) (3) Reserve the nonce if none is, and return a ticket for this person's look at the intent."""
         with self._held():
             lane, matter = self.lane, self._open(digest)
             self._concerned(matter, speaker)
-            simulation = matter.simulation
-            if role not in speaker.session.roles:
-                raise RefusedError(
-                    Refusal.ROLE_NOT_HELD, f"{speaker.session.person} does not hold {role}", path="/role"
-                )
-            if simulation is None:
+            if matter.simulation is None:
                 raise RefusedError(Refusal.FACT_MISSING, "no simulation to decide about", path="/simulation")
             if matter.state is State.PROPOSED:
                 self._reserve(digest, matter)
-            head = lane.recorder.ledger.head()
-            intent = matter.proposal.intent
-            drafted = Decision.load(
-                {
-                    "v": 1,
-                    "id": secrets.token_hex(16),
-                    "verb": verb,
-                    "intent": digest,
-                    "nonce": matter.nonce,
-                    "policy": lane.policy.digest,
-                    "simulation": simulation.digest,
-                    "tolerance": {"inflow_bps": TOLERANCE_INFLOW_BPS},
-                    "ledger": {"size": head.size, "root": head.root.hex(), "h": head.h.hex()},
-                    "person": speaker.session.person,
-                    "role": role,
-                    "proposer": intent.proposer,
-                    "reason": reason,
-                    "server_nonce": secrets.token_hex(32),
-                    "expires_at": write_time(
-                        lane.clock() + timedelta(seconds=lane.policy.limits.decision_life_s_max)
-                    ),
-                }
+            self._decidable(matter)
+            session = speaker.session
+            ticket = self.tickets.issue(
+                person=session.person, session=session.digest, intent=digest, now=lane.clock()
             )
-            while len(self._drafts) >= DRAFTS_MAX:
-                # the oldest draft is forgotten; its owner asks again
-                del self._drafts[next(iter(self._drafts))]
-            self._drafts[drafted.id] = drafted
-            return drafted
+            return {"ticket": ticket.name, "expires_at": write_time(ticket.until)}
 
-    def decide(self, digest: str, signed: SignedDecision, speaker: CertifiedSession) -> dict[str, Any]:
-        """(3) Verify and record a decision, and go on as far as it leads."""
+    def request(self, name: str) -> dict[str, Any]:
+        """(3) Return everything that the holder of a ticket is to see before he decides."""
+        with self._held():
+            lane, ticket = self.lane, self._ticket(name)
+            matter = self._open(ticket.intent)
+            self._decidable(matter)
+            note = lane.recorder.checkpoint()
+            head = notes.split(note)[0]
+            ticket.show(LedgerHead(size=head.size, root=head.root.hex(), h=head.chain.hex()))
+            known = self._facts(ticket.intent, matter, lane.clock())
+            return {
+                "v": 1,
+                "person": ticket.person,
+                "server_nonce": ticket.server_nonce,
+                "proposal": matter.proposal.dump(),
+                "nonce": matter.nonce,
+                "policy_chain": [policy.dump() for policy in lane.policies],
+                "simulation": matter.approved.dump() if matter.approved else None,
+                "before": matter.before.dump() if matter.before else None,
+                "state": matter.attested.dump() if matter.attested else None,
+                "decisions": [signed.dump() for signed in matter.decisions],
+                "checkpoint": note,
+                "session_active": known["session_active"],
+                "daily_usd_cents": known["daily_usd_cents"],
+            }
+
+    def answer(self, name: str, signed: SignedDecision) -> dict[str, Any]:
+        """(3) Take the decision that the holder of a ticket brings."""
+        with self._held():
+            ticket = self._ticket(name)
+            return self.decide(ticket.intent, signed, person=ticket.person)
+
+    def decide(self, digest: str, signed: SignedDecision, *, person: str) -> dict[str, Any]:
+        """(3) Verify and record a decision that this person brings, and go on as far as it leads."""
         with self._held():
             lane, matter = self.lane, self._open(digest)
-            if matter.state is not State.OUTSTANDING:
-                raise RefusedError(Refusal.STATE, f"a decision while {matter.state.value}")
+            self._decidable(matter)
             if len(matter.decisions) >= decision.DECISIONS_MAX:
                 raise RefusedError(Refusal.DECISION_LIMIT, f"{len(matter.decisions)} decisions already")
             made = signed.decision
-            if made.person != speaker.session.person:
-                raise RefusedError(
-                    Refusal.SESSION_FOREIGN, f"{speaker.session.person} brings {made.person}'s decision"
-                )
+            if made.person != person:
+                raise RefusedError(Refusal.SESSION_FOREIGN, f"{person} brings {made.person}'s decision")
             verify = decision.verify_approval if made.verb == "approve" else decision.verify_decision
             verify(
                 signed,
@@ -155,11 +156,7 @@ class Desk:
             )
             if any(before.decision.person == made.person for before in self._current(digest, matter)):
                 raise RefusedError(Refusal.DECISION_REPEATED, f"{made.person} has decided already")
-            # single use: only what this service drafted, once
-            if self._drafts.pop(made.id, None) != made:
-                raise RefusedError(
-                    Refusal.REPLAYED, "not a draft that waits for its signature", path="/decision/id"
-                )
+            self.tickets.spend(made, now=lane.clock())
             self.sessions.credentials.admit(signed.assertion, person=made.person)
             lane.crash.reached("3")
             event = Event.REJECTED if made.verb == "reject" else Event.DECIDED
@@ -222,6 +219,17 @@ class Desk:
             "outcome": matter.outcome,
             "entry_seq": matter.seq,
         }
+
+    def _ticket(self, name: str) -> Ticket:
+        """Return an open ticket whose session still lives."""
+        ticket = self.tickets.find(name, now=self.lane.clock())
+        if not self.sessions.active(ticket.session):
+            raise RefusedError(Refusal.SESSION_ENDED, "the session that asked has ended")
+        return ticket
+
+    def _decidable(self, matter: Matter) -> None:
+        if matter.state is not State.OUTSTANDING:
+            raise RefusedError(Refusal.STATE, f"a decision while {matter.state.value}")
 
     def _concerned(self, matter: Matter, speaker: CertifiedSession) -> None:
         """Refuse who neither proposed nor may approve: a new simulation or a draft has consequences."""
