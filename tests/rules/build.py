@@ -22,6 +22,7 @@ from eth_hash.auto import keccak
 from fido2.utils import websafe_encode
 from trie import HexaryTrie
 
+from ledger import checkpoint
 from ledger.encoding import canonical
 from workbench.demo import charter
 from workbench.demo.newswap import Deployment
@@ -29,6 +30,7 @@ from workbench.evm.fields import checksummed
 from workbench.evm.header import Header
 from workbench.evm.proof import EMPTY_ROOT, Account, verify_account
 from workbench.evm.transaction import address_of
+from workbench.rules.approval import ApprovalRequest
 from workbench.rules.assertion import Assertion
 from workbench.rules.attestation import (
     HEADER_LINE,
@@ -331,6 +333,28 @@ class World:
         assertion = self.sign_as(person, decision.challenge, path=path, index=key)
         return SignedDecision(decision=decision, assertion=assertion)
 
+    # requests
+
+    def request(self, person: str, intent: Intent | None = None, /, **changes: Any) -> ApprovalRequest:
+        """Return what this person would honestly be asked about an intent of the portfolio manager's."""
+        intent = intent or self.swap()
+        fields: Json = {
+            "v": 1,
+            "person": person,
+            "server_nonce": digest_of("server nonce"),
+            "proposal": self.propose(intent).dump(),
+            "nonce": NONCE,
+            "policy_chain": [self.policy.dump()],
+            "simulation": attest(self.simulation(intent)).dump(),
+            "before": None,
+            "state": self.state().dump(),
+            "decisions": [],
+            "checkpoint": note(),
+            "session_active": True,
+            "daily_usd_cents": 100_000_000,
+        }
+        return ApprovalRequest.load(fields | changes)
+
     # facts
 
     def given(self, intent: Intent | None = None, /, **changes: Any) -> Given:
@@ -402,6 +426,14 @@ def statement(observer: str, line: str, document: Json) -> Statement:
 def attest(simulation: Simulation, observer: str = "observer") -> Statement:
     """Return a simulation as an observer signs it."""
     return statement(observer, SIMULATION_LINE, simulation.dump())
+
+
+def note(signer: str = "service", **changes: Any) -> str:
+    """Return a checkpoint as the service's key signs it."""
+    fields = {"origin": "desk.test/ledger", "size": 9, "root": b"\x01" * 32, "chain": b"\x02" * 32}
+    key = observer_key(signer)
+    public_bytes = key.public_key().public_bytes_raw()
+    return checkpoint.sign(checkpoint.Checkpoint(**(fields | changes)), "service", public_bytes, key.sign)
 
 
 def flip(text: str, at: int = 8) -> str:

@@ -1,6 +1,6 @@
 """Bring a built world to life: start its processes, wait until each answers, end them by pid.
 
-Order: observer, co-signer, witnesses, anchor, service; each is ready when its socket answers `status`.
+Order: observer, co-signer, witnesses, anchor, service, approver; each is ready when it answers `status`.
 """
 
 from __future__ import annotations
@@ -9,23 +9,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from ledger import witness_client
 from ledger.witness_client import UnreachableError
 from workbench import client
 from workbench.demo import charter
-from workbench.demo.world import ANCHOR, OBSERVER, SERVICE, WITNESSES, World
+from workbench.demo.world import ANCHOR, APPROVER, OBSERVER, SERVICE, WITNESSES, World
 from workbench.process.frames import FrameError, call
 
-ORDER = (OBSERVER, charter.COSIGNER, *WITNESSES, ANCHOR, SERVICE)
+PEERS = (OBSERVER, charter.COSIGNER, *WITNESSES, ANCHOR)
+ORDER = (*PEERS, SERVICE, APPROVER)
 MODULES = {
     OBSERVER: "workbench.observer",
     charter.COSIGNER: "workbench.cosigner",
     ANCHOR: "workbench.anchor",
     SERVICE: "workbench.service",
+    APPROVER: "workbench.approver",
 }
 READY_S = 60.0
 END_S = 10.0
@@ -45,12 +51,13 @@ class Stack:
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
-        # All at once but the last: the service asks the others what they remember.
-        for name in ORDER[:-1]:
+        # All at once but the service, which asks the others what they remember.
+        for name in (*PEERS, APPROVER):
             self._launch(name)
-        for name in ORDER[:-1]:
+        for name in PEERS:
             self.await_ready(name, self._running[name])
-        self.start(ORDER[-1])
+        self.start(SERVICE)
+        self.await_ready(APPROVER, self._running[APPROVER])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,7 +84,8 @@ class Stack:
             command += ["--keys", str(places.trust_root), "--key", f"file:{root / 'key.pem'}"]
             return [*command, "--socket", str(places.socket(name))]
         command = [sys.executable, "-m", MODULES[name], "--state", str(places.root(name))]
-        return [*command, "--trust-root", str(places.trust_root), "--socket", str(places.socket(name))]
+        command += ["--trust-root", str(places.trust_root)]
+        return command if name == APPROVER else [*command, "--socket", str(places.socket(name))]
 
     def stop_one(self, name: str) -> None:
         """End one process in an orderly way."""
@@ -120,17 +128,31 @@ class Stack:
     def await_ready(self, name: str, process: subprocess.Popen[bytes]) -> None:
         """Wait until a started process answers on its socket."""
         deadline = time.monotonic() + READY_S
-        probe = _PROBES[name]
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise StackError(f"{name} ended: {self.log(name).read_text()[-2000:]}")
             try:
-                probe(self.world.places.socket(name))
-            except (FrameError, client.ServiceUnavailableError, UnreachableError, OSError):
+                self._probe(name)
+            except (FrameError, client.ServiceUnavailableError, UnreachableError, HTTPException, OSError):
                 time.sleep(POLL_S)
             else:
                 return
         raise StackError(f"{name} is not ready after {READY_S:.0f} s")
+
+    def _probe(self, name: str) -> None:
+        if name == APPROVER:
+            _ask_page(self.world.trust_root.approval.origin)
+        else:
+            _PROBES[name](self.world.places.socket(name))
+
+
+def _ask_page(origin: str) -> None:
+    netloc = urlsplit(origin).netloc
+    page = HTTPConnection("127.0.0.1", urlsplit(origin).port, timeout=READY_S)
+    with closing(page):
+        page.request("GET", "/status", headers={"Host": netloc})
+        if page.getresponse().status != HTTPStatus.OK:
+            raise HTTPException("the approver does not answer")
 
 
 def _ask_frames(socket: Path) -> None:

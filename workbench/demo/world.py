@@ -32,7 +32,7 @@ from workbench.rules.trust import UNSAFE_AAGUID, RelyingParty, TrustRoot
 
 TREASURY_USDC = 20_000_000 * USDC_UNIT
 TREASURY_ETHER = 10 * ETHER
-SERVICE, OBSERVER, ANCHOR = "service", "observer", "anchor"
+SERVICE, OBSERVER, ANCHOR, APPROVER = "service", "observer", "anchor", "approver"
 WITNESSES = ("witness-1", "witness-2")
 """Beside the co-signer, which is one too; two of the three make a checkpoint count."""
 WITNESS_QUORUM = 2
@@ -253,3 +253,6 @@ def _configure(
     for name, config in configs.items():
         path = places.root(name) / "config.json"
         path.write_text(json.dumps({**common, "token_label": name, **config}, indent=1))
+    places.root(APPROVER).mkdir(mode=0o700)
+    page = {"certificate": None, "certificate_key": None, "service": str(places.socket(SERVICE))}
+    (places.root(APPROVER) / "config.json").write_text(json.dumps(page, indent=1))

@@ -194,6 +194,8 @@ def decide(
         raise RefusedError(Refusal.DECISION_BY_PROPOSER, f"{asked.person.id} proposed this", path="/verb")
     if role not in asked.roles:
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"{asked.person.id} is no {role} here", path="/role")
+    if verb != "approve" and not reason.strip():
+        raise RefusedError(Refusal.MALFORMED, "who does not consent says why", path="/reason")
     life = timedelta(seconds=asked.policy.limits.decision_life_s_max)
     return Decision.load(
         {

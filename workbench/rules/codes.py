@@ -39,6 +39,7 @@ class Refusal(StrEnum):
     SESSION_FOREIGN = "session_of_another"
     SESSION_ENDED = "session_ended"
     REPLAYED = "replayed"
+    ORIGIN = "origin_not_ours"
     # intents
     ID_REUSED = "id_reused_with_other_bytes"
     ASSET_UNKNOWN = "asset_unknown"

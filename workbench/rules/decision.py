@@ -135,6 +135,13 @@ def verify_decision(
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"a {decision.role} rejects nothing")
     if decision.role not in person.roles:
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"{person.id} does not hold {decision.role}")
+    check_assertion(signed, policy=policy, trust_root=trust_root)
+
+
+def check_assertion(signed: SignedDecision, *, policy: PolicySet, trust_root: TrustRoot) -> None:
+    """Verify that the decision's person pressed a key for exactly this decision."""
+    decision = signed.decision
+    person = policy.person(decision.person)
     credential = policy.credential(person, signed.assertion.credential, path="approval")
     webauthn.verify(
         signed.assertion,

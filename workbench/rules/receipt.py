@@ -20,9 +20,8 @@ from ledger.checkpoint import CheckpointError
 from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
 from ledger.merkle import ProofError, verify_inclusion
 from ledger.trust import TrustRoot as LedgerTrustRoot
-from workbench.rules import assertion as webauthn
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.decision import SignedDecision
+from workbench.rules.decision import SignedDecision, check_assertion
 from workbench.rules.documents import Digest, Document, read_time, verify_ed25519
 from workbench.rules.evidence import EntryProof
 from workbench.rules.intent import INTENT_LINE, Proposal
@@ -121,12 +120,4 @@ def _decision(line: Line, intent: str, sets: Sequence[PolicySet], trust_root: Tr
     policy = next((each for each in sets if each.digest == decision.policy), None)
     if policy is None:
         raise RefusedError(Refusal.DECISION_OTHER_POLICY, f"entry {line.seq}: {decision.policy[:12]}")
-    person = policy.person(decision.person)
-    credential = policy.credential(person, signed.assertion.credential, path="approval")
-    webauthn.verify(
-        signed.assertion,
-        credential,
-        party=trust_root.approval,
-        challenge=decision.challenge,
-        aaguids=trust_root.aaguids,
-    )
+    check_assertion(signed, policy=policy, trust_root=trust_root)

@@ -1,0 +1,109 @@
+"""The approver's process: a trust root and the service's socket in; the approval page on loopback out.
+
+State root: config.json, and nothing else: no key, no PIN, no ledger. It listens at its origin's
+port on both loopback families, or refuses to start: to a browser a process on the other
+family is the same origin. Production wants TLS; its certificate and key are files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import ssl
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from workbench.approver.app import Site
+from workbench.approver.core import Approver
+from workbench.process.config import ConfigError, StateRoot
+from workbench.rules.codes import RefusedError
+from workbench.rules.trust import TrustRoot
+
+CONFIG: Final = ("certificate", "certificate_key", "service")
+LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+PORTS: Final = {"http": 80, "https": 443}
+CONNECTIONS_MAX: Final = 128
+KEEP_ALIVE_S: Final = 5
+GRACE_S: Final = 5
+BACKLOG: Final = 64
+
+
+def main() -> int:
+    """Serve until ended; exit code 2 when the process cannot start."""
+    parser = argparse.ArgumentParser(description="Approver: shows what is asked, asks for the key press.")
+    parser.add_argument("--state", type=Path, required=True, help="this process's own state root")
+    parser.add_argument(
+        "--trust-root", type=Path, required=True, help="the trust root, as distributed by hand"
+    )
+    options = parser.parse_args()
+    try:
+        config = StateRoot(options.state).config(CONFIG)
+        trust_root = TrustRoot.read(options.trust_root.read_bytes())
+        parts = urlsplit(trust_root.approval.origin)
+        server = uvicorn.Server(_server(config, trust_root, secure=parts.scheme == "https"))
+        bound = listen(parts.port or PORTS[parts.scheme])
+    except (ConfigError, RefusedError, OSError, ValueError) as error:
+        print(f"approver: {error}", file=sys.stderr)
+        return 2
+    server.run(sockets=bound)
+    return 0
+
+
+def listen(port: int) -> list[socket.socket]:
+    """Hold a port on both loopback families, or raise: half of an origin is somebody else's."""
+    bound: list[socket.socket] = []
+    try:
+        for family, address in LOOPBACK:
+            bound.append(socket.socket(family, socket.SOCK_STREAM))
+            bound[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound[-1].bind((address, port))
+        # only when both are ours: nobody must meet the one while the other is still free
+        for each in bound:
+            each.listen(BACKLOG)
+    except OSError:
+        for each in bound:
+            each.close()
+        raise
+    return bound
+
+
+def _server(config: dict[str, Any], trust_root: TrustRoot, *, secure: bool) -> uvicorn.Config:
+    files = (config["certificate"], config["certificate_key"])
+    if secure != all(files) or (not secure and any(files)):
+        raise ConfigError("a certificate and its key belong to an https origin, and only to one")
+    made = uvicorn.Config(
+        Site(Approver(trust_root, Path(config["service"]), _clock)).build(),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_certfile=files[0],
+        ssl_keyfile=files[1],
+    )
+    made.load()
+    if made.ssl is not None:
+        made.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    return made
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())

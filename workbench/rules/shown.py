@@ -1,0 +1,437 @@
+"""What a verified request says, in words and human units: the same for the page and the command line.
+
+Every row is computed from what `approval.verify` has verified. Three things are claims and
+say so: the purpose is the proposer's own text, the day's total and the session are the
+service's word. What is wrong or unusual is marked, never left out; amounts are shown in
+units of the asset when the call's whitelist entry says which asset an argument counts,
+and in base units otherwise: a guessed unit would be believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Context, Decimal
+from typing import Any, Final
+
+from workbench.evm import calldata
+from workbench.evm.fields import from_decimal
+from workbench.rules import facts
+from workbench.rules.approval import ANYBODY, ASKS, Asked
+from workbench.rules.attestation import Simulation
+from workbench.rules.codes import RefusedError
+from workbench.rules.documents import printable, read_time
+from workbench.rules.policy import Bound, Function, WhitelistEntry
+from workbench.rules.words import words
+
+PPM_A_PERCENT: Final = 10_000
+WEI: Final = 18
+EXACT: Final = Context(prec=120)
+"""Longer than any amount: the usual 28 digits would round one with 18 decimals."""
+GWEI: Final = 9
+DECLARED: Final = {
+    "declared_outflow": "what the intent says it gives up",
+    "declared_inflow": "the least the intent says it gains",
+    "declared_allowance": "the allowance that the intent declares",
+}
+NEEDS: Final = {
+    "session:renew": "the proposer's session has ended: he has to propose again",
+    "review:contract": "the contract has to be reviewed and whitelisted as it is now",
+    "review:function": "this function has to be reviewed",
+    "propose:within-bounds": "an argument is out of its bounds: propose again",
+    "propose:again": "the bytes are not the intent: propose again",
+    "propose:declare": "the simulation moves what nobody declared: declare it, or do not do it",
+    "propose:smaller": "the slippage is over the limit: propose less",
+    "propose:tighter": "the minimum output leaves room for others: propose a tighter one",
+    "reserve:nonce": "the nonce is not the reserved one, or is spent",
+    "fund:gas": "the account cannot pay for it, or the fee is too low",
+    "simulate:again": "the simulation fails, is old, or was made behind others: simulate again",
+    "approve:again": "the simulation has changed since it was approved: approve again",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line: a label, what it says, hexadecimal in full, a remark; `alarm` where somebody should stop."""
+
+    label: str
+    says: str = ""
+    hex: str = ""
+    remark: str = ""
+    alarm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Rows under one title."""
+
+    title: str
+    rows: list[Row]
+
+
+def sections(asked: Asked, *, now: datetime) -> list[Section]:
+    """Return everything that this person is to read, in the order in which it matters."""
+    return [
+        Section("What is asked", list(_asked(asked))),
+        Section("The transaction", list(_transaction(asked, now))),
+        Section("The call, argument by argument", list(_call(asked))),
+        Section("Simulated on a private fork", list(_simulated(asked, now))),
+        Section("What the rules say", list(_rules(asked))),
+        Section("Since the last decision", list(_changes(asked))),
+        Section("What your key signs", list(_signed(asked))),
+    ]
+
+
+def title(asked: Asked) -> str:
+    """Return the whole matter in one line."""
+    moved = [_amount(asked, delta.asset, delta.amount, sign=True) for delta in asked.intent.deltas]
+    left = [
+        f"Allowance of {_amount(asked, each.asset, each.amount)}"
+        f" to {_named(asked, each.spender) or 'an unnamed spender'}"
+        for each in asked.intent.allowances
+        if each.amount != "0"
+    ]
+    return f"{', '.join(moved + left) or 'Nothing moves'} · {_to(asked)[0]}"
+
+
+def _asked(asked: Asked) -> Iterator[Row]:
+    person, proposer = asked.person, asked.proposer
+    yield Row(label="You are", says=f"{person.name} ({person.id})", remark=", ".join(person.roles))
+    if asked.person.id == asked.proposer.id:
+        why, alarm = "this is your own proposal: you can only withdraw it", True
+    elif asked.asks_person:
+        why, alarm = f"the rules ask for {_consents(asked)}", False
+    else:
+        why, alarm = "the rules do not ask for you: your word is recorded, and lifts nothing more", False
+    yield Row(label="Why you", says=why, alarm=alarm)
+    yield Row(
+        label="Who proposes",
+        says=f"{proposer.name} ({proposer.id})",
+        remark=f"{', '.join(proposer.roles)} · team {proposer.team}, {proposer.site}",
+    )
+    yield Row(label="Purpose", says=asked.intent.purpose, remark="the proposer's own words")
+    if asked.intent.programme is not None:
+        part = asked.intent.programme
+        yield Row(
+            label="Part of", says=f"tranche {part.index + 1} of {part.count} of one programme", hex=part.id
+        )
+
+
+def _transaction(asked: Asked, now: datetime) -> Iterator[Row]:
+    intent, key = asked.intent, asked.key
+    yield Row(
+        label="From key",
+        says=f"{key.id}: {key.purpose}",
+        hex=key.address,
+        remark=f"{key.tier}, {key.engine}, held by {', '.join(key.cosigners)}",
+    )
+    name, known = _to(asked)
+    entry = asked.policy.whitelist.get(intent.to)
+    yield Row(
+        label="To contract",
+        says=name,
+        hex=intent.to,
+        remark="on the whitelist" if known else "",
+        alarm=not known,
+    )
+    if entry is not None:
+        yield Row(label="Its review", says=entry.audit, remark=f"valid until {_moment(entry.expires_at)}")
+        unchanged = asked.facts.get("code_unchanged") is True
+        yield Row(
+            label="Its code",
+            says="as reviewed" if unchanged else "NOT what was reviewed",
+            hex=entry.code_hash,
+            remark=f"proven at block {asked.state.block_number:,}",
+            alarm=not unchanged,
+        )
+    yield Row(label="Sends along", says=_amount(asked, "ETH", intent.value), alarm=intent.value != "0")
+    cents = facts.amount_usd_cents(intent, asked.policy)
+    yield Row(
+        label="Value at stake",
+        says=f"${_grouped(_scaled(cents, 2), 2)}",
+        remark="what leaves and what is left allowed, at the policy set's reference prices",
+    )
+    fee = _scaled(intent.gas_max * intent.max_fee_per_gas, WEI)
+    yield Row(
+        label="Fee at most",
+        says=f"{_grouped(fee)} ETH",
+        remark=f"{intent.gas_max:,} gas, {_grouped(_scaled(intent.max_fee_per_gas, GWEI))} gwei each",
+    )
+    yield Row(label="Nonce", says=f"{asked.nonce}", remark=f"chain {intent.chain_id}")
+    yield Row(label="Ends", says=_moment(intent.expires_at), remark=_until(read_time(intent.expires_at), now))
+
+
+def _call(asked: Asked) -> Iterator[Row]:
+    entry = asked.policy.whitelist.get(asked.intent.to)
+    try:
+        call = facts.decoded(asked.intent, asked.policy)
+    except RefusedError as error:
+        yield Row(label="Function", says=f"cannot be read: {error.detail}", alarm=True)
+    else:
+        within = asked.facts.get("arguments_within_bounds") is True
+        yield Row(
+            label="Function",
+            says=call.signature,
+            hex=f"0x{call.selector}",
+            remark="every argument within its bounds" if within else "an argument is OUT OF BOUNDS",
+            alarm=not within,
+        )
+        bounds = _bounds(entry, call)
+        for name, value in facts.flatten(call.arguments).items():
+            yield _argument(asked, name, value, bounds.get(name))
+    yield Row(
+        label="All the bytes", hex=f"0x{asked.intent.data}", remark=f"{len(asked.intent.data) // 2} bytes"
+    )
+
+
+def _bounds(entry: WhitelistEntry | None, call: calldata.Call) -> Mapping[str, Bound]:
+    functions: list[Function] = entry.functions if entry else []
+    matching = (each.bounds for each in functions if calldata.selector(each.fragment) == call.selector)
+    return next(matching, {})
+
+
+def _argument(asked: Asked, name: str, value: Any, bound: Bound | None) -> Row:  # noqa: ANN401 - decoded
+    if isinstance(value, str) and value.startswith("0x"):
+        known = _named(asked, value)
+        return Row(label=name, says=known or "an address that nobody has named", hex=value, alarm=not known)
+    if bound is not None and bound.at_most == "expires_at":
+        return Row(label=name, says=_second(value), remark=f"{value} · the chain refuses it later")
+    kind = (bound.equals or bound.at_least) if bound is not None else None
+    asset = _asset(asked, kind)
+    if asset is not None:
+        return Row(
+            label=name,
+            says=_amount(asked, asset, str(value)),
+            remark=f"{value} base units · {DECLARED[kind or '']}",
+        )
+    if isinstance(value, str):
+        return Row(label=name, says=printable(value))
+    return Row(label=name, says=printable(str(value)))
+
+
+def _asset(asked: Asked, kind: str | None) -> str | None:
+    """Return the asset that an argument bound to a declaration counts; None where that is not one asset."""
+    deltas = asked.intent.deltas
+    assets = {
+        "declared_outflow": [each.asset for each in deltas if each.amount.startswith("-")],
+        "declared_inflow": [each.asset for each in deltas if not each.amount.startswith("-")],
+        "declared_allowance": [each.asset for each in asked.intent.allowances],
+    }.get(kind or "", [])
+    return assets[0] if len(assets) == 1 else None
+
+
+def _simulated(asked: Asked, now: datetime) -> Iterator[Row]:
+    simulation, limits = asked.simulation, asked.policy.limits
+    if simulation.revert is not None:
+        yield Row(label="Result", says=f"FAILS: {printable(simulation.revert)}", alarm=True)
+    declared = asked.facts.get("state_diff_declared") is True
+    yield Row(
+        label="Against what was declared",
+        says="exactly what the proposer declared" if declared else "NOT what the proposer declared",
+        alarm=not declared,
+    )
+    yield from _moves(asked)
+    for change in simulation.admin_changes:
+        says = ", ".join(f"{name} {value}" for name, value in sorted(change.items()))
+        yield Row(label="Changes who is in charge", says=printable(says), alarm=True)
+    slippage = facts.slippage_bps(simulation)
+    over = slippage is None or slippage > limits.slippage_bps_max
+    yield Row(
+        label="Slippage",
+        says=_slippage(simulation),
+        remark=f"limit {limits.slippage_bps_max / 100:.2f} %"
+        + (
+            f", costs {_amount(asked, simulation.loss.asset, simulation.loss.amount)}"
+            if simulation.loss
+            else ""
+        ),
+        alarm=over,
+    )
+    if simulation.sequence is not None:
+        steps = len(simulation.sequence.steps)
+        yield Row(label="Behind others", says=f"simulated as the last of {steps}, not alone", alarm=True)
+    yield Row(label="Gas", says=f"{simulation.gas:,}", remark=f"at most {asked.intent.gas_max:,}")
+    age = facts.age_s(now, read_time(simulation.at))
+    yield Row(
+        label="At block",
+        says=f"{simulation.block.number:,}",
+        hex=f"0x{simulation.block.hash}",
+        remark=f"{age} s ago; simulated again before it is signed",
+        alarm=age > limits.simulation_age_s_max,
+    )
+
+
+def _moves(asked: Asked) -> Iterator[Row]:
+    promised = {(each.account, each.asset): each.amount for each in asked.intent.deltas}
+    simulated = {(each.account, each.asset): each.amount for each in asked.simulation.deltas}
+    for place in sorted(promised.keys() | simulated.keys()):
+        account, asset = place
+        got, said = simulated.get(place, "0"), promised.get(place)
+        exact = got.startswith("-") or (said or "").startswith("-")
+        remark = "declared by nobody"
+        if said is not None:
+            remark = f"declared {'exactly' if exact else 'at least'} {_amount(asked, asset, said)}"
+        fits = said is not None and (got == said if exact else int(got) >= int(said))
+        yield Row(
+            label=f"{_named(asked, account) or 'An unnamed account'}",
+            says=_amount(asked, asset, got, sign=True),
+            hex=account,
+            remark=remark,
+            alarm=not fits,
+        )
+    wanted = {(each.owner, each.asset, each.spender): each.amount for each in asked.intent.allowances}
+    made = {(each.owner, each.asset, each.spender): each.amount for each in asked.simulation.allowances}
+    for pair in sorted(wanted.keys() | made.keys()):
+        _, asset, spender = pair
+        got, said = made.get(pair, "0"), wanted.get(pair)
+        yield Row(
+            label="May take afterwards",
+            says=f"{_named(asked, spender) or 'an unnamed spender'}: {_amount(asked, asset, got)}",
+            hex=spender,
+            remark="declared by nobody" if said is None else f"declared {_amount(asked, asset, said)}",
+            alarm=got != said,
+        )
+
+
+def _rules(asked: Asked) -> Iterator[Row]:
+    outstanding = asked.outstanding
+    if outstanding.denying:
+        for need in outstanding.needs:
+            consent = need.startswith(f"{ASKS}:")
+            says = f"waits for {_consent(need)}" if consent and need not in NEEDS else NEEDS.get(need, need)
+            yield Row(label="Outstanding", says=says, alarm=need in NEEDS)
+        yield Row(label="Rules that deny", says=", ".join(outstanding.denying))
+    else:
+        yield Row(label="Outstanding", says="nothing: one more decision changes nothing")
+    for signed in asked.decisions:
+        made = signed.decision
+        skipped = asked.approvals.skipped.get(made.id)
+        said = {"approve": "approved", "reject": "rejected", "abstain": "abstained"}[made.verb]
+        yield Row(
+            label=f"{made.person} ({made.role})",
+            says=said + (f": {made.reason}" if made.reason else ""),
+            remark="" if skipped is None or made.verb != "approve" else f"does not count: {skipped.value}",
+        )
+    if not asked.decisions:
+        yield Row(label="Decisions so far", says="none")
+    total, limit = asked.facts.get("daily_usd_cents", 0), asked.policy.limits.daily_usd_cents_max
+    yield Row(
+        label="The proposer's day",
+        says=f"${_grouped(_scaled(total, 2), 2)} with this one",
+        remark=f"limit ${_grouped(_scaled(limit, 2), 2)} · the service's word",
+    )
+
+
+def _changes(asked: Asked) -> Iterator[Row]:
+    before, after = asked.before, asked.simulation
+    if before is None:
+        same = [signed.decision for signed in asked.decisions if signed.decision.simulation == after.digest]
+        says = (
+            f"nothing: {same[-1].person} decided about exactly this" if same else "nobody has decided before"
+        )
+        yield Row(label="Changed", says=says)
+        return
+    yield Row(
+        label="Simulated again",
+        says=f"at block {before.block.number:,}, then {after.block.number:,}",
+        remark="what was decided before does not count any more",
+    )
+    rows = [("Slippage", _slippage(before), _slippage(after)), ("Gas", f"{before.gas:,}", f"{after.gas:,}")]
+    rows.append(("Fails", printable(before.revert or "no"), printable(after.revert or "no")))
+    then = {(each.account, each.asset): each.amount for each in before.deltas}
+    now = {(each.account, each.asset): each.amount for each in after.deltas}
+    for account, asset in sorted(then.keys() | now.keys()):
+        was, is_now = (
+            _amount(asked, asset, each.get((account, asset), "0"), sign=True) for each in (then, now)
+        )
+        rows.append((_named(asked, account) or account, was, is_now))
+    if before.allowances != after.allowances or before.admin_changes != after.admin_changes:
+        yield Row(
+            label="Allowances or who is in charge", says="differ from the simulation before", alarm=True
+        )
+    changed = [(label, was, becomes) for label, was, becomes in rows if was != becomes]
+    for label, was, becomes in changed:
+        yield Row(label=label, says=f"{was} → {becomes}")
+    if not changed:
+        yield Row(label="Changed", says="nothing that counts: the same moves, slippage and gas")
+
+
+def _signed(asked: Asked) -> Iterator[Row]:
+    yield Row(
+        label="Read these aloud",
+        says=words(asked.intent.digest),
+        remark="whoever is asked about the same intent sees the same words",
+    )
+    yield Row(label="Intent", hex=asked.intent.digest)
+    yield Row(label="Simulation", hex=asked.simulation.digest)
+    manifest = asked.policy.manifest
+    yield Row(
+        label="Policy set", says=f"{manifest.name}, version {manifest.version}", hex=asked.policy.digest
+    )
+    yield Row(label="Ledger", says=f"{asked.head.size:,} entries", hex=asked.head.root)
+
+
+def _consents(asked: Asked) -> str:
+    return ", ".join(_consent(need) for need in asked.outstanding.needs if need.startswith(f"{ASKS}:"))
+
+
+def _consent(need: str) -> str:
+    _, role, *_ = need.split(":")
+    return "the consent of anybody who may approve" if role == ANYBODY else f"the consent of the {role}"
+
+
+def _to(asked: Asked) -> tuple[str, bool]:
+    entry = asked.policy.whitelist.get(asked.intent.to)
+    return (entry.name, True) if entry else ("NOT on the whitelist", False)
+
+
+def _named(asked: Asked, address: str) -> str:
+    """Return who an address is in the policy set; empty when it is nobody."""
+    keys = {key.address: f"our key {key.id}" for key in asked.policy.keys.values()}
+    contracts = {entry.address: entry.name for entry in asked.policy.whitelist.values()}
+    tokens = {each.asset: f"the token {each.symbol}" for each in asked.policy.assets.values()}
+    return keys.get(address) or contracts.get(address) or tokens.get(address) or ""
+
+
+def _amount(asked: Asked, asset: str, amount: str, *, sign: bool = False) -> str:
+    known = asked.policy.assets.get(asset)
+    if known is None:
+        return f"{int(amount):,} base units of {asset}, which is no asset of ours"
+    text = _grouped(_scaled(int(amount), known.decimals))
+    return f"{'+' if sign and not text.startswith('-') else ''}{text} {known.symbol}".replace("-", "\u2212")
+
+
+def _scaled(base_units: int, decimals: int) -> Decimal:
+    """Return whole units, to the last digit."""
+    return Decimal(base_units).scaleb(-decimals, EXACT)
+
+
+def _grouped(number: Decimal, places: int | None = None) -> str:
+    """Return a number in full, thousands apart: nothing is rounded, no exponent is written."""
+    text = f"{number:,.{places}f}" if places is not None else f"{number:,f}"
+    return text if places is not None or "." not in text else text.rstrip("0").rstrip(".")
+
+
+def _slippage(simulation: Simulation) -> str:
+    if simulation.slippage_ppm is not None:
+        return f"{simulation.slippage_ppm / PPM_A_PERCENT:.4f} %"
+    return (
+        "none" if facts.slippage_bps(simulation) == 0 else "UNKNOWN: assets leave, and nobody could price it"
+    )
+
+
+def _moment(at: str) -> str:
+    return f"{read_time(at):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _second(value: Any) -> str:  # noqa: ANN401 - a decoded argument
+    try:
+        return f"{datetime.fromtimestamp(from_decimal(value), UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, TypeError, OverflowError, OSError):
+        return f"{value}: a second that no calendar has"
+
+
+def _until(moment: datetime, now: datetime) -> str:
+    minutes = int((moment - now).total_seconds() // 60)
+    return f"in {minutes // 60} h {minutes % 60:02d} min" if minutes >= 0 else "over"
