@@ -43,7 +43,7 @@ from workbench.rules.documents import (
 from workbench.rules.events import EVENTS_MAX, CloudEvent
 from workbench.rules.intent import INTENT_LINE, Intent, Proposal
 from workbench.rules.receipt import Receipt
-from workbench.rules.session import REQUEST_LINE, CertifiedSession, Request, Session
+from workbench.rules.session import REQUEST_LINE, CertifiedSession, LoginRequest, Request, Session
 
 ANSWER_MAX = 4 * DOCUMENT_MAX
 TIMEOUT_S = 180.0
@@ -154,9 +154,9 @@ class Client:
         key, session = open_login(service, person)
         deadline = time.monotonic() + wait_s
         while True:
-            value = _send(service, "GET", f"/v1/sessions/{session.digest}", b"", {})
-            if value != {"pending": True}:
-                return cls(service, key, CertifiedSession.load(value))
+            found = certified(service, session)
+            if found is not None:
+                return cls(service, key, found)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{person} did not sign the login within {wait_s:.0f} s")
             time.sleep(POLL_S)
@@ -289,10 +289,21 @@ def open_login(service: Path, person: str) -> tuple[Ed25519PrivateKey, Session]:
     return key, session
 
 
+def certified(service: Path, session: Session) -> CertifiedSession | None:
+    """Return a session that its person has signed, or None while the login is open."""
+    value = _send(service, "GET", f"/v1/sessions/{session.digest}", b"", {})
+    return None if value == {"pending": True} else CertifiedSession.load(value)
+
+
 def waiting_logins(service: Path, person: str) -> list[Session]:
     """Return the open logins of a person."""
     found = _send(service, "GET", f"/v1/sessions/waiting/{person}", b"", {})["sessions"]
     return [Session.load(each) for each in found]
+
+
+def asked_login(service: Path, session: str) -> LoginRequest:
+    """Return an open login: claims, until `session.verify_login` has seen them."""
+    return LoginRequest.load(_send(service, "GET", f"/v1/logins/{session}", b"", {}))
 
 
 def certify(service: Path, session: Session, assertion: Assertion) -> CertifiedSession:

@@ -100,7 +100,7 @@ def test_user_verification_off(world: Living, browser: Browser) -> None:
         tab.read()
         tab.verify_user(able=False)
         with world.unchanged(refusals=0):
-            assert "nothing was decided" in tab.press("approve")
+            assert "nothing was signed" in tab.press("approve")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_another_persons_key(world: Living, browser: Browser) -> None:
     with screen(browser, world, "trader-1") as tab, world.unchanged(refusals=0):
         tab.open(ticket)
         tab.read()
-        assert "nothing was decided" in tab.press("approve")
+        assert "nothing was signed" in tab.press("approve")
     world.officer("cro-1").decide(view.digest, verb="reject", role="cro", reason="end of the test")
 
 

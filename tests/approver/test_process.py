@@ -25,9 +25,10 @@ from tests.approver.browser import screen
 from tests.ledger.authority import holder
 from tests.world import Living
 from workbench import client
-from workbench.approver.app import HEADERS
+from workbench.approver.web import HEADERS
 from workbench.client import _UnixConnection
 from workbench.demo.world import APPROVER, SERVICE, at_free_port
+from workbench.rules.trust import RelyingParty
 from workbench.rules.words import words
 
 START_S = 30
@@ -65,10 +66,10 @@ def post(world: Living, path: str, body: bytes, **changes: str | None) -> tuple[
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_every_answer_is_closed(world: Living, address: str) -> None:
     """On both loopback families, whatever is asked: no frame, no foreign script, no cache, no referrer."""
-    for path in ("/status", "/static/approve.js", "/static/../app.py", "/nothing", f"/review/{'00' * 32}"):
+    for path in ("/status", "/static/review.js", "/static/../app.py", "/nothing", f"/review/{'00' * 32}"):
         _, body, headers = get(world, path, address=address)
         assert {name: headers[name] for name in HEADERS} == HEADERS
-        assert b"import" not in body
+        assert b"from __future__" not in body
     policy = HEADERS["Content-Security-Policy"]
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
@@ -186,7 +187,10 @@ def test_over_tls(world: Living, tmp_path: Path) -> None:
     party = at_free_port(world.world.trust_root.approval)
     secure = {"id": party.id, "origin": party.origin.replace("http:", "https:")}
     trust_root = tmp_path / "trust-root.json"
-    trust_root.write_bytes(canonical({**world.world.trust_root.dump(), "approval": secure}))
+    login = {"id": "login.localhost", "origin": "https://login.localhost:1"}
+    login["origin"] = at_free_port(RelyingParty(**login)).origin
+    changes = {"approval": secure, "login": login}
+    trust_root.write_bytes(canonical({**world.world.trust_root.dump(), **changes}))
     folder = state_root(tmp_path, {**files, "service": str(world.socket)})
     command = [*COMMAND, "--state", str(folder), "--trust-root", str(trust_root)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
@@ -341,7 +345,7 @@ LIES: dict[str, tuple[Callable[[Any], Any], str]] = {
 def test_a_service_that_alters_what_is_shown(world: Living, browser: Browser, name: str) -> None:
     """What does not verify is not shown; what verifies and is not so gets no consent that counts."""
     alter, words_ = LIES[name]
-    view = world.outstanding()
+    view = world.outstanding(world.allowance(4321))
     ticket = world.officer("risk-1").speaks.ask(view.digest).ticket
 
     def lie(call: str, value: Any) -> Any:

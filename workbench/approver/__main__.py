@@ -1,7 +1,7 @@
-"""The approver's process: a trust root and the service's socket in; the approval page on loopback out.
+"""The approver's process: a trust root and the service's socket in; two pages on loopback out.
 
-State root: config.json, and nothing else: no key, no PIN, no ledger. It listens at its origin's
-port on both loopback families, or refuses to start: to a browser a process on the other
+State root: config.json, and nothing else: no key, no PIN, no ledger. It listens at its origins'
+ports on both loopback families, or refuses to start: to a browser a process on the other
 family is the same origin. Production wants TLS; its certificate and key are files.
 """
 
@@ -12,14 +12,16 @@ import os
 import socket
 import ssl
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import uvicorn
 
-from workbench.approver.app import Site
+from workbench.approver import app
 from workbench.approver.core import Approver
 from workbench.process.config import ConfigError, StateRoot
 from workbench.rules.codes import RefusedError
@@ -45,9 +47,8 @@ def main() -> int:
     try:
         config = StateRoot(options.state).config(CONFIG)
         trust_root = TrustRoot.read(options.trust_root.read_bytes())
-        parts = urlsplit(trust_root.approval.origin)
-        server = uvicorn.Server(_server(config, trust_root, secure=parts.scheme == "https"))
-        bound = listen(parts.port or PORTS[parts.scheme])
+        server = uvicorn.Server(_server(config, trust_root))
+        bound = listen(_ports(trust_root))
     except (ConfigError, RefusedError, OSError, ValueError) as error:
         print(f"approver: {error}", file=sys.stderr)
         return 2
@@ -55,17 +56,17 @@ def main() -> int:
     return 0
 
 
-def listen(port: int) -> list[socket.socket]:
-    """Hold a port on both loopback families, or raise: half of an origin is somebody else's."""
+def listen(ports: Iterable[int]) -> list[socket.socket]:
+    """Hold ports on both loopback families, or raise: half of an origin is somebody else's."""
     bound: list[socket.socket] = []
     try:
-        for family, address in LOOPBACK:
+        for port, (family, address) in product(ports, LOOPBACK):
             bound.append(socket.socket(family, socket.SOCK_STREAM))
             bound[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 bound[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             bound[-1].bind((address, port))
-        # only when both are ours: nobody must meet the one while the other is still free
+        # only when all are ours: nobody must meet the one while the other is still free
         for each in bound:
             each.listen(BACKLOG)
     except OSError:
@@ -75,12 +76,20 @@ def listen(port: int) -> list[socket.socket]:
     return bound
 
 
-def _server(config: dict[str, Any], trust_root: TrustRoot, *, secure: bool) -> uvicorn.Config:
+def _ports(trust_root: TrustRoot) -> list[int]:
+    parts = [urlsplit(party.origin) for party in (trust_root.approval, trust_root.login)]
+    if len({part.scheme for part in parts}) != 1:
+        raise ConfigError("one origin with TLS and one without")
+    return sorted({part.port or PORTS[part.scheme] for part in parts})
+
+
+def _server(config: dict[str, Any], trust_root: TrustRoot) -> uvicorn.Config:
     files = (config["certificate"], config["certificate_key"])
+    secure = trust_root.approval.origin.startswith("https:")
     if secure != all(files) or (not secure and any(files)):
         raise ConfigError("a certificate and its key belong to an https origin, and only to one")
     made = uvicorn.Config(
-        Site(Approver(trust_root, Path(config["service"]), _clock)).build(),
+        app.build(Approver(trust_root, Path(config["service"]), _clock)),
         http="h11",
         ws="none",
         lifespan="off",

@@ -21,6 +21,7 @@ from workbench.rules.approval import Asked, Verb
 from workbench.rules.assertion import Assertion
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, SignedDecision, check_assertion
+from workbench.rules.session import AskedLogin, CertifiedSession, verify_login
 from workbench.rules.trust import TrustRoot
 
 LOOKS_MAX = 256
@@ -93,6 +94,18 @@ class Approver:
         signed = SignedDecision(decision=made, assertion=assertion)
         check_assertion(signed, policy=look.asked.policy, trust_root=self.trust_root)
         return client.answer(self.service, look.ticket, signed)
+
+    def login(self, session: str) -> AskedLogin:
+        """Fetch and verify an open login, or refuse."""
+        request = client.asked_login(self.service, session)
+        login = verify_login(request, trust_root=self.trust_root, now=self.clock())
+        if login.session.digest != session:
+            raise RefusedError(Refusal.SESSION_FOREIGN, "another login than the one that was asked for")
+        return login
+
+    def certify(self, session: str, assertion: Assertion) -> CertifiedSession:
+        """Bring a key press over an open login to the service."""
+        return client.certify(self.service, self.login(session).session, assertion)
 
     def report(self, refused: RefusedError, *, about: str) -> None:
         """Have a refusal recorded; a service that is away cannot turn it into anything else."""

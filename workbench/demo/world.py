@@ -118,10 +118,13 @@ def build(
         now=now,
         limits=variant.limits,
     )
-    approval = at_free_port(charter.APPROVAL)
+    login, approval = at_free_port(charter.LOGIN), at_free_port(charter.APPROVAL)
     policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now, party=approval)
     clocks = {name: clock.authority for name, clock in variant.clocks.items()}
-    document = _trust_root(keys, policy, deployment, sender) | {"approval": approval.dump()}
+    document = _trust_root(keys, policy, deployment, sender) | {
+        "login": login.dump(),
+        "approval": approval.dump(),
+    }
     trust_root = TrustRoot.load({**document, "timestamp": clocks} if clocks else document)
     places.trust_root.write_bytes(trust_root.canonical())
     _open_ledger(places, trust_root, now)
@@ -175,7 +178,6 @@ def _trust_root(
         "observer_quorum": 1,
         "node_quorum": 1,
         "watcher": None,
-        "login": charter.LOGIN.dump(),
         "aaguids": [UNSAFE_AAGUID],
         "genesis_policy": policy.digest,
         "anchor": {

@@ -7,8 +7,9 @@ stands here is what anyone can verify from the documents alone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -27,7 +28,7 @@ from workbench.rules.documents import (
     read_time,
     verify_ed25519,
 )
-from workbench.rules.policy import Person, PolicySet
+from workbench.rules.policy import SETS_MAX, Person, PolicySet, verify_chain
 from workbench.rules.trust import TrustRoot
 
 SESSION_LINE = "oms-session/v1"
@@ -61,6 +62,28 @@ class CertifiedSession(Document):
     assertion: Assertion
 
 
+class LoginRequest(Document):
+    """An open login as the service brings it before its person."""
+
+    v: Literal[1]
+    session: Session
+    policy_chain: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=SETS_MAX)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedLogin:
+    """A verified login request: whom it would log in, and where."""
+
+    session: Session
+    person: Person
+    policy: PolicySet
+
+    @property
+    def credentials(self) -> list[str]:
+        """The credentials that may press for this login, base64url."""
+        return [each.id for each in self.person.credentials if each.path == "login"]
+
+
 class Request(Document):
     """What a session signs for each request: method, path, body, once, about now."""
 
@@ -73,9 +96,18 @@ class Request(Document):
     at: Time
 
 
-def verify_session(certified: CertifiedSession, *, policy: PolicySet, trust_root: TrustRoot) -> Person:
-    """Verify that a person of the policy set certified this key; return the person."""
-    session = certified.session
+def verify_login(request: LoginRequest, *, trust_root: TrustRoot, now: datetime) -> AskedLogin:
+    """Verify that an open login is one that its person could start now, whoever brings it."""
+    sets = [PolicySet.load(value, at="/policy_chain") for value in request.policy_chain]
+    policy = verify_chain(sets, trust_root=trust_root, now=now)
+    verify_begun(request.session, now=now)
+    if now >= read_time(request.session.expires_at):
+        raise RefusedError(Refusal.SESSION_ENDED, f"the session ended at {request.session.expires_at}")
+    person = _may_start(request.session, policy)
+    return AskedLogin(session=request.session, person=person, policy=policy)
+
+
+def _may_start(session: Session, policy: PolicySet) -> Person:
     person = policy.person(session.person)
     if not set(session.roles) <= set(person.roles):
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"{person.id} does not hold {session.roles}")
@@ -84,6 +116,13 @@ def verify_session(certified: CertifiedSession, *, policy: PolicySet, trust_root
         raise RefusedError(
             Refusal.EXPIRED, f"a session of {life}, at most {policy.limits.session_life_s_max} s"
         )
+    return person
+
+
+def verify_session(certified: CertifiedSession, *, policy: PolicySet, trust_root: TrustRoot) -> Person:
+    """Verify that a person of the policy set certified this key; return the person."""
+    session = certified.session
+    person = _may_start(session, policy)
     credential = policy.credential(person, certified.assertion.credential, path="login")
     challenge = digest(SESSION_LINE, session.canonical())
     webauthn.verify(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from workbench.rules.attestation import Simulation
 from workbench.rules.codes import RefusedError
 from workbench.rules.documents import printable, read_time
 from workbench.rules.policy import Bound, Function, WhitelistEntry
+from workbench.rules.session import AskedLogin
 from workbench.rules.words import words
 
 PPM_A_PERCENT: Final = 10_000
@@ -93,6 +94,34 @@ def title(asked: Asked) -> str:
         if each.amount != "0"
     ]
     return f"{', '.join(moved + left) or 'Nothing moves'} · {_to(asked)[0]}"
+
+
+def login(asked: AskedLogin, *, now: datetime) -> list[Section]:
+    """Return everything that a person is to read before logging in."""
+    session, limits = asked.session, asked.policy.limits
+    idle = timedelta(seconds=limits.session_idle_s)
+    rows = [
+        Row(label="You are", says=f"{asked.person.name} ({asked.person.id})"),
+        Row(label="As", says=", ".join(session.roles)),
+        Row(
+            label="For a program of",
+            says=f"OS user {session.os_user} on this machine",
+            remark="it will propose and read in your name; it cannot approve",
+        ),
+        Row(
+            label="Until",
+            says=_moment(session.expires_at),
+            remark=f"{_until(read_time(session.expires_at), now)}, or idle for {idle}",
+        ),
+        Row(
+            label="The same words there",
+            says=words(session.digest),
+            remark="a login that somebody else asked for has other words",
+        ),
+        Row(label="Its key", hex=session.public_key),
+        Row(label="Session", hex=session.digest),
+    ]
+    return [Section("What is asked", rows)]
 
 
 def _asked(asked: Asked) -> Iterator[Row]:

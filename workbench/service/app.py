@@ -171,6 +171,7 @@ class Api:
             ("POST", "/v1/sessions", OPEN, self.login),
             ("GET", "/v1/sessions", ANYBODY, self.own_sessions),
             ("GET", "/v1/sessions/waiting/{digest}", OPEN, self.waiting),
+            ("GET", "/v1/logins/{digest}", OPEN, self.asked_login),
             ("POST", session, OPEN, self.certify),
             ("GET", session, OPEN, self.session),
             ("DELETE", session, ANYBODY, self.end_session),
@@ -216,6 +217,12 @@ class Api:
     def waiting(self, call: Call) -> dict[str, Any]:
         """List the open logins of a person."""
         return {"sessions": [session.dump() for session in self.desk.sessions.waiting(call.digest)]}
+
+    def asked_login(self, call: Call) -> dict[str, Any]:
+        """Return what the person of an open login is to see."""
+        session = self.desk.sessions.opened(call.digest)
+        chain = [policy.dump() for policy in self.desk.lane.policies]
+        return {"v": 1, "session": session.dump(), "policy_chain": chain}
 
     def certify(self, call: Call) -> dict[str, Any]:
         """Start a session with its person's assertion."""

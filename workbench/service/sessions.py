@@ -106,6 +106,14 @@ class Sessions:
             logins = list(self._open.values())
         return [session for session, until in logins if session.person == person and until > now]
 
+    def opened(self, digest: str) -> Session:
+        """Return an open login, or refuse."""
+        with self._lock:
+            session, until = self._open.get(digest, (None, self.clock()))
+        if session is None or until <= self.clock():
+            raise RefusedError(Refusal.SESSION_UNKNOWN, "no open login of this name")
+        return session
+
     def pending(self, digest: str) -> bool:
         """Whether a login is open and not signed yet."""
         with self._lock:
