@@ -1,5 +1,5 @@
 # The two commands are `make demo` and `make test`; each sets the checkout up first.
-.PHONY: demo test lint setup lock mutants bench-ledger
+.PHONY: demo lab test lint setup lock mutants bench-ledger
 .DEFAULT_GOAL := setup
 PYTHON := .venv/bin/python
 
@@ -8,6 +8,10 @@ setup:
 
 demo: setup
 	@$(PYTHON) -m workbench.cli demo
+
+# The demo world with JupyterLab over it, until Ctrl-C.
+lab: setup
+	@$(PYTHON) -m workbench.cli lab
 
 test: setup
 	@$(PYTHON) -m pytest -n 2 --dist loadfile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from typing import Any
 from workbench.chain.errors import ChainError
 from workbench.client import ProblemError, ServiceUnavailableError
 from workbench.custody.token import TokenError
+from workbench.demo import lab
 from workbench.demo.charter import TEMPLATE
-from workbench.demo.run import Outcome, UnsoundError, demo
+from workbench.demo.lab import LabError
+from workbench.demo.run import Outcome, UnsoundError, demo, living_world, officers
 from workbench.demo.stack import StackError
 from workbench.rules import roles
 from workbench.rules.codes import Refusal, RefusedError
@@ -35,7 +38,14 @@ RECEIPT_MAX = 4 * DOCUMENT_MAX
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     options = _parser().parse_args(arguments)
-    commands = {"access": _access, "audit": _audit, "codes": _codes, "demo": _demo, "states": _states}
+    commands = {
+        "access": _access,
+        "audit": _audit,
+        "codes": _codes,
+        "demo": _demo,
+        "lab": _lab,
+        "states": _states,
+    }
     return commands[options.command](options)
 
 
@@ -55,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     receipt.add_argument("file", type=Path, metavar="FILE", help="the receipt")
     receipt.add_argument("--trust-root", type=Path, required=True, help="your own trust root")
     receipt.add_argument("--json", action="store_true", help="print one JSON document")
+    lab_command = commands.add_parser("lab", help="start the demo world and JupyterLab over it")
+    lab_command.add_argument("--state", type=Path, help="an empty folder to keep it in (default: a new one)")
     commands.add_parser("states", help="print the lifecycle's state table")
     return parser
 
@@ -75,6 +87,26 @@ def _demo(options: argparse.Namespace) -> int:
         return COULD_NOT_RUN
     show(outcome)
     return DONE
+
+
+def _lab(options: argparse.Namespace) -> int:
+    folder = options.state or _state_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        print(f"workbench: {folder} is not empty", file=sys.stderr)
+        return COULD_NOT_RUN
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with living_world(folder.resolve()) as (world, _), officers(world), lab.running(world) as started:
+            for person in world.policy.people.values():
+                print(f"{person.id:12} {', '.join(person.roles):24} {started.url(person.id)}")
+            print("\nEnd with Ctrl-C.", flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        return DONE
+    except (ChainError, LabError, ServiceUnavailableError, StackError, TokenError, OSError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+    return COULD_NOT_RUN
 
 
 def _state_folder() -> Path:

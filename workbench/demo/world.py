@@ -141,10 +141,15 @@ def build(
 
 
 def at_free_port(party: RelyingParty) -> RelyingParty:
-    """Return the party at a port that nobody listens on, on either loopback family."""
+    """Return the party at a port that nobody listens on."""
+    return RelyingParty(id=party.id, origin=f"{party.origin.rpartition(':')[0]}:{free_port()}")
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    return RelyingParty(id=party.id, origin=f"{party.origin.rpartition(':')[0]}:{port}")
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def keep_policy(places: Places, policy: PolicySet) -> None:

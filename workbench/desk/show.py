@@ -7,6 +7,7 @@ and in dark; long hexadecimal breaks instead of being cut off. No script, no req
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from workbench.rules.trust import TrustRoot
 PPM_A_PERCENT = 10_000
 WIDTH, HEIGHT = 520, 200
 ACCENT = "#b4530f"
+LAST = re.compile(r'<td style="text-align: left">(?=[^<]*</td>\s*</tr>)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,11 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> Shown:
         return Shown(f"<p><strong>{html.escape(title)}</strong>: nothing.</p>")
     with pd.option_context("display.max_colwidth", None):
         body = pd.DataFrame(list(rows)).to_html(index=False, border=0, escape=True, justify="left")
+    # JupyterLab has an alignment of its own, and cuts off what does not break; a report has its own style
+    body = body.replace("<td>", '<td style="text-align: left">').replace(
+        "<th>", '<th style="text-align: left">'
+    )
+    body = LAST.sub('<td style="text-align: left; overflow-wrap: anywhere">', body)
     return Shown(f'<div class="workbench"><p><strong>{html.escape(title)}</strong></p>{body}</div>')
 
 
@@ -160,9 +167,9 @@ def verification(bundle: Path, trust_root: Path) -> Shown:
     )
 
 
-def receipt(client: Client, digest: str, trust_root: Path) -> Shown:
+def receipt(client: Client, digest: str, trust_root: Path | TrustRoot) -> Shown:
     """Fetch a receipt, verify it under the trust root, and return its lines."""
-    believed = TrustRoot.read(trust_root.read_bytes())
+    believed = trust_root if isinstance(trust_root, TrustRoot) else TrustRoot.read(trust_root.read_bytes())
     lines = verify_receipt(client.receipt(digest), trust_root=believed, now=datetime.now(UTC))
     return table(
         "Decision receipt: every line proven under a signed checkpoint",
@@ -199,7 +206,7 @@ def _says(data: Mapping[str, object]) -> str:
     signed = data.get("signed")
     if isinstance(signed, dict):
         decision = signed["decision"]
-        return f"{decision['verb']}: {decision['reason']}"
+        return f"{decision['verb']}: {decision['reason']}".removesuffix(": ")
     if "nonce" in data:
         return f"nonce {data['nonce']}"
     if "block_number" in data:

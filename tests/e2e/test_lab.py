@@ -1,0 +1,147 @@
+"""A committee member in real JupyterLab: logs in, looks, approves with a key, sees what the ledger holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.approver.browser import Screen, chromium, plug_in
+from tests.world import Living, living
+from workbench.demo.lab import Lab, running
+from workbench.rules.lifecycle import Event
+from workbench.rules.words import words
+
+NOTEBOOK = "committee/approvals.ipynb"
+LINK = "a.wb-open"
+LOAD_MS = 90_000
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Living]:
+    """Return a living world."""
+    with living() as built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+def lab(world: Living) -> Iterator[Lab]:
+    """Return JupyterLab over it, its notebook filled in."""
+    with running(world.world) as started:
+        path = started.notebooks / NOTEBOOK
+        path.write_text(path.read_text().replace('person = \\"\\"', 'person = \\"committee-1\\"'))
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Return Debian's Chromium."""
+    with chromium() as started:
+        yield started
+
+
+def run(page: Page, number: int) -> None:
+    """Run a code cell; a kernel that is not connected yet lets the first press fall on the floor."""
+    prompt = page.locator(".jp-CodeCell .jp-InputArea-prompt").nth(number)
+    for _ in range(30):
+        prompt.click()
+        page.keyboard.press("Shift+Enter")
+        for _ in range(20):
+            if prompt.inner_text() != "[ ]:":
+                return
+            page.wait_for_timeout(100)
+    raise AssertionError("the kernel runs nothing")
+
+
+def opened(context: BrowserContext, page: Page, world: Living, path: str) -> Screen:
+    """Follow the newest link of the notebook to its page, with the person's key plugged in there."""
+    with context.expect_page() as caught:
+        page.locator(LINK).last.click()
+    tab = caught.value
+    cdp = context.new_cdp_session(tab)
+    authenticator = plug_in(cdp, world, "committee-1", path=path)
+    return Screen(world, tab, cdp, authenticator)
+
+
+def load(page: Page, url: str) -> None:
+    """Open a notebook and wait until its kernel is idle."""
+    page.goto(url, timeout=LOAD_MS)
+    page.locator(".jp-Notebook").wait_for(timeout=LOAD_MS)
+    page.locator(".jp-NotebookPanel-toolbar [data-status=idle]").wait_for(timeout=LOAD_MS)
+
+
+def test_approve_in_jupyterlab(world: Living, lab: Lab, browser: Browser, tmp_path: Path) -> None:
+    """From the notebook to the page and back: the cell shows the result, the ledger holds the receipt."""
+    digest = world.outstanding().digest
+    context = browser.new_context(viewport={"width": 1200, "height": 1000}, color_scheme="light")
+    page = context.new_page()
+    load(page, lab.url("committee-1", NOTEBOOK))
+    run(page, 0)
+    run(page, 1)
+    page.locator(LINK).wait_for(timeout=LOAD_MS)
+    login = opened(context, page, world, "login")
+    shown = page.locator(".wb-words").first.inner_text()
+    assert shown in login.page.locator("main").inner_text()
+    login.page.locator("button").click()
+    assert "is logged in" in login.outcome
+    page.locator(".wb-status", has_text="logged in").wait_for(timeout=LOAD_MS)
+    run(page, 2)
+    row = page.locator(f"tr[data-digest='{digest}']")
+    row.wait_for(timeout=LOAD_MS)
+    assert words(digest) in row.inner_text()
+    run(page, 3)
+    page.locator(LINK).wait_for(timeout=LOAD_MS)
+    page.screenshot(path=str(tmp_path / "queue.png"))
+    review = opened(context, page, world, "approval")
+    review.read()
+    assert review.press("approve").startswith("Recorded as entry")
+    page.locator(".wb-status", has_text="you approved").wait_for(timeout=LOAD_MS)
+    assert world.settled(world.pm.intent(digest)).state == "confirmed"
+    run(page, 4)
+    run(page, 5)
+    page.get_by_text("Decision receipt: every line proven").wait_for(timeout=LOAD_MS)
+    page.get_by_text("What became of it").wait_for(timeout=LOAD_MS)
+    page.screenshot(path=str(tmp_path / "end.png"))
+    context.close()
+    (made,) = [
+        entry
+        for entry in world.entries()
+        if (entry.get("subject"), entry["type"]) == (digest, Event.DECIDED.value)
+    ]
+    assert made["actor"] == "committee-1"
+
+
+@pytest.mark.parametrize(
+    ("person", "method", "path", "status"),
+    [
+        ("committee-1", "GET", "/api/contents", 200),
+        ("committee-1", "POST", "/api/kernels", 201),
+        ("committee-1", "POST", "/api/terminals", 404),
+        ("auditor-1", "GET", "/api/contents", 200),
+        ("auditor-1", "GET", "/api/contents/committee/approvals.ipynb", 200),
+        ("auditor-1", "POST", "/api/kernels", 403),
+        ("auditor-1", "POST", "/api/sessions", 403),
+        ("auditor-1", "PUT", "/api/contents/mine.ipynb", 403),
+        ("auditor-1", "DELETE", "/api/contents/committee/approvals.ipynb", 403),
+        ("auditor-1", "POST", "/api/terminals", 404),
+        ("auditor-1", "POST", "/api/shutdown", 403),
+        ("nobody", "GET", "/api/contents", 403),
+        ("nobody", "POST", "/api/kernels", 403),
+    ],
+)
+def test_what_roles_may_do_in_lab(lab: Lab, person: str, method: str, path: str, status: int) -> None:
+    """An auditor's Lab reads and starts nothing; a stranger's does not even read; nobody gets a terminal."""
+    parts = urlsplit(lab.origin)
+    http = HTTPConnection("127.0.0.1", parts.port or 0, timeout=60)
+    headers = {"Host": parts.netloc, "Authorization": f"token {lab.tokens.get(person, 'x')}"}
+    body = json.dumps({"name": "python3"} if method == "POST" else {"type": "notebook", "content": None})
+    http.request(
+        method, path, body if method != "GET" else None, {**headers, "Content-Type": "application/json"}
+    )
+    assert http.getresponse().status == status
+    http.close()
