@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 
 import ledger
 from ledger import merkle, tally_polars, tally_sql
+from ledger import tally as reference
 from ledger.bundle import Line
 from ledger.clock import microseconds
 from ledger.encoding import canonical, parse
 from ledger.entry import parse_head
 from ledger.names import Names
+from ledger.ranges import CompactRange
 from ledger.tally import COLUMNS, REDACTED_MAX, TYPES_MAX, Row, Tally, TallyError, tally_rows
 from tests.ledger.world import World, event
 
@@ -121,6 +123,11 @@ def headed(place: int, **fields: Any) -> Edit:
     return edit
 
 
+def dated(place: int, time: str, ts_us: int) -> Edit:
+    """Give one row another time, in its column and in its head."""
+    return lambda rows: headed(place, time=time)(changed(place, ts_us=ts_us)(rows))
+
+
 def respelled(place: int, old: str, new: str) -> Edit:
     """Replace text in one head, and make the hashes that follow from it."""
 
@@ -189,6 +196,12 @@ EDITS = [
     pytest.param(changed(0, ts_us=-(2**63)), one("head", place=0), id="the earliest time of all"),
     pytest.param(changed(39, ts_us=253402300800000000), one("head", place=39), id="the year 10000"),
     pytest.param(changed(0, ts_us=-62135596800000001), one("head", place=0), id="the year 0"),
+    pytest.param(
+        dated(0, "0001-01-01T00:00:00.000000Z", -62135596800000000), {}, id="the first time there is"
+    ),
+    pytest.param(
+        dated(39, "9999-12-31T23:59:59.999999Z", 253402300799999999), {}, id="the last time there is"
+    ),
     pytest.param(changed(5, source="/desk/2"), one("head"), id="another source"),
     pytest.param(changed(5, source=None), one("head"), id="no source"),
     pytest.param(changed(5, id="event-05"), one("head"), id="another id"),
@@ -518,6 +531,18 @@ def test_rows_beyond_memory(
     else:
         monkeypatch.setattr(tally_polars, bigger, smaller)
     assert tally(edited, tmp_path) == expected
+
+
+def test_what_is_kept_is_bounded(rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference keeps few leaves and types, and works them off only when there are too many."""
+    monkeypatch.setattr(reference, "BATCH", 3)
+    monkeypatch.setattr(reference, "TYPES_MAX", 2)
+    count, kept = reference._Count(first_seq=0, tree=CompactRange(0, 0, ())), []
+    for place in range(8):
+        count.take(set_columns(rows[0], type=str(place)), place)
+        kept.append((len(count.leaves), len(count.types)))
+    assert kept == [(1, 1), (2, 2), (0, 3), (1, 4), (2, 2), (0, 3), (1, 4), (2, 2)]
+    assert (count.tally().types, count.tree.end) == ((("0", 1), ("1", 1)), 8)
 
 
 def test_lists_are_bounded(rows: list[Row], tmp_path: Path) -> None:
