@@ -545,6 +545,49 @@ def test_what_is_kept_is_bounded(rows: list[Row], monkeypatch: pytest.MonkeyPatc
     assert (count.tally().types, count.tree.end) == ((("0", 1), ("1", 1)), 8)
 
 
+def test_polars_keeps_few_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The types of all slices are cut down only when there are too many."""
+    monkeypatch.setattr(reference, "TYPES_MAX", 2)
+    monkeypatch.setattr(tally_polars, "TYPES_MAX", 2)
+    names = tally_polars._Names([], 0, tmp_path)
+    count, kept = tally_polars._Count(names, CompactRange(0, 0, ())), []
+    for place in range(8):
+        rows = pl.Series("hash", [place], dtype=pl.UInt64)
+        tree = CompactRange.of(place, [bytes(32)])
+        count.add(tally_polars._Slice((), 0, (), {str(place): 1}, tree, rows))
+        kept.append(len(count.types))
+    assert kept == [1, 2, 3, 4, 2, 3, 4, 2]
+    assert count.tally().types == (("0", 1), ("1", 1))
+
+
+def test_polars_holds_few_slices(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice for each worker is read ahead, and one more: however many there are, memory does not grow."""
+    ahead = [0]
+    see, add = tally_polars._Count.see, tally_polars._Count.add
+
+    def seen(count: tally_polars._Count, part: pl.DataFrame) -> None:
+        ahead.append(ahead[-1] + 1)
+        see(count, part)
+
+    def added(count: tally_polars._Count, part: tally_polars._Slice) -> None:
+        ahead.append(ahead[-1] - 1)
+        add(count, part)
+
+    monkeypatch.setattr(tally_polars._Count, "see", seen)
+    monkeypatch.setattr(tally_polars._Count, "add", added)
+    monkeypatch.setattr(tally_polars, "SLICE", 4)
+    frame(rows).write_parquet(tmp_path / "1.parquet")
+    tally_polars.tally_parquet([tmp_path / "1.parquet"], first_seq=0, prev=GENESIS)
+    assert (len(ahead), max(ahead), ahead[-1]) == (21, tally_polars.WORKERS + 1, 0)
+
+
+def test_names_are_read_again_only_if_suspected(tmp_path: Path) -> None:
+    """Where no two hashes of names are equal, the files are left alone."""
+    names = tally_polars._Names([tmp_path / "gone.parquet"], 0, tmp_path)
+    names.add(pl.Series("hash", [1, 2, 3], dtype=pl.UInt64))
+    assert names.repeats() == (0, None)
+
+
 def test_lists_are_bounded(rows: list[Row], tmp_path: Path) -> None:
     """Redacted rows and types are listed up to a limit; redacted rows are all counted."""
     count = max(REDACTED_MAX, 2 * TYPES_MAX) + 5

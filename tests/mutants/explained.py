@@ -11,6 +11,21 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ("exchange", "_await", "left <= 0 → left < 0"): (
         "two readings of the clock would have to be equal; a timeout of 0 then refuses the next read as well"
     ),
+    ("tally_polars", "_head_holds", "not rows.select(special).item() → False"): (
+        "a short cut where nothing is to be escaped: the long way finds the same; the bench sees it"
+    ),
+    ("tally_polars", "_head_holds", "is_hex and _are_spelled(rows) → False"): (
+        "a short cut past heads that are all alike: looking at each finds the same; the bench sees it"
+    ),
+    ("tally_polars", "_head_holds", "head.str.len_bytes() > NAME_MAX → head.str.len_bytes() >= NAME_MAX"): (
+        "a head of 1024 bytes holds no name that is too long: the look at each finds none"
+    ),
+    ("tally_polars", "_holds", "seq > seq_before → seq >= seq_before"): (
+        "where both are equal their difference is not 1: the comparison is for one that wraps around"
+    ),
+    ("tally_polars", "_tree", "whole.all() → False"): (
+        "a short cut: where every leaf is whole, replacing those that are not changes none"
+    ),
     ("tsp", "_read", "encode_der(response) != raw → False"): (
         "the decoder takes nothing that is not canonical; the comparison is for one that might"
     ),
