@@ -388,6 +388,21 @@ def test_equivocation_not_proven(
         assert capsys.readouterr().out.startswith("not proven: ")
 
 
+def test_equivocation_about_another_ledger(
+    world: World, keys: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two states of another ledger under a key of this one prove nothing about this one: 1."""
+    state = replace(world.state(), origin="other.example")
+    first, second = (
+        checkpoint.sign(each, SERVICE, public(SERVICE), key(SERVICE).sign)
+        for each in (state, replace(state, chain=bytes(32)))
+    )
+    path = evidence(world, tmp_path, first=first, second=second)
+    assert main(["equivocation", str(path), "--keys", keys]) == 1
+    said = capsys.readouterr().out
+    assert said == "not proven: evidence about other.example, expected custody.example/ledger\n"
+
+
 GARBAGE = {
     "nothing": b"",
     "no JSON": b"\xff\x00",

@@ -511,6 +511,15 @@ def test_founding_by_the_command(place: Place) -> None:
     assert (done.returncode, "memory" in done.stderr) == (2, True)
 
 
+def test_a_stranger_founds_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """No memory begins under a key that the trust root does not have: its owner could not begin it again."""
+    fresh = place.folder / "fresh"
+    eve = write_key(place.folder / "eve.pem", "eve")
+    assert main([*place.arguments(state=str(fresh), key=f"file:{eve}"), "--found"]) == 2
+    assert "no witness 'ann' with this key" in capsys.readouterr().err
+    assert not fresh.exists()
+
+
 def test_a_full_disk(place: Place) -> None:
     """What cannot be persisted is not answered, and the operator is told; later it is cosigned."""
     with place.running() as ann:
