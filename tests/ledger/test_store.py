@@ -80,6 +80,16 @@ def test_reading_goes_on_over_pages(world: World) -> None:
     assert [first.seq, *rest] == list(range(database.PAGE + 2))
 
 
+def test_a_row_that_went(world: World) -> None:
+    """A row that goes while the store is open is missed where it stood: nobody reads over the gap."""
+    world.append(0, 1, 2)
+    world.ledger._database.connection.execute("delete from entry where seq = 1")
+    reading = world.ledger.entries()
+    assert next(reading).seq == 0
+    with pytest.raises(StoreError, match="entry 1 is missing: 2 stands in its place"):
+        next(reading)
+
+
 def test_find(world: World) -> None:
     """An entry is found by its name, before and after a restart."""
     world.append(0, 1)
@@ -580,6 +590,31 @@ def test_commits_reach_the_disk(world: World) -> None:
         careless.execute("set fsync_mode = 'NONE'")
         with pytest.raises(database.DatabaseError, match="fsync_mode"):
             database.check_durable(careless)
+
+
+def test_no_careless_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store whose commits would not wait for the disk is not opened, and stays as it was."""
+    world.append(0)
+    world.ledger.close()
+    before = files(world.folder)
+    monkeypatch.setitem(database.OPTIONS, "fsync_mode", "NONE")
+    with pytest.raises(StoreError, match="fsync_mode"):
+        store.open(world.path, now=world.now, salt=world.salt)
+    assert files(world.folder) == before
+
+
+def test_compacting_keeps_what_a_wal_holds(world: World) -> None:
+    """A file whose WAL would outlive it is not replaced: the WAL would be replayed into another one."""
+    world.append(0)
+    world.ledger.close()
+    opened = database.Database(world.path)  # closing it would leave a WAL: nobody has believed it yet
+    opened.replace_checkpoint(world.state(), world.note(), None)
+    before = files(world.folder)
+    with pytest.raises(database.DatabaseError, match="a WAL is left"):
+        opened.compact()
+    after = files(world.folder)
+    assert {name: after[name] for name in before} == before
+    assert world.reopen().checkpoints() == [world.note()]
 
 
 def test_a_frontier_of_the_store_grows_outside(world: World) -> None:
