@@ -366,6 +366,20 @@ def test_attacks(attack: Any, expected: set[tuple[int, str]], folder: Path, rows
     assert state(folder) == before
 
 
+def test_one_time_on_both_sides_of_a_border(folder: Path, rows: list[Row]) -> None:
+    """Entries of one batch have one time, and may stand in two segments."""
+    time = json.loads(str(rows[4][PLACE["head"]]))["time"]
+    ts_us: Any = rows[4][PLACE["ts_us"]]
+    forge_all(folder, retimed(5, time, ts_us)(list(rows)))
+    assert verify(folder, rows).size == SIZE
+
+
+def test_a_name_twice_in_two_segments(folder: Path, rows: list[Row]) -> None:
+    """Two segments are enough to hold a name twice."""
+    forge_all(folder, renamed(11, 5)(list(rows)))
+    assert findings(folder, rows, "hashlib", since=verified(rows, 5)) == {(6, "entry 11")}
+
+
 @pytest.mark.parametrize("verifier", VERIFIERS)
 def test_each_verifier_finds_the_same(verifier: Verifier, folder: Path, rows: list[Row]) -> None:
     """Faults in three segments at once are the same findings, whoever looks."""
@@ -478,6 +492,20 @@ def test_large_row_groups(
     assert findings(folder, rows, verifier) == {(2, name) for name in NAMES}
 
 
+def test_how_large_a_row_group_is(monkeypatch: pytest.MonkeyPatch, folder: Path, rows: list[Row]) -> None:
+    """The largest row group may have as many bytes as the limit says, and not one more."""
+    sizes = {}
+    with duckdb.connect() as database:
+        for name in NAMES:
+            path = {"path": str(folder / f"{name.removeprefix('segment ')}.parquet")}
+            ((_, _, sizes[name]),) = database.execute(segments.SELECT_GROUPS, path).fetchall()
+    largest = max(sizes.values())
+    monkeypatch.setattr(segments, "ROW_GROUP_MAX", largest)
+    assert verify(folder, rows).size == SIZE
+    monkeypatch.setattr(segments, "ROW_GROUP_MAX", largest - 1)
+    assert findings(folder, rows, "hashlib") >= {(2, name) for name in NAMES if sizes[name] == largest}
+
+
 FOLDERS: list[Any] = [
     pytest.param(lambda folder: (folder / "notes.txt").write_bytes(b""), id="a stray file"),
     pytest.param(lambda folder: (folder / "0-4.parquet").write_bytes(b""), id="a name of other digits"),
@@ -543,7 +571,6 @@ def test_what_is_sealed(sealed: Path, rows: list[Row]) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"first": 0, "last": 4}, id="it is there"),
         pytest.param({"first_prev": bytes(32)}, id="another first prev"),
         pytest.param({"last_h": bytes(32)}, id="another last h"),
         pytest.param({"last": 12}, id="more than there is"),
@@ -555,11 +582,20 @@ def test_what_is_sealed(sealed: Path, rows: list[Row]) -> None:
     ],
 )
 def test_not_sealed(changes: Any, snapshot: Path, rows: list[Row], tmp_path: Path) -> None:
-    """What is sealed already, or is not what the caller says, is refused, and the folder stays as it was."""
+    """What is not as the caller says is refused, and the folder stays as it was."""
     seal(snapshot, tmp_path, rows, 0, 4)
     before = state(tmp_path)
     with duckdb.connect(snapshot, read_only=True) as database, pytest.raises(SegmentError):
         segments.write(database, tmp_path, **claims(rows, 8, 11) | changes)
+    assert state(tmp_path) == before
+
+
+def test_nothing_is_sealed_twice(snapshot: Path, rows: list[Row], tmp_path: Path) -> None:
+    """A segment that is there is not written again, not even as it is."""
+    seal(snapshot, tmp_path, rows, 0, 4)
+    before = state(tmp_path)
+    with pytest.raises(SegmentError, match="exists"):
+        seal(snapshot, tmp_path, rows, 0, 4)
     assert state(tmp_path) == before
 
 

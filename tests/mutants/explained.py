@@ -11,6 +11,9 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ("exchange", "_await", "left <= 0 → left < 0"): (
         "two readings of the clock would have to be equal; a timeout of 0 then refuses the next read as well"
     ),
+    ("segments", "_Joiner.compare_names", "len(self.readable) <= 1 → len(self.readable) < 1"): (
+        "a short cut: reading the names of one segment alone finds none that an earlier one has"
+    ),
     ("tally_polars", "_head_holds", "not rows.select(special).item() → False"): (
         "a short cut where nothing is to be escaped: the long way finds the same; the bench sees it"
     ),
