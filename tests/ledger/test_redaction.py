@@ -122,6 +122,32 @@ def test_no_byte_of_it_is_left(ledger: Redacting) -> None:
     assert ledger.reopen().head().size == 6
 
 
+@pytest.mark.parametrize("seq", [pytest.param(1, id="the last one"), pytest.param(2, id="the first one")])
+def test_at_the_border_of_a_segment(ledger: Redacting, seq: int) -> None:
+    """The segment that holds the entry is written anew, the other one is left alone."""
+    folder = ledger.folder / "segments"
+    ledger.ledger.seal(1)
+    ledger.ledger.seal(3)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    ledger.redact(seq)
+    after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    end = f"-{1 if seq == 1 else 3:012}"
+    assert {name.split(".")[0][-13:] for name in before if before[name] != after[name]} == {end}
+    rows = f"select seq from read_parquet('{folder}/*.parquet') where data is null"  # noqa: S608 - ours
+    with duckdb.connect() as reader:
+        assert reader.execute(rows).fetchall() == [(seq,)]
+
+
+def test_after_a_commit_of_unknown_outcome(ledger: Redacting) -> None:
+    """Once a commit has failed no rule is recorded until the store is opened again."""
+    ledger.reopen(testing_only_before_commit=lambda: ledger.ledger._database.connection.execute("rollback"))
+    with pytest.raises(StoreError, match="unknown"):
+        ledger.hold(actors=["bob"])
+    with pytest.raises(StoreError, match="open the store again"):
+        ledger.hold(actors=["bob"])
+    assert ledger.reopen().head().size == 5
+
+
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "one signature of two": ({"signers": KEYS[:1]}, "1 of 2"),
     "no signature": ({"signers": ()}, "0 of 2"),

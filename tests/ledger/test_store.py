@@ -15,12 +15,14 @@ from typing import Any
 import duckdb
 import pytest
 
-from ledger import checkpoint, database, merkle, store
+from ledger import checkpoint, database, merkle, segments, store
+from ledger.chain import Genesis
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import EncodingError, canonical
 from ledger.entry import Entry
 from ledger.merkle import Frontier, ProofError
 from ledger.store import ConflictError, Head, StoreError
+from ledger.trust import TrustRoot
 from ledger.verifier import verify
 from tests.ledger.world import ORIGIN, SERVICE, START, Folder, World, event, key, public, trust_root
 
@@ -166,6 +168,15 @@ def test_an_empty_batch(world: World) -> None:
     assert world.ledger.head() == head
 
 
+def test_how_large_a_batch_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch has as many events as the limit says, and not one more."""
+    monkeypatch.setattr(store, "BATCH_MAX", 2)
+    with pytest.raises(StoreError, match="3 events, limit 2"):
+        world.append(0, 1, 2)
+    assert world.ledger.head().size == 0
+    assert len(world.append(0, 1)) == 2
+
+
 @pytest.mark.parametrize("salt", [b"", b"x" * 31])
 def test_a_bad_salt_source(world: World, salt: bytes) -> None:
     """A salt of another length appends nothing."""
@@ -222,6 +233,25 @@ def test_create_only_once(world: World) -> None:
     assert after == before
 
 
+def test_a_genesis_that_was_read(world: World) -> None:
+    """A genesis may be given as it was read elsewhere, and the chain begins with it."""
+    read = Genesis.of(world.genesis)
+    made = store.open(world.folder / "other", now=world.now, salt=world.salt, genesis=read)
+    assert (made.genesis, made.head().h) == (read, read.hash())
+    made.close()
+
+
+def test_another_trust_root(world: World) -> None:
+    """A store is not opened under a trust root that its genesis does not name, and stays as it was."""
+    world.append(0)
+    world.ledger.close()
+    before = files(world.folder)
+    with pytest.raises(StoreError, match="trust root is not the one in the genesis"):
+        world.reopen(trust_root=TrustRoot.of(trust_root(profile="other")))
+    assert files(world.folder) == before
+    assert world.reopen(trust_root=TrustRoot.of(world.trust)).head().size == 1
+
+
 def test_an_orphaned_wal(world: World) -> None:
     """A WAL that outlived its store is not replayed into a new one."""
     (world.folder / "fresh.wal").write_bytes(b"")
@@ -258,9 +288,10 @@ def test_closed(world: World) -> None:
     world.append(0)
     world.ledger.close()
     world.ledger.close()
-    for attempt in (lambda: world.append(1), world.ledger.leaves, world.check_point):
-        with pytest.raises(StoreError, match="closed"):
+    for attempt in attempts(world):
+        with pytest.raises(StoreError, match="the store is closed"):
             attempt()
+    assert not (world.folder / "copy").exists()
 
 
 TAMPERINGS = {
@@ -395,11 +426,32 @@ def test_a_commit_of_unknown_outcome(world: World) -> None:
     world.reopen(testing_only_before_commit=lambda: world.ledger._database.connection.execute("rollback"))
     with pytest.raises(StoreError, match="unknown"):
         world.append(1)
-    for attempt in (lambda: world.append(2), world.ledger.leaves):
+    for attempt in attempts(world):
         with pytest.raises(StoreError, match="open the store again"):
             attempt()
+    assert not (world.folder / "copy").exists()
     assert world.reopen().head().size == 1
     assert world.append(1)[0].seq == 1
+
+
+def attempts(world: World) -> list[Callable[[], object]]:
+    """Return whatever a store may be asked for, but a rule."""
+    ledger = world.ledger
+    return [
+        lambda: world.append(2),
+        lambda: world.append(0),
+        ledger.entries,
+        ledger.leaves,
+        lambda: ledger.find("/desk/1", "event-0"),
+        world.check_point,
+        lambda: ledger.record_anchor(1, b"{}"),
+        ledger.checkpoints,
+        ledger.newest_checkpoint,
+        ledger.anchors,
+        lambda: ledger.seal(0),
+        world.write_bundle,
+        lambda: ledger.snapshot(world.folder / "copy"),
+    ]
 
 
 KILLED = """
@@ -540,6 +592,43 @@ def test_every_bundle_verifies(world: World) -> None:
         for last in range(first, 5):
             part = world.write_bundle(f"{first}-{last}", first=first, last=last)
             assert verify(part.path, world.trust).checkpoints == tuple(range(first, last + 2))
+
+
+def test_anchors_of_a_range(world: World) -> None:
+    """A bundle takes the anchors of its own checkpoints along, both ends included, and no others."""
+    with pytest.raises(StoreError, match="no checkpoint of 1 entries"):
+        world.ledger.record_anchor(1, b"{}")
+    for number in range(4):
+        world.append(number)
+        world.check_point()
+        world.ledger.record_anchor(number + 1, b"{}")
+    part = world.write_bundle(first=2, last=2)
+    assert {name for name in part.index()["files"] if name.startswith("anchors/")} == {
+        "anchors/2.json",
+        "anchors/3.json",
+    }
+    assert verify(part.path, world.trust).size == 3
+
+
+def test_sealing(world: World) -> None:
+    """Each segment begins where the one before ends; what is sealed, or not there, is not sealed."""
+    world.append(*range(6))
+    folder = world.folder / "segments"
+    ends = [(world.ledger.seal(last).first_seq, last) for last in (2, 3)]
+    before = files(folder)
+    for last in (-1, 2, 3, 6, 7):
+        with pytest.raises(StoreError, match="are not there to be sealed"):
+            world.ledger.seal(last)
+    assert files(folder) == before
+    ends.append((world.reopen().seal(5).first_seq, 5))
+    assert ends == [(0, 2), (3, 3), (4, 5)]
+    genesis = world.ledger.genesis.hash()
+    assert segments.verify(folder, genesis_hash=genesis, executor=None).size == 6
+
+
+def test_nothing_is_redacted_without_rules(world: World) -> None:
+    """A store that was opened without a trust root has nothing redacted in it."""
+    assert world.ledger.redacted() == []
 
 
 def test_snapshot(world: World) -> None:
