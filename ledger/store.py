@@ -224,7 +224,6 @@ class Ledger:
         """Keep a signed checkpoint that fits the entries, in place of an older note of its size."""
         checkpoint = _split(note_text)
         with self._mutex:
-            self._check_usable()
             behind = checkpoint.size > self._frontier.size
             state = None if behind else self._state(checkpoint.size)
             _check_fits(checkpoint, state, size=self._frontier.size)
@@ -235,7 +234,6 @@ class Ledger:
     def record_anchor(self, size: int, document: bytes) -> None:
         """Keep the proof that the checkpoint of this size is anchored; it is the verifier's to judge."""
         with self._mutex:
-            self._check_usable()
             known = self._read(SELECT_CHECKPOINT, [size])
             if not known:
                 raise StoreError(f"no checkpoint of {size} entries is recorded")
@@ -291,7 +289,6 @@ class Ledger:
     def seal(self, last: int) -> Manifest:
         """Write the entries since the last segment, up to `last`, to a read-only Parquet file."""
         with self._mutex:
-            self._check_usable()
             sealed = self._read(SELECT_SEGMENTS)
             first = sealed[-1][1] + 1 if sealed else 0
             if not first <= last < self._frontier.size:

@@ -14,6 +14,9 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ("segments", "_Joiner.compare_names", "len(self.readable) <= 1 → len(self.readable) < 1"): (
         "a short cut: reading the names of one segment alone finds none that an earlier one has"
     ),
+    ("store", "Ledger._state", "size == head.size → False"): (
+        "a short cut: the last entry and the whole tree say the same as the head in memory"
+    ),
     ("tally_polars", "_head_holds", "not rows.select(special).item() → False"): (
         "a short cut where nothing is to be escaped: the long way finds the same; the bench sees it"
     ),
