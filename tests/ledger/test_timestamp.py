@@ -264,7 +264,7 @@ MALFORMED: dict[str, tuple[Callable[[Party], Any], str]] = {
     "no roots": (lambda _: {NAME: {"policy": POLICY}}, "exactly roots"),
     "an empty array of roots": (changed(roots=[]), "1 to 8"),
     "a root that is not in an array": (lambda p: {NAME: {"roots": p.good.root.der.hex()}}, "not an array"),
-    "nine roots": (lambda _: {NAME: {"roots": nine()}}, "1 to 8"),
+    "nine roots": (lambda _: {NAME: {"roots": roots(ROOTS_MAX + 1)}}, "1 to 8"),
     "a root twice": (lambda p: {NAME: {"roots": 2 * p.good.believed()["roots"]}}, "different"),
     "a number": (changed(roots=[1]), "not a string"),
     "half a byte": (lambda p: {NAME: {"roots": [p.good.root.der.hex()[:-1]]}}, "hex"),
@@ -294,9 +294,9 @@ MALFORMED: dict[str, tuple[Callable[[Party], Any], str]] = {
 }
 
 
-def nine() -> list[str]:
-    """Return more roots than an authority may have."""
-    return [holder("root", ca=True).der.hex() for _ in range(ROOTS_MAX + 1)]
+def roots(count: int) -> list[str]:
+    """Return as many roots."""
+    return [holder("root", ca=True).der.hex() for _ in range(count)]
 
 
 def root_of(other: Holder | None) -> dict[str, Any]:
@@ -311,6 +311,14 @@ def test_authorities_that_are_refused(party: Party, name: str) -> None:
     make, words = MALFORMED[name]
     with pytest.raises(TrustRootError, match=words):
         TrustRoot.of(trust_root(timestamp=make(party)))
+
+
+def test_how_many_roots_there_may_be() -> None:
+    """An authority has one root to eight, and need not name a policy."""
+    made = roots(ROOTS_MAX)
+    for some in (made[:1], made):
+        (authority,) = TrustRoot.of(trust_root(timestamp={NAME: {"roots": some}})).authorities.values()
+        assert ([root.hex() for root in authority.roots], authority.policy) == (some, None)
 
 
 def test_a_root_without_authorities_is_what_it_was() -> None:
