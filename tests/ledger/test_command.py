@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ledger import checkpoint, signer
+from ledger import checkpoint, signer, timestamp
 from ledger.__main__ import main
 from ledger.checkpoint import split
 from ledger.encoding import canonical
@@ -114,6 +114,24 @@ def test_what_is_not_proven(
     bare = world.write_bundle("bare")
     assert main(["verify", str(bare.path), "--keys", keys]) == 0
     assert "not proven" not in capsys.readouterr().out
+
+
+def test_what_could_not_be_judged(
+    world: World,
+    bundle: Folder,
+    keys: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever has not the extra is told so where there is a time-stamp, and only there."""
+    words = "time-stamps were not judged: that needs the extra `timestamp`\n"
+    stamped = world.write_bundle("stamped", files={"anchors/8.clock.tsr": b""})
+    for available in (True, False):
+        monkeypatch.setattr(timestamp, "AVAILABLE", available)
+        assert main(["verify", str(stamped.path), "--keys", keys]) == 0
+        assert capsys.readouterr().out.endswith(words) is not available
+        assert main(["verify", str(bundle.path), "--keys", keys]) == 0
+        assert words not in capsys.readouterr().out
 
 
 def test_json(bundle: Folder, keys: str, capsys: pytest.CaptureFixture[str]) -> None:
