@@ -21,7 +21,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from ledger import merkle, segments
-from ledger.encoding import canonical
+from ledger.encoding import INTEGER_MAX, canonical
 from ledger.merkle import Frontier
 from ledger.ranges import CompactRange
 from ledger.segments import Joined, Manifest, SegmentError, UnsoundError, Verified, Verifier
@@ -735,6 +735,12 @@ def test_the_smallest_and_the_last_segment() -> None:
     for first, rows in ((last, 1), (0, last + 1)):
         made = Manifest.parse(canonical(MANIFEST | {"first_seq": first, "last_seq": last}))
         assert (made.rows, made.name) == (rows, f"{first:012}-{last:012}")
+
+
+def test_the_largest_state() -> None:
+    """As many entries as JSON's integers can count are a state, with fifty-three hashes."""
+    largest = Verified(size=INTEGER_MAX, hashes=(bytes(32),) * 53, h=bytes(32))
+    assert Verified.parse(largest.encode()) == largest
 
 
 def test_the_start_is_a_hash() -> None:

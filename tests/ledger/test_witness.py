@@ -289,6 +289,7 @@ REFUSED: dict[str, tuple[type[WitnessError], str, int, list[bytes]]] = {
     "(4) a fork under a proof of the truth": (NotConsistentError, FORK.note(8), 5, TRUE.proof(5, 8)),
     "(4) the truth under a proof of a fork": (NotConsistentError, TRUE.note(8), 5, FORK.proof(5, 8)),
     "(4) a proof of my own state": (NotConsistentError, TRUE.note(5), 5, [bytes(32)]),
+    "(4) sixty-three hashes": (NotConsistentError, TRUE.note(8), 5, MANY[:63]),
     "(4) sixty-four hashes": (WitnessError, TRUE.note(8), 5, MANY),
 }
 
