@@ -81,8 +81,6 @@ class Database:
         self._reading = Lock()
         self.rolled_back = False  # whether the last transaction left nothing
         self._connect()
-        # Closing would move the WAL into the file: whoever looks at a store that was refused needs both.
-        self._writer.execute("pragma disable_checkpoint_on_shutdown")
 
     def believe(self) -> None:
         """Let closing move the WAL into the file, as usual: what is in both was found to be right."""
@@ -183,6 +181,7 @@ class Database:
             draft.rename(self._path)
             sync(self._path.parent)
             self._connect()
+            self.believe()
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -197,6 +196,8 @@ class Database:
     def _connect(self) -> None:
         database = duckdb.connect(config=OPTIONS)
         try:
+            # Closing would move the WAL into the file: whoever looks at a store that was refused needs both.
+            database.execute("pragma disable_checkpoint_on_shutdown")
             database.execute("attach ? as store", [str(self._path)])
             database.execute("use store")
             # It would be drawn over whatever the process prints.

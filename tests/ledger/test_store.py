@@ -681,15 +681,22 @@ def test_commits_reach_the_disk(world: World) -> None:
             database.check_durable(careless)
 
 
-def test_no_careless_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store whose commits would not wait for the disk is not opened, and stays as it was."""
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_no_careless_connection(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, cut_off: bool
+) -> None:
+    """A store whose commits would not wait for the disk is not opened; file and WAL stay as they were."""
     world.append(0)
-    world.ledger.close()
-    before = files(world.folder)
+    if not cut_off:
+        world.ledger.close()
+    left = tmp_path / "left"
+    shutil.copytree(world.folder, left, ignore=shutil.ignore_patterns("left"))
+    before = files(left)
+    assert any(name.endswith(".wal") for name in before) == cut_off
     monkeypatch.setitem(database.OPTIONS, "fsync_mode", "NONE")
     with pytest.raises(StoreError, match="fsync_mode"):
-        store.open(world.path, now=world.now, salt=world.salt)
-    assert files(world.folder) == before
+        store.open(left / world.path.name, now=world.now, salt=world.salt)
+    assert files(left) == before
 
 
 def test_compacting_keeps_what_a_wal_holds(world: World) -> None:
