@@ -17,6 +17,7 @@ GOOD: Facts = {
     "amount_usd_cents": 100_000_000,
     "approvals": 1,
     "approvals_cro": 0,
+    "approvals_console": 0,
     "contract_whitelisted": True,
     "function_permitted": True,
     "arguments_within_bounds": True,
@@ -113,6 +114,13 @@ def test_a_fact_that_the_schema_does_not_name_is_not_heard(world: World) -> None
 
 
 RULES = [
+    pytest.param(
+        {"amount_usd_cents": 1_000_000_000, "approvals_cro": 1},
+        "approval.second-path",
+        "approve:console:1",
+        BOTH,
+        id="ten million and no consent by the second path",
+    ),
     pytest.param({"approvals": 0}, "approval.four-eyes", "approve:any:1", BOTH, id="nobody else consents"),
     pytest.param({"approvals": -1}, "approval.four-eyes", "approve:any:1", BOTH, id="fewer than nobody"),
     pytest.param(
@@ -123,7 +131,7 @@ RULES = [
         id="a cent over the single limit",
     ),
     pytest.param(
-        {"amount_usd_cents": 2**62},
+        {"amount_usd_cents": 2**62, "approvals_console": 1},
         "limit.single-transaction",
         "approve:cro:1",
         BOTH,
@@ -251,6 +259,7 @@ def test_all_that_is_wrong_is_named(world: World) -> None:
     worst = {**GOOD}
     for case in RULES:
         worst |= case.values[0]  # type: ignore[operator] - the row's facts
+    worst |= {"approvals_cro": 0, "approvals_console": 0}
     verdict = asked(world, "release", worst)
     assert set(verdict.denying) == {case.values[1] for case in RULES}
 

@@ -43,7 +43,7 @@ Bend = Callable[[World], Given]
 
 def approvals(inflow_bps: int = 10, **roles: str) -> Approvals:
     """Return counted approvals."""
-    return Approvals(roles=roles, counted=[], skipped={}, tolerance_inflow_bps=inflow_bps)
+    return Approvals(roles=roles, counted=[], consoles=0, skipped={}, tolerance_inflow_bps=inflow_bps)
 
 
 def intent(**changes: Any) -> Bend:
@@ -127,6 +127,7 @@ def test_everything_is_known_of_a_good_swap(world: World) -> None:
         "amount_usd_cents": 100_000_000,
         "approvals": 2,
         "approvals_cro": 1,
+        "approvals_console": 0,
         "contract_whitelisted": True,
         "function_permitted": True,
         "arguments_within_bounds": True,
@@ -150,7 +151,11 @@ def test_everything_is_known_of_a_good_swap(world: World) -> None:
 @pytest.mark.parametrize(
     ("nothing", "absent"),
     [
-        pytest.param("approvals", {"approvals", "approvals_cro", "within_tolerance"}, id="no decisions"),
+        pytest.param(
+            "approvals",
+            {"approvals", "approvals_cro", "approvals_console", "within_tolerance"},
+            id="no decisions",
+        ),
         pytest.param(
             "state", {"code_unchanged", "gas_affordable", "nonce_unspent", "attestation_age_s"}, id="no state"
         ),

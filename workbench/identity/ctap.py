@@ -7,6 +7,7 @@ the trust root. User verification is always required.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -60,17 +61,21 @@ class Authenticator:
             path=path,
         )
 
-    def sign(self, challenge: bytes, *, credential: str) -> Assertion:
-        """Return the owner's assertion over a challenge."""
+    def sign(self, challenge: bytes, *, credential: str | Sequence[str]) -> Assertion:
+        """Return the owner's assertion over a challenge, by whichever of these credentials the device has."""
         try:
-            named = websafe_decode(credential)
+            named = [
+                websafe_decode(each) for each in ([credential] if isinstance(credential, str) else credential)
+            ]
         except ValueError as error:
             raise AuthenticatorError(f"assertion: no credential's name: {error}") from error
-        descriptor = PublicKeyCredentialDescriptor(type=PublicKeyCredentialType.PUBLIC_KEY, id=named)
         options = PublicKeyCredentialRequestOptions(
             challenge=challenge,
             rp_id=self.party.id,
-            allow_credentials=[descriptor],
+            allow_credentials=[
+                PublicKeyCredentialDescriptor(type=PublicKeyCredentialType.PUBLIC_KEY, id=each)
+                for each in named
+            ],
             user_verification=UserVerificationRequirement.REQUIRED,
         )
         try:

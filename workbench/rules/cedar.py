@@ -26,6 +26,7 @@ SIGN_FACTS: Mapping[str, type] = {
     "amount_usd_cents": int,
     "approvals": int,
     "approvals_cro": int,
+    "approvals_console": int,
     "contract_whitelisted": bool,
     "function_permitted": bool,
     "arguments_within_bounds": bool,
@@ -45,7 +46,7 @@ SIGN_FACTS: Mapping[str, type] = {
     "admin_changes": int,
 }
 RELEASE_FACTS: Mapping[str, type] = {**SIGN_FACTS, "session_active": bool, "daily_usd_cents": int}
-SILENT: Mapping[str, int] = {"approvals": 0, "approvals_cro": 0}
+SILENT: Mapping[str, int] = {"approvals": 0, "approvals_cro": 0, "approvals_console": 0}
 """Counts start at nothing; every other unknown is true or zero, where rules are silent."""
 REQUIRED: Mapping[Action, Mapping[str, type]] = {"sign": SIGN_FACTS, "release": RELEASE_FACTS}
 
@@ -151,6 +152,7 @@ def _entities(person: Person, key: Key, limits: Limits) -> list[dict[str, Any]]:
                 "tier": key.tier,
                 "single_usd_cents_max": limits.single_usd_cents_max,
                 "daily_usd_cents_max": limits.daily_usd_cents_max,
+                "second_path_usd_cents_min": limits.second_path_usd_cents_min,
                 "slippage_bps_max": limits.slippage_bps_max,
                 "attestation_age_s_max": limits.attestation_age_s_max,
                 "simulation_age_s_max": limits.simulation_age_s_max,

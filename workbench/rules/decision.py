@@ -28,6 +28,8 @@ from workbench.rules.roles import Permission
 from workbench.rules.trust import TrustRoot
 
 DECISION_LINE = "oms-decision/v1"
+APPROVAL, CONSOLE = "approval", "console"
+"""Where a decision may be signed: the approver's page, or the second path, a terminal of the person's own."""
 DECISIONS_MAX = 32
 SKEW_S = 30
 """Whoever drafts a decision may be this far ahead of our clock."""
@@ -99,6 +101,7 @@ class Approvals:
 
     roles: Mapping[str, str]
     counted: Sequence[SignedDecision]
+    consoles: int
     skipped: Mapping[str, Refusal]
     tolerance_inflow_bps: int
 
@@ -141,15 +144,25 @@ def verify_decision(
 def check_assertion(signed: SignedDecision, *, policy: PolicySet, trust_root: TrustRoot) -> None:
     """Verify that the decision's person pressed a key for exactly this decision."""
     decision = signed.decision
+    path = path_of(signed, policy)
+    party = trust_root.console if path == CONSOLE else trust_root.approval
+    if party is None:
+        raise RefusedError(Refusal.CREDENTIAL_UNKNOWN, "this trust root has no second path")
     person = policy.person(decision.person)
-    credential = policy.credential(person, signed.assertion.credential, path="approval")
     webauthn.verify(
         signed.assertion,
-        credential,
-        party=trust_root.approval,
+        policy.credential(person, signed.assertion.credential, path=path),
+        party=party,
         challenge=decision.challenge,
         aaguids=trust_root.aaguids,
     )
+
+
+def path_of(signed: SignedDecision, policy: PolicySet) -> str:
+    """Return where a decision says it was signed: by which of its person's credentials."""
+    credentials = policy.person(signed.decision.person).credentials
+    named = (each.path for each in credentials if each.id == signed.assertion.credential)
+    return CONSOLE if next(named, "") == CONSOLE else APPROVAL
 
 
 def verify_approval(
@@ -202,7 +215,11 @@ def count(
         counted.append(signed)
     # the strictest of those who approve binds everybody
     return Approvals(
-        roles=roles, counted=counted, skipped=skipped, tolerance_inflow_bps=min(tolerances, default=0)
+        roles=roles,
+        counted=counted,
+        consoles=sum(path_of(signed, policy) == CONSOLE for signed in counted),
+        skipped=skipped,
+        tolerance_inflow_bps=min(tolerances, default=0),
     )
 
 

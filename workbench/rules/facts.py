@@ -62,6 +62,7 @@ def compute(given: Given) -> dict[str, int | bool]:
     if given.approvals is not None:
         found["approvals"] = len(given.approvals.roles)
         found["approvals_cro"] = given.approvals.holding("cro")
+        found["approvals_console"] = given.approvals.consoles
     if given.transaction is not None and given.reserved_nonce is not None:
         found["nonce_reserved"] = given.transaction.nonce == given.reserved_nonce
         found["bytes_are_intent"] = given.transaction == given.intent.transaction(given.transaction.nonce)

@@ -166,6 +166,7 @@ class Limits(Document):
 
     single_usd_cents_max: Whole
     daily_usd_cents_max: Whole
+    second_path_usd_cents_min: Whole
     slippage_bps_max: Whole
     tolerance_inflow_bps_max: Whole
     gas_max: Whole

@@ -48,6 +48,7 @@ NEEDS: Final = {
     "reserve:nonce": "the nonce is not the reserved one, or is spent",
     "fund:gas": "the account cannot pay for it, or the fee is too low",
     "simulate:again": "the simulation fails, is old, or was made behind others: simulate again",
+    "approve:console:1": "one consent has to come by the second path: a key at a terminal of one's own",
     "approve:again": "the simulation has changed since it was approved: approve again",
 }
 

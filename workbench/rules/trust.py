@@ -80,6 +80,7 @@ class TrustRoot(Document):
     redaction: Redaction | None = None
     anchor: Anchoring | None = None
     timestamp: dict[Name, Authority] | None = None
+    console: RelyingParty | None = None
 
     @model_validator(mode="after")
     def _believable(self) -> Self:
@@ -97,9 +98,10 @@ class TrustRoot(Document):
             raise ValueError(f"observer quorum {self.observer_quorum} of {len(self.observers)}")
         if self.witness_quorum > len(self.witnesses):
             raise ValueError(f"witness quorum {self.witness_quorum} of {len(self.witnesses)}")
-        # One RP id for both would let a login assertion serve as an approval.
-        if self.login.id == self.approval.id or self.login.origin == self.approval.origin:
-            raise ValueError("login and approval share an RP id or an origin")
+        # One RP id for two would let a login assertion serve as an approval, or a page as the second path.
+        parties = [self.login, self.approval, *([self.console] if self.console else [])]
+        if len({each.id for each in parties}) + len({each.origin for each in parties}) != 2 * len(parties):
+            raise ValueError("login, approval and console share an RP id or an origin")
         # What the desk itself records is evidence, also of a kind that nobody has thought of yet.
         if self.redaction and not all(kind.startswith(EXTERNAL) for kind in self.redaction.types):
             raise ValueError("only external events are redactable: everything else is evidence")

@@ -1,0 +1,123 @@
+"""The second path: a decision at a terminal, on a machine of the person's own.
+
+A request is exported to a file, carried over, and read here: verified under this machine's
+trust root, decoded by this machine's code, shown in full. Nothing of the desk is running
+here and nothing is asked of it. The person types two of the intent's words, which nobody
+does who has not looked, and presses a key that has its own RP id: a page in a browser can
+not ask for it, and a compromised approver has no part in it. The answer goes back as a file.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from fido2.ctap import CtapDevice
+
+from workbench.identity.ctap import Authenticator
+from workbench.rules import approval
+from workbench.rules.approval import ApprovalRequest, Asked, Verb
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.decision import CONSOLE, SignedDecision, check_assertion
+from workbench.rules.documents import Digest, Document
+from workbench.rules.shown import Row, Section
+from workbench.rules.trust import TrustRoot
+from workbench.rules.words import words
+
+WIDTH: Final = 100
+LABEL: Final = 26
+CHUNK: Final = 4
+ALARM: Final = "!! "
+TYPED: Final = 2
+"""How many of the words are typed: enough that nobody presses on without looking for them."""
+
+
+class Exported(Document):
+    """A request on its way to another machine, and the ticket that its answer comes back with."""
+
+    v: Literal[1]
+    ticket: Digest
+    request: ApprovalRequest
+
+
+class Answered(Document):
+    """A decision on its way back."""
+
+    v: Literal[1]
+    ticket: Digest
+    signed: SignedDecision
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """One person's terminal: a pinned trust root and a security key."""
+
+    trust_root: TrustRoot
+    device: CtapDevice
+
+    def verify(self, exported: Exported, *, now: datetime) -> Asked:
+        """Verify what is asked, or refuse."""
+        return approval.verify(exported.request, trust_root=self.trust_root, now=now)
+
+    def decide(
+        self,
+        exported: Exported,
+        asked: Asked,
+        *,
+        verb: Verb,
+        role: str,
+        reason: str,
+        decision_id: str,
+        now: datetime,
+    ) -> Answered:
+        """Make the decision, have it signed, and check what came back from the key."""
+        party = self.trust_root.console
+        if party is None:
+            raise RefusedError(Refusal.TRUST_ROOT, "this trust root has no second path", path="/console")
+        held = [each.id for each in asked.person.credentials if each.path == CONSOLE]
+        if not held:
+            raise RefusedError(
+                Refusal.CREDENTIAL_UNKNOWN, f"{asked.person.id} has no key for the second path"
+            )
+        made = approval.decide(asked, verb=verb, role=role, reason=reason, decision_id=decision_id, now=now)
+        assertion = Authenticator(self.device, party).sign(made.challenge, credential=held)
+        signed = SignedDecision(decision=made, assertion=assertion)
+        check_assertion(signed, policy=asked.policy, trust_root=self.trust_root)
+        return Answered(v=1, ticket=exported.ticket, signed=signed)
+
+
+def to_type(asked: Asked) -> str:
+    """Return what a person types to show that he has looked."""
+    return " ".join(words(asked.intent.digest).split()[-TYPED:])
+
+
+def printed(sections: Sequence[Section], *, title: str) -> str:
+    """Return what is shown as text: labels on the left, nothing cut off."""
+    lines = [title, "=" * min(len(title), WIDTH)]
+    for section in sections:
+        lines += ["", section.title, "-" * len(section.title)]
+        for row in section.rows:
+            lines += _row(row)
+    return "\n".join(lines)
+
+
+def _row(row: Row) -> Iterator[str]:
+    parts = [*_wrapped((ALARM if row.alarm else "") + row.says), *_hex(row.hex), *_wrapped(row.remark)]
+    label = textwrap.wrap(row.label, LABEL - 2)
+    for number in range(max(len(parts), len(label))):
+        left = label[number] if number < len(label) else ""
+        right = parts[number] if number < len(parts) else ""
+        yield f"{left:{LABEL}}{right}".rstrip()
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH - LABEL, break_long_words=True, break_on_hyphens=False)
+
+
+def _hex(text: str) -> list[str]:
+    prefix, digits = ("0x ", text[2:]) if text.startswith("0x") else ("", text)
+    pieces = [digits[place : place + CHUNK] for place in range(0, len(digits), CHUNK)]
+    return textwrap.wrap(prefix + " ".join(pieces), WIDTH - LABEL)
