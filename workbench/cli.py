@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -13,20 +14,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fido2.ctap import CtapDevice
+from fido2.hid import CtapHidDevice
+
+from workbench.approver.console import Answered, Console, Exported, printed, to_type
 from workbench.chain.errors import ChainError
-from workbench.client import ProblemError, ServiceUnavailableError
+from workbench.client import ProblemError, ServiceUnavailableError, answer
 from workbench.custody.token import TokenError
 from workbench.demo import lab
+from workbench.demo.authenticator import UnsafeSoftwareAuthenticator
 from workbench.demo.charter import TEMPLATE
 from workbench.demo.lab import LabError
 from workbench.demo.run import Outcome, UnsoundError, demo, living_world, officers
 from workbench.demo.stack import StackError
+from workbench.identity.ctap import AuthenticatorError
 from workbench.rules import roles
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, printable, write_time
 from workbench.rules.lifecycle import TABLE
 from workbench.rules.receipt import VERBS, Line, Receipt, verify_receipt
+from workbench.rules.shown import sections, title
 from workbench.rules.trust import TrustRoot
 from workbench.runner.notebook import NotebookError
 
@@ -40,9 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     commands = {
         "access": _access,
+        "approve": _approve,
         "audit": _audit,
         "codes": _codes,
         "demo": _demo,
+        "hand-in": _hand_in,
         "lab": _lab,
         "states": _states,
     }
@@ -67,8 +77,100 @@ def _parser() -> argparse.ArgumentParser:
     receipt.add_argument("--json", action="store_true", help="print one JSON document")
     lab_command = commands.add_parser("lab", help="start the demo world and JupyterLab over it")
     lab_command.add_argument("--state", type=Path, help="an empty folder to keep it in (default: a new one)")
+    _second_path(commands)
     commands.add_parser("states", help="print the lifecycle's state table")
     return parser
+
+
+def _second_path(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
+    approve = commands.add_parser("approve", help="decide by the second path, on a machine of your own")
+    approve.add_argument("file", type=Path, metavar="FILE", help="the exported request")
+    approve.add_argument("--trust-root", type=Path, required=True, help="your own trust root")
+    approve.add_argument("--out", type=Path, required=True, help="where the answer goes")
+    approve.add_argument("--verb", choices=["approve", "reject", "abstain"], default="approve")
+    approve.add_argument("--role", default="", help="as whom (default: the role that is asked for)")
+    approve.add_argument("--reason", default="", help="needed to reject or abstain")
+    approve.add_argument(
+        "--unsafe-authenticator",
+        type=Path,
+        metavar="KEYFILE",
+        help="a demo person's keys instead of a USB key",
+    )
+    hand_in = commands.add_parser("hand-in", help="bring an answer of the second path to the service")
+    hand_in.add_argument("file", type=Path, metavar="FILE", help="the answer")
+    hand_in.add_argument("--socket", type=Path, required=True, help="the service's unix socket")
+
+
+def _approve(options: argparse.Namespace) -> int:
+    try:
+        trust_root = TrustRoot.read(options.trust_root.read_bytes())
+        exported = Exported.read(options.file.read_bytes(), limit=RECEIPT_MAX)
+        answered = _at_console(options, trust_root, exported)
+    except RefusedError as refused:
+        print(f"workbench: refused: {refused}", file=sys.stderr)
+        return REFUSED
+    except (AuthenticatorError, OSError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    if answered is None:
+        print("workbench: nothing was signed", file=sys.stderr)
+        return REFUSED
+    with options.out.open("xb") as file:
+        file.write(answered.canonical())
+    print(f"\nSigned. Take {options.out} back and hand it in.")
+    return DONE
+
+
+def _at_console(options: argparse.Namespace, trust_root: TrustRoot, exported: Exported) -> Answered | None:
+    if options.out.exists():
+        raise FileExistsError(f"{options.out} exists")
+    if not sys.stdin.isatty():
+        raise AuthenticatorError("no terminal: this is for a person who reads")
+    device = _device(options.unsafe_authenticator)
+    console = Console(trust_root, device)
+    now = datetime.now(UTC)
+    asked = console.verify(exported, now=now)
+    print(printed(sections(asked, now=now), title=title(asked)))
+    role = options.role or next(iter(asked.roles), "")
+    print(f"\nYou are about to {options.verb} this as {role or 'nobody'}.")
+    if (
+        input("Type the last two of the intent's words, or nothing to stop: ").split()
+        != to_type(asked).split()
+    ):
+        return None
+    print("Touch your security key.", flush=True)
+    return console.decide(
+        exported,
+        asked,
+        verb=options.verb,
+        role=role,
+        reason=options.reason,
+        decision_id=secrets.token_hex(16),
+        now=datetime.now(UTC),
+    )
+
+
+def _device(keyfile: Path | None) -> CtapDevice:
+    if keyfile is not None:
+        return UnsafeSoftwareAuthenticator(keyfile)
+    found = next(CtapHidDevice.list_devices(), None)
+    if found is None:
+        raise AuthenticatorError("no security key is plugged in")
+    return found
+
+
+def _hand_in(options: argparse.Namespace) -> int:
+    try:
+        answered = Answered.read(options.file.read_bytes())
+        view = answer(options.socket, answered.ticket, answered.signed)
+    except (RefusedError, ProblemError) as refused:
+        print(f"workbench: refused: {refused}", file=sys.stderr)
+        return REFUSED
+    except (ServiceUnavailableError, OSError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    print(f"recorded as entry {view.entry_seq}; the intent is {view.state}")
+    return DONE
 
 
 def _demo(options: argparse.Namespace) -> int:

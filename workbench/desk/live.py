@@ -23,9 +23,11 @@ import anywidget
 import traitlets
 from IPython.display import display
 
+from ledger.encoding import canonical
 from workbench import client
 from workbench.client import Client, IntentView, ProblemError, ServiceUnavailableError
 from workbench.desk import show
+from workbench.rules.documents import DOCUMENT_MAX
 from workbench.rules.lifecycle import State
 from workbench.rules.trust import TrustRoot
 from workbench.rules.words import words
@@ -127,6 +129,14 @@ class Desk:
     def url(self, digest: str) -> str:
         """Return the address of the page on which this person decides about an intent."""
         return f"{self.trust_root.approval.origin}/review/{self.client.ask(digest).ticket}"
+
+    def export(self, digest: str, path: str | Path) -> show.Shown:
+        """Write what this person is asked to a file, for the second path: `workbench approve FILE`."""
+        ticket = self.client.ask(digest)
+        request = client.asked(self.client.service, ticket.ticket)
+        document = {"v": 1, "ticket": ticket.ticket, "request": request.dump()}
+        Path(path).write_bytes(canonical(document, limit=4 * DOCUMENT_MAX))
+        return show.facts("Exported", {"file": path, "words": words(digest), "until": ticket.expires_at})
 
     def receipt(self, digest: str) -> show.Shown:
         """Return what the ledger holds of an intent, verified under the trust root."""
