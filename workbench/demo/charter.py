@@ -24,6 +24,8 @@ ENTRY_LIFE = timedelta(days=180)
 LOGIN = RelyingParty(id="login.localhost", origin="http://login.localhost:8442")
 APPROVAL = RelyingParty(id="approve.localhost", origin="http://approve.localhost:8443")
 """Worlds that live at once have ports of their own: an origin names its port, an RP id does not."""
+PARTIES = {"login": LOGIN, "approval": APPROVAL}
+SPARE = "-spare"
 KEY_ID = "treasury"
 COSIGNER = "cosigner-1"
 
@@ -77,16 +79,20 @@ def authenticator(folder: Path, person: str, party: RelyingParty) -> Authenticat
 
 
 def enrol(folder: Path, *, second_key: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Make everybody's credentials; those in `second_key` get a second approval credential."""
+    """Make everybody's credentials, on two authenticators each: the second lies in a drawer.
+
+    Those in `second_key` get a second approval credential on their first one.
+    """
     people = []
     for member in MEMBERS:
-        paths = [("login", LOGIN), ("approval", APPROVAL)]
-        paths += [("approval", APPROVAL)] if member.id in second_key else []
+        paths = [(member.id, path) for path in PARTIES]
+        paths += [(member.id, "approval")] if member.id in second_key else []
+        paths += [(member.id + SPARE, path) for path in PARTIES]
         credentials = [
-            authenticator(folder, member.id, party)
+            authenticator(folder, device, PARTIES[path])
             .enrol(person=member.id, name=member.name, path=path, aaguids=[UNSAFE_AAGUID])
             .dump()
-            for path, party in paths
+            for device, path in paths
         ]
         people.append(
             {

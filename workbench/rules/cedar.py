@@ -82,6 +82,11 @@ class _Engine:
     annotations: Mapping[str, Mapping[str, str]]
 
 
+def check(policy: PolicySet) -> None:
+    """Refuse a set whose rules Cedar cannot read, or that do not fit their schema."""
+    _engine(policy.files["policies.cedar"].decode(), policy.files["schema.cedarschema"].decode())
+
+
 def evaluate(
     policy: PolicySet, action: Action, *, person: Person, key: Key, facts: Mapping[str, int | bool]
 ) -> Verdict:

@@ -27,6 +27,12 @@ class Refusal(StrEnum):
     POLICY_OLD = "policy_superseded"
     POLICY_DENIED = "policy_denied"
     FACT_MISSING = "fact_missing"
+    # changes of the policy set
+    CHANGE_DELAY = "change_delay_not_kept"
+    CHANGE_NO_VETO = "not_entitled_to_veto"
+    CHANGE_VETOED = "change_vetoed"
+    CHANGE_VOID = "change_void"
+    CREDENTIALS_FEW = "too_few_credentials"
     # people and sessions
     PERSON_UNKNOWN = "person_unknown"
     ROLE_NOT_HELD = "role_not_held"

@@ -179,6 +179,8 @@ class Limits(Document):
     session_life_s_max: Seconds
     sessions_per_person_max: Whole
     confirmations_min: Annotated[int, Field(ge=1)]
+    change_delay_s_min: Seconds
+    credentials_min: Annotated[int, Field(ge=1, le=8)]
     policy_quorum: Annotated[int, Field(ge=1)]
     policy_quorum_role: Name
 
@@ -346,6 +348,11 @@ def _follows(current: PolicySet, previous: PolicySet | None, trust_root: TrustRo
         if current.digest != trust_root.genesis_policy or current.manifest.previous is not None:
             raise RefusedError(Refusal.POLICY_CHAIN, "the first set is not the trust root's genesis set")
         return
+    verify_succession(current, previous)
+
+
+def verify_succession(current: PolicySet, previous: PolicySet) -> None:
+    """(2) Verify that a set names this predecessor and counts one up."""
     if (
         current.manifest.previous != previous.digest
         or current.manifest.version != previous.manifest.version + 1
@@ -355,24 +362,33 @@ def _follows(current: PolicySet, previous: PolicySet | None, trust_root: TrustRo
         )
 
 
+def verify_signature(
+    current: PolicySet, signature: Signature, *, judge: PolicySet, trust_root: TrustRoot
+) -> None:
+    """(3) Verify that an officer of `judge`, the set or its predecessor, has signed the set."""
+    person = judge.person(signature.person)
+    role = judge.limits.policy_quorum_role
+    if role not in person.roles:
+        raise RefusedError(Refusal.ROLE_NOT_HELD, f"{person.id} does not hold {role}")
+    credential = judge.credential(person, signature.assertion.credential, path="approval")
+    webauthn.verify(
+        signature.assertion,
+        credential,
+        party=trust_root.approval,
+        challenge=current.challenge,
+        aaguids=trust_root.aaguids,
+    )
+
+
 def _signed_by_quorum(current: PolicySet, judge: PolicySet, trust_root: TrustRoot) -> None:
     # (3) what does not count is skipped: a junk signature must not veto a good quorum
     counted = set()
     for signature in current.signatures:
         try:
-            person = judge.person(signature.person)
-            credential = judge.credential(person, signature.assertion.credential, path="approval")
-            webauthn.verify(
-                signature.assertion,
-                credential,
-                party=trust_root.approval,
-                challenge=current.challenge,
-                aaguids=trust_root.aaguids,
-            )
+            verify_signature(current, signature, judge=judge, trust_root=trust_root)
         except RefusedError:
             continue
-        if judge.limits.policy_quorum_role in person.roles:
-            counted.add(person.id)
+        counted.add(signature.person)
     if len(counted) < judge.limits.policy_quorum:
         raise RefusedError(
             Refusal.POLICY_CHAIN,

@@ -1,0 +1,265 @@
+"""A change of the policy set: what the next set does to people, and how long it must lie open first.
+
+(1) The next set follows the one in force, and differs from it.
+(2) What only takes away (somebody leaves, a role or a credential is lost, and nothing else differs)
+    may act at once: revocation must not wait. Everything else lies open for `change_delay_s_min` of
+    the set *in force*, from the ledger's time of its proposal on, so that people can look at it.
+(3) Whoever may consent or administer can lose an authenticator and still speak: he has at least
+    `credentials_min` credentials for each path. A set that only takes away may leave him with
+    fewer, or a stolen key would stay until its spare is registered; the next one must mend that.
+(4) While it lies open it can be vetoed, by one person and for good: by whoever is to get a credential
+    and was known before, with a credential that is his already (two administrators and a stolen key
+    must not make a false officer), and by anybody of the role whose quorum changes the set.
+    What only takes away cannot be vetoed: else a stolen key would keep itself.
+
+Who signs a set is `policy`'s. Left out: whether two credentials lie in two devices. No document says
+that; distinct ids and keys do, and registration, where a model is attested, is the place to look.
+A co-signer cannot see when a set was proposed: delay and veto are the service's to hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from workbench.rules import assertion as webauthn
+from workbench.rules import roles as matrix
+from workbench.rules.assertion import Assertion, Credential
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import Digest, Document, Name, Said, digest, read_time
+from workbench.rules.policy import Limits, Person, PolicySet, verify_succession
+from workbench.rules.roles import Permission
+from workbench.rules.trust import TrustRoot
+
+VETO_LINE = "oms-veto/v1"
+PATHS = ("login", "approval")
+SPEAKING = frozenset({Permission.APPROVE, Permission.ADMINISTER})
+"""Whoever holds one of these must not fall silent with one lost authenticator."""
+PEOPLE = "people.json"
+SHOWN = 12
+
+
+class Event(StrEnum):
+    """What can happen to a policy set; the values are the types of ledger entries."""
+
+    ADOPTED = "policy.adopted"
+    PROPOSED = "policy.proposed"
+    SIGNED = "policy.signed"
+    VETOED = "policy.vetoed"
+    ACTIVATED = "policy.activated"
+    VOIDED = "policy.voided"
+
+
+class PersonChange(Document):
+    """What the next set does to one person; `described` is another name, team or site."""
+
+    person: Name
+    kind: Literal["joins", "leaves", "changes"]
+    roles_gained: list[Name]
+    roles_lost: list[Name]
+    credentials_added: list[Credential]
+    credentials_removed: list[Credential]
+    described: bool
+
+    @property
+    def only_loses(self) -> bool:
+        """Whether nothing is given to this person, nor said differently of him."""
+        return not (self.kind == "joins" or self.roles_gained or self.credentials_added or self.described)
+
+
+class Change(Document):
+    """What the next set does; `altered` is what differs beside the people in people.json."""
+
+    people: list[PersonChange]
+    altered: list[str]
+
+    @property
+    def only_takes_away(self) -> bool:
+        """(2) Whether somebody loses something and nothing else happens."""
+        return bool(self.people) and not self.altered and all(each.only_loses for each in self.people)
+
+    def delay(self, limits: Limits) -> timedelta:
+        """(2) Return how long this lies open under the limits of the set in force."""
+        return timedelta(seconds=0 if self.only_takes_away else limits.change_delay_s_min)
+
+
+class Veto(Document):
+    """What the assertion of a veto signs."""
+
+    v: Literal[1]
+    policy: Digest
+    person: Name
+    reason: Said
+
+    @property
+    def challenge(self) -> bytes:
+        """What the assertion signs."""
+        return digest(VETO_LINE, self.canonical())
+
+
+class SignedVeto(Document):
+    """A veto and the assertion over it."""
+
+    veto: Veto
+    assertion: Assertion
+
+
+def between(current: PolicySet, following: PolicySet) -> Change:
+    """Return what the next set changes."""
+    before, after = current.people, following.people
+    compared = [_person(before.get(name), after.get(name)) for name in sorted({*before, *after})]
+    people = [each for each in compared if each is not None]
+    altered = [
+        name
+        for name in sorted(following.files)
+        if name != PEOPLE and following.files[name] != current.files[name]
+    ]
+    # the same people in other bytes: nobody can say what that is for
+    if not people and following.files[PEOPLE] != current.files[PEOPLE]:
+        altered.append(PEOPLE)
+    if following.manifest.name != current.manifest.name:
+        altered.append("name")
+    return Change(people=people, altered=altered)
+
+
+def verify_change(current: PolicySet, following: PolicySet, *, proposed_at: datetime) -> Change:
+    """Verify (1) (2) (3) of a next set that was proposed then; return what it changes."""
+    verify_succession(following, current)  # (1)
+    change = between(current, following)
+    if not change.people and not change.altered:
+        raise RefusedError(Refusal.POLICY_INVALID, "this set changes nothing")
+    delay = change.delay(current.limits)
+    # (2) what only takes away has no delay: its time may be over before the last signature is there
+    if delay and read_time(following.manifest.activates_at) < proposed_at + delay:
+        raise RefusedError(
+            Refusal.CHANGE_DELAY,
+            f"activates at {following.manifest.activates_at}, less than {delay} after it was proposed",
+            path="/manifest/activates_at",
+        )
+    if not change.only_takes_away:
+        _equipped(following)
+    return change
+
+
+def verify_veto(
+    signed: SignedVeto, *, following: PolicySet, sets: Sequence[PolicySet], trust_root: TrustRoot
+) -> None:
+    """(4) Verify that somebody entitled to vetoes this next set.
+
+    Args:
+        signed: the veto and its assertion.
+        following: the next set.
+        sets: the chain up to the set in force.
+        trust_root: which authenticators and which approval party count.
+
+    """
+    veto, change = signed.veto, between(sets[-1], following)
+    if veto.policy != following.digest:
+        raise RefusedError(Refusal.ASSERTION_OTHER, "the veto is about another set", path="/veto/policy")
+    if change.only_takes_away:
+        raise RefusedError(Refusal.CHANGE_NO_VETO, "this set only takes away")
+    own = _own_word(veto.person, change, sets)
+    credential = next((each for each in own if each.id == signed.assertion.credential), None)
+    if credential is None:
+        raise RefusedError(
+            Refusal.CREDENTIAL_UNKNOWN, f"{veto.person} had no such credential for approval before"
+        )
+    webauthn.verify(
+        signed.assertion,
+        credential,
+        party=trust_root.approval,
+        challenge=veto.challenge,
+        aaguids=trust_root.aaguids,
+    )
+
+
+def words(change: Change) -> list[str]:
+    """Say in words what changes, one fact a line: people first."""
+    said = [line for each in change.people for line in _about(each)]
+    return said + [f"{name} is altered" for name in change.altered]
+
+
+def _own_word(person_id: str, change: Change, sets: Sequence[PolicySet]) -> list[Credential]:
+    """Return the credentials that a person entitled to a veto may use, or refuse him."""
+    current = sets[-1]
+    held = current.people.get(person_id)
+    own = _approval(held)
+    gets = any(each.person == person_id and each.credentials_added for each in change.people)
+    if gets and not own:
+        # taken away first, given to somebody else then: his last own word still counts
+        own = next((found for each in reversed(sets) if (found := _approval(each.people.get(person_id)))), [])
+    if not (gets and own) and (held is None or current.limits.policy_quorum_role not in held.roles):
+        raise RefusedError(
+            Refusal.CHANGE_NO_VETO, f"{person_id} gets no credential and is not {_role(current)}"
+        )
+    return own
+
+
+def _role(policy: PolicySet) -> str:
+    return policy.limits.policy_quorum_role
+
+
+def _approval(person: Person | None) -> list[Credential]:
+    return [each for each in person.credentials if each.path == "approval"] if person else []
+
+
+def _equipped(policy: PolicySet) -> None:
+    # (3)
+    least = policy.limits.credentials_min
+    for person in policy.people.values():
+        if not SPEAKING & matrix.held(policy.roles, person.roles):
+            continue
+        for path in PATHS:
+            found = sum(credential.path == path for credential in person.credentials)
+            if found < least:
+                raise RefusedError(
+                    Refusal.CREDENTIALS_FEW,
+                    f"{person.id} has {found} credentials for {path}, at least {least}",
+                    path=f"/files/{PEOPLE}",
+                )
+
+
+def _person(before: Person | None, after: Person | None) -> PersonChange | None:
+    known = after or before
+    if known is None or before == after:
+        return None
+    old, new = _all(before), _all(after)
+    roles = [set(each.roles) if each else set() for each in (before, after)]
+    change = PersonChange(
+        person=known.id,
+        kind="joins" if before is None else "leaves" if after is None else "changes",
+        roles_gained=sorted(roles[1] - roles[0]),
+        roles_lost=sorted(roles[0] - roles[1]),
+        credentials_added=[each for each in new if each not in old],
+        credentials_removed=[each for each in old if each not in new],
+        described=before is not None and after is not None and _described(before) != _described(after),
+    )
+    lists = (change.roles_gained, change.roles_lost, change.credentials_added, change.credentials_removed)
+    # the same in another order is the same
+    return change if change.kind != "changes" or change.described or any(lists) else None
+
+
+def _all(person: Person | None) -> list[Credential]:
+    return list(person.credentials) if person else []
+
+
+def _described(person: Person) -> tuple[str, str, str]:
+    return person.name, person.team, person.site
+
+
+def _about(change: PersonChange) -> Iterable[str]:
+    who = change.person
+    if change.kind != "changes":
+        yield f"{who} {change.kind}"
+    yield from (f"{who} gains the role {role}" for role in change.roles_gained)
+    yield from (f"{who} loses the role {role}" for role in change.roles_lost)
+    yield from (f"{who} gains {_named(each)}" for each in change.credentials_added)
+    yield from (f"{who} loses {_named(each)}" for each in change.credentials_removed)
+    if change.described:
+        yield f"{who} has another name, team or site"
+
+
+def _named(credential: Credential) -> str:
+    return f"a credential for {credential.path}: {credential.id[:SHOWN]}, model {credential.aaguid}"
