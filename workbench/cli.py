@@ -19,7 +19,7 @@ from fido2.hid import CtapHidDevice
 
 from workbench.approver.console import Answered, Console, Exported, printed, to_type
 from workbench.chain.errors import ChainError
-from workbench.client import ProblemError, ServiceUnavailableError, answer
+from workbench.client import ChangeView, Client, ProblemError, ServiceUnavailableError, answer
 from workbench.custody.token import TokenError
 from workbench.demo import lab
 from workbench.demo.authenticator import UnsafeSoftwareAuthenticator
@@ -28,11 +28,12 @@ from workbench.demo.lab import LabError
 from workbench.demo.run import Outcome, UnsoundError, demo, living_world, officers
 from workbench.demo.stack import StackError
 from workbench.identity.ctap import AuthenticatorError
-from workbench.rules import roles
+from workbench.rules import change, roles
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, printable, write_time
 from workbench.rules.lifecycle import TABLE
+from workbench.rules.policy import PolicySet
 from workbench.rules.receipt import VERBS, Line, Receipt, verify_receipt
 from workbench.rules.shown import sections, title
 from workbench.rules.trust import TrustRoot
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "demo": _demo,
         "hand-in": _hand_in,
         "lab": _lab,
+        "policy": _policy,
         "states": _states,
     }
     return commands[options.command](options)
@@ -78,6 +80,15 @@ def _parser() -> argparse.ArgumentParser:
     lab_command = commands.add_parser("lab", help="start the demo world and JupyterLab over it")
     lab_command.add_argument("--state", type=Path, help="an empty folder to keep it in (default: a new one)")
     _second_path(commands)
+    policy = commands.add_parser("policy", help="what is to change in the desk's policy set")
+    asked = policy.add_subparsers(dest="asked", required=True)
+    pending = asked.add_parser("pending", help="list the sets that are proposed and open")
+    show = asked.add_parser("show", help="say in words what one of them changes")
+    show.add_argument("digest", metavar="DIGEST", help="the proposed set")
+    for command in (pending, show):
+        command.add_argument("--socket", type=Path, required=True, help="the service's socket")
+        command.add_argument("--person", required=True, help="who asks; signs the login at an authenticator")
+        command.add_argument("--wait", type=float, default=60.0, metavar="S", help="for that signature")
     commands.add_parser("states", help="print the lifecycle's state table")
     return parser
 
@@ -304,6 +315,48 @@ def _tell(found: dict[str, Any], *, as_json: bool) -> None:
         print(printable("  ".join(words)))
     print("proven: every line lies under the checkpoint, every decision is signed by its person's key.")
     print("Whether a line was left out, only a bundle shows: python -m ledger verify.")
+
+
+def _policy(options: argparse.Namespace) -> int:
+    try:
+        client = Client.login(options.socket, options.person, wait_s=options.wait)
+        try:
+            lines = _pending(client) if options.asked == "pending" else _change(client.change(options.digest))
+        finally:
+            client.logout()
+    except (ServiceUnavailableError, TimeoutError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    except (ProblemError, RefusedError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return REFUSED
+    for line in lines:
+        print(printable(line))
+    return DONE
+
+
+def _pending(client: Client) -> list[str]:
+    found = [each for each in client.changes().changes if each.standing == "pending"]
+    return [
+        f"{each.digest}  version {each.version}, proposed by {each.proposer}, activates at "
+        f"{each.activates_at}, signed by {', '.join(each.signed_by) or 'nobody'}"
+        for each in found
+    ] or ["nothing is proposed"]
+
+
+def _change(view: ChangeView) -> list[str]:
+    """Say what changes as the two sets say it, not as the service does."""
+    compared, limits = view.compared(), PolicySet.load(view.previous).limits
+    lines = [f"{view.standing}: version {view.version}, proposed by {view.proposer} at {view.proposed_at}"]
+    lines += [f"  {each}" for each in change.words(compared)]
+    if compared.only_takes_away:
+        lines.append("It only takes away: it may act at once, and cannot be vetoed.")
+    else:
+        lines.append(f"It lies open for at least {compared.delay(limits)}, until {view.activates_at}.")
+    lines.append(f"signed by {', '.join(view.signed_by) or 'nobody'}")
+    if view.veto is not None:
+        lines.append(f"vetoed by {view.veto.veto.person}: {view.veto.veto.reason}")
+    return lines
 
 
 def _states(_: argparse.Namespace) -> int:

@@ -28,12 +28,14 @@ from ledger.encoding import canonical, parse
 from workbench.rules.approval import ApprovalRequest
 from workbench.rules.assertion import Assertion
 from workbench.rules.attestation import Simulation, Statement
-from workbench.rules.codes import RefusedError
+from workbench.rules.change import Change, SignedVeto, between
+from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import (
     DOCUMENT_MAX,
     Digest,
     Document,
+    Hex16,
     Name,
     Time,
     Whole,
@@ -42,6 +44,7 @@ from workbench.rules.documents import (
 )
 from workbench.rules.events import EVENTS_MAX, CloudEvent
 from workbench.rules.intent import INTENT_LINE, Intent, Proposal
+from workbench.rules.policy import PolicySet, Signature
 from workbench.rules.receipt import Receipt
 from workbench.rules.session import REQUEST_LINE, CertifiedSession, LoginRequest, Request, Session
 
@@ -81,6 +84,8 @@ class IntentView(Document):
     needs: list[str]
     missing: list[str]
     decisions: list[SignedDecision]
+    void: dict[Hex16, Name]
+    """The decisions that have lost their object (another policy set, another simulation), and why."""
     waits_for_nonces: list[Whole]
     tx_hash: str | None
     outcome: dict[str, Any]
@@ -92,6 +97,41 @@ class IntentView(Document):
         if self.simulation is None:
             raise LookupError("this intent has not been simulated")
         return Simulation.load(self.simulation.document)
+
+
+class ChangeSummary(Document):
+    """A proposed policy set: where it stands, and who has said what of it."""
+
+    digest: Digest
+    standing: Name
+    version: Whole
+    proposer: Name
+    proposed_at: Time
+    activates_at: Time
+    signed_by: list[Name]
+    veto: SignedVeto | None
+
+
+class PolicyChanges(Document):
+    """The digests of the sets that are or were in force, and every proposed set, oldest first."""
+
+    in_force: list[Digest]
+    changes: list[ChangeSummary]
+
+
+class ChangeView(ChangeSummary):
+    """A proposed set beside its predecessor; `change` is the service's word, `compared` one's own."""
+
+    change: Change
+    previous: dict[str, Any]
+    following: dict[str, Any]
+
+    def compared(self) -> Change:
+        """Return what changes, from the two sets themselves; the digest covers both."""
+        previous, following = PolicySet.load(self.previous), PolicySet.load(self.following)
+        if (following.digest, following.manifest.previous) != (self.digest, previous.digest):
+            raise RefusedError(Refusal.POLICY_CHAIN, f"the service shows other sets than {self.digest[:12]}")
+        return between(previous, following)
 
 
 class Place(Document):
@@ -199,6 +239,32 @@ class Client:
     def resume(self, digest: str) -> IntentView:
         """(4) (5) (6) Take an intent as far as it can go now."""
         return IntentView.load(self.post(f"/v1/intents/{digest}/resume", {}))
+
+    def changes(self) -> PolicyChanges:
+        """Return the policy sets: those in force so far, and the proposed ones."""
+        return PolicyChanges.load(self.get("/v1/policies"))
+
+    def change(self, digest: str) -> ChangeView:
+        """Return one proposed policy set and its predecessor."""
+        return ChangeView.load(self.get(f"/v1/policies/{digest}"))
+
+    def amend(self, policy: PolicySet) -> ChangeView:
+        """Propose a policy set; its signatures come one by one."""
+        value = policy.dump()
+        del value["signatures"]
+        return ChangeView.load(self.post("/v1/policies", value))
+
+    def sign_policy(self, digest: str, signature: Signature) -> ChangeView:
+        """Carry an officer's signature over a proposed set to the service."""
+        return ChangeView.load(self.post(f"/v1/policies/{digest}/signatures", signature.dump()))
+
+    def veto(self, signed: SignedVeto) -> ChangeView:
+        """Carry a veto to the service."""
+        return ChangeView.load(self.post(f"/v1/policies/{signed.veto.policy}/veto", signed.dump()))
+
+    def activate(self, digest: str) -> ChangeView:
+        """Ask for a proposed set to be taken over."""
+        return ChangeView.load(self.post(f"/v1/policies/{digest}/activation", {}))
 
     def record(self, events: list[CloudEvent]) -> list[Place]:
         """Leave events in the audit trail, in as few batches as they fit; sent again, they do no harm."""

@@ -281,6 +281,44 @@ def test_a_receipt_outlives_the_people_in_it(world: World) -> None:
     assert len(check(world, document)) == 3
 
 
+def superseded(world: World, kind: str, *, at: int) -> Json:
+    """Return a receipt of a ledger in which a set without the proposer, of an hour ago, begins at a place."""
+    files = world.with_file("people.json", lambda value: [each for each in value if each["id"] != "pm-1"])
+    hour = (NOW - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    later = world.sign_set(files, after=world.policy, activates_at=hour)
+    facts = story(world)
+    facts.insert(at, (kind, "service", world.swap().digest, {"policy": later.digest}))
+    document = receipt_of(world, facts)
+    begun = [each for each in document["entries"] if each["seq"] == at]
+    entries = [each for each in document["entries"] if each["seq"] != at]
+    chain = [world.policy.dump(), later.dump()]
+    return document | {"policy_chain": chain, "entries": entries, "activations": begun}
+
+
+def test_a_set_that_was_activated_after_its_time(world: World) -> None:
+    """Signatures may come after `activates_at`: the older set was in force until the entry."""
+    document = superseded(world, "policy.activated", at=4)
+    assert len(check(world, document)) == 3
+    with refused(Refusal.PERSON_UNKNOWN):
+        check(world, document | {"activations": []})
+    for bent in ({"seq": 3}, {"salt": "00" * 32}, {"proof": []}):
+        with refused(Refusal.CHECKPOINT):
+            check(world, document | {"activations": [document["activations"][0] | bent]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "at"),
+    [
+        pytest.param("policy.activated", 0, id="before the proposal"),
+        pytest.param("policy.proposed", 4, id="an entry that activates nothing"),
+    ],
+)
+def test_a_set_that_had_begun(world: World, kind: str, at: int) -> None:
+    """Who had left when he proposed was not of the desk."""
+    with refused(Refusal.PERSON_UNKNOWN):
+        check(world, superseded(world, kind, at=at))
+
+
 def test_an_entry_of_the_policys_first_second(world: World) -> None:
     """A set is in force from its time on, that moment included."""
     born = world.sign_set(world.files)

@@ -26,7 +26,7 @@ from workbench import client
 from workbench.client import Client, ProblemError
 from workbench.demo import charter
 from workbench.demo.people import Officer
-from workbench.demo.world import OBSERVER, SERVICE, keep_policy
+from workbench.demo.world import OBSERVER, SERVICE
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, SignedDecision
 from workbench.rules.documents import signed_bytes, write_time
@@ -542,27 +542,6 @@ def test_a_double_of_an_approval_key(world: Living, waiting: str) -> None:
     assert [kind for kind, _ in changed] == ["reservation.made", "credential.frozen"]
     assert (after.memory, after.transactions) == (before.memory, before.transactions)
     world.officer("cro-1").decide(other, verb="reject", role="cro", reason="end of the test")
-
-
-def test_approval_under_an_older_policy_set(world: Living, waiting: str) -> None:
-    """Consent given under a superseded set of rules is consent to other rules."""
-    signed = drafted(world, waiting, "risk-1", "risk_officer")
-    places, now = world.world.places, datetime.now(UTC)
-    previous = world.world.policy
-    newer = charter.signed(
-        previous.files,
-        officers=places.officers,
-        version=2,
-        previous=previous,
-        now=now,
-        party=world.world.trust_root.approval,
-    )
-    keep_policy(places, newer)
-    world.stack.stop_one(SERVICE)
-    world.stack.start(SERVICE)
-    with world.unchanged(refusals=1):
-        refused("decision_under_another_policy", lambda: hand_in(world, "risk-1", waiting, signed))
-    world.officer("cro-1").policy = newer
 
 
 def test_second_service(world: Living) -> None:

@@ -28,7 +28,7 @@ from ledger.entry import EntryError, Envelope, leaf_of, parse_data, parse_head
 from ledger.merkle import HASH_SIZE
 from ledger.tally import BATCH, COLUMNS, Row
 
-CITING = ("evidence", "inclusion")  # fields of data that name a blob
+CITING = ("evidence", "files", "inclusion")  # fields of data that name a blob
 EXTERNAL = "external."
 MISSING_MAX = 1_000  # citations listed; all are counted
 ROW_GROUP = 122_880  # rows that a reader holds at once, as in a sealed segment

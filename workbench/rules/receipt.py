@@ -5,6 +5,8 @@ and the policy sets. Verification walks from the checkpoint's signature to each 
 key press: (1) the checkpoint counts, (2) each entry lies under it, (3) the policy sets
 descend from the trust root, (4) the proposer's signature and every decision verify under the
 set of their time, and are about this intent: consent to another one is not consent to this.
+A set's time begins with the entry that says so, where the receipt has it: signatures may come
+after `activates_at`. Without it the set counts from there on, which nobody gains by leaving it out.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ledger.checkpoint import CheckpointError
+from ledger.checkpoint import Checkpoint, CheckpointError
 from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
 from ledger.merkle import ProofError, verify_inclusion
 from ledger.trust import TrustRoot as LedgerTrustRoot
+from workbench.rules.change import Event as PolicyEvent
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision, check_assertion
 from workbench.rules.documents import Digest, Document, read_time, verify_ed25519
@@ -45,6 +48,7 @@ class Receipt(Document):
     checkpoint: Annotated[str, Field(max_length=16384)]
     entries: Annotated[list[EntryProof], Field(max_length=1000)]
     policy_chain: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1000)]
+    activations: Annotated[list[EntryProof], Field(default_factory=list, max_length=1000)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,58 +70,79 @@ def verify_receipt(receipt: Receipt, *, trust_root: TrustRoot, now: datetime) ->
         # one consent shown twice would look like two
         if not receipt.entries or len({proof.seq for proof in receipt.entries}) != len(receipt.entries):
             raise RefusedError(Refusal.CHECKPOINT, "no entries, or one of them twice")
-        lines = []
-        for proof in receipt.entries:
-            head = proof.head.encode()
-            path = [bytes.fromhex(node) for node in proof.proof]
-            verify_inclusion(leaf_of(head), proof.seq, checkpoint.size, path, checkpoint.root)  # (2)
-            lines.append(_line(proof, receipt.intent))
+        lines = [_proven(proof, checkpoint, receipt.intent) for proof in receipt.entries]
+        activations = [_proven(proof, checkpoint, None) for proof in receipt.activations]
     except (CheckpointError, ProofError, EntryError) as error:
         raise RefusedError(Refusal.CHECKPOINT, str(error)) from error
     sets = [PolicySet.load(value) for value in receipt.policy_chain]
     verify_chain(sets, trust_root=trust_root, now=now)  # (3)
+    begun = [line for line in activations if line.type == PolicyEvent.ACTIVATED.value]
+    since = {str(line.data.get("policy")): line.seq for line in begun}
     for line in lines:
-        _people(line, receipt.intent, sets, trust_root)  # (4)
+        _people(line, receipt.intent, _Sets(sets, since), trust_root)  # (4)
     return sorted(lines, key=lambda line: line.seq)
 
 
-def _line(proof: EntryProof, intent: str) -> Line:
+@dataclass(frozen=True, slots=True)
+class _Sets:
+    """The chain, and the entry with which each set began, as far as that is proven."""
+
+    chain: Sequence[PolicySet]
+    since: Mapping[str, int]
+
+    def at(self, line: Line) -> PolicySet:
+        """Return the set that was in force when this entry was written."""
+        in_force = [each for each in self.chain if self._begun(each, line)]
+        if not in_force:
+            raise RefusedError(Refusal.POLICY_CHAIN, f"entry {line.seq} is older than every policy set")
+        return in_force[-1]
+
+    def _begun(self, policy: PolicySet, line: Line) -> bool:
+        since = self.since.get(policy.digest)
+        return read_time(policy.manifest.activates_at) <= line.at if since is None else since < line.seq
+
+
+def _proven(proof: EntryProof, checkpoint: Checkpoint, subject: str | None) -> Line:
+    path = [bytes.fromhex(node) for node in proof.proof]
+    leaf = leaf_of(proof.head.encode())
+    verify_inclusion(leaf, proof.seq, checkpoint.size, path, checkpoint.root)  # (2)
+    return _line(proof, subject)
+
+
+def _line(proof: EntryProof, subject: str | None) -> Line:
     envelope = parse_head(proof.head.encode())
     data = parse_data(proof.data.encode())
     if envelope["datahash"] != datahash(bytes.fromhex(proof.salt), data):
         raise RefusedError(Refusal.CHECKPOINT, f"entry {proof.seq}: data is not what the entry commits to")
-    if envelope["seq"] != proof.seq or envelope["subject"] != intent:
+    if envelope["seq"] != proof.seq or (subject is not None and envelope["subject"] != subject):
         raise RefusedError(Refusal.CHECKPOINT, f"entry {proof.seq} is about something else")
     return Line(seq=proof.seq, at=envelope["time"], type=envelope["type"], actor=envelope["actor"], data=data)
 
 
-def _people(line: Line, intent: str, sets: Sequence[PolicySet], trust_root: TrustRoot) -> None:
+def _people(line: Line, intent: str, sets: _Sets, trust_root: TrustRoot) -> None:
     if line.type == PROPOSED_EVENT:
         _proposal(line, intent, sets, trust_root)
     elif line.type in VERBS:
         _decision(line, intent, sets, trust_root)
 
 
-def _proposal(line: Line, intent: str, sets: Sequence[PolicySet], trust_root: TrustRoot) -> None:
+def _proposal(line: Line, intent: str, sets: _Sets, trust_root: TrustRoot) -> None:
     proposal = Proposal.sized(line.data, at=f"/entries/{line.seq}")
     session = proposal.session.session
     if (proposal.intent.digest, session.person) != (intent, proposal.intent.proposer):
         raise RefusedError(Refusal.DECISION_OTHER_INTENT, f"entry {line.seq} holds another proposal")
-    in_force = [each for each in sets if read_time(each.manifest.activates_at) <= line.at]
-    if not in_force:
-        raise RefusedError(Refusal.POLICY_CHAIN, f"entry {line.seq} is older than every policy set")
-    verify_session(proposal.session, policy=in_force[-1], trust_root=trust_root)
+    verify_session(proposal.session, policy=sets.at(line), trust_root=trust_root)
     raw = proposal.intent.canonical()
     what = f"entry {line.seq}: intent"
     verify_ed25519(session.public_key, proposal.signature, INTENT_LINE, raw, what=what)
 
 
-def _decision(line: Line, intent: str, sets: Sequence[PolicySet], trust_root: TrustRoot) -> None:
+def _decision(line: Line, intent: str, sets: _Sets, trust_root: TrustRoot) -> None:
     signed = SignedDecision.load(line.data.get("signed"), at=f"/entries/{line.seq}/signed")
     decision = signed.decision
     if decision.intent != intent or decision.verb not in VERBS[line.type]:
         raise RefusedError(Refusal.DECISION_OTHER_INTENT, f"entry {line.seq} holds another decision")
-    policy = next((each for each in sets if each.digest == decision.policy), None)
+    policy = next((each for each in sets.chain if each.digest == decision.policy), None)
     if policy is None:
         raise RefusedError(Refusal.DECISION_OTHER_POLICY, f"entry {line.seq}: {decision.policy[:12]}")
     check_assertion(signed, policy=policy, trust_root=trust_root)

@@ -22,6 +22,7 @@ class Permission(StrEnum):
     """What can be permitted; the value is what `roles.json` says."""
 
     ADMINISTER = "administer"  # end the sessions of others
+    AMEND = "amend"  # propose another policy set
     APPROVE = "approve"  # consent, refuse or abstain, so that it counts
     EXPORT = "export"  # take a bundle of the whole ledger away
     PROPOSE = "propose"  # propose intents, and withdraw one's own

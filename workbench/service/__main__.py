@@ -38,6 +38,7 @@ from workbench.custody.token import Token, TokenError, softhsm_module
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
 from workbench.process.frames import FrameError, listener, peer_of
+from workbench.rules.change import Event
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX
 from workbench.rules.policy import PolicySet, verify_chain
@@ -45,6 +46,7 @@ from workbench.rules.trust import TrustRoot
 from workbench.service import app
 from workbench.service.anchoring import Anchoring
 from workbench.service.books import Books
+from workbench.service.changes import Changes, in_force, keep
 from workbench.service.credentials import Credentials
 from workbench.service.desk import Desk
 from workbench.service.lane import Lane
@@ -108,7 +110,7 @@ def main() -> int:
     """Serve until ended; exit code 2 when the process cannot start."""
     options = arguments("Service: sole writer of the ledger, courier between all others.").parse_args()
     try:
-        desk, anchoring, stamping, bundles = _desk(options)
+        desk, changes, anchoring, stamping, bundles = _desk(options)
         bound = listener(options.socket, mode=0o660)
     except COULD_NOT_START as error:
         print(f"service: {error}", file=sys.stderr)
@@ -117,17 +119,17 @@ def main() -> int:
     # what is there now stays: else every collection would look through all of it again
     gc.collect()
     gc.freeze()
-    threading.Thread(target=_take_up, args=(desk,), daemon=True).start()
+    threading.Thread(target=_take_up, args=(desk, changes), daemon=True).start()
     threading.Thread(target=_anchor, args=(anchoring,), daemon=True).start()
     threading.Thread(target=_stamp, args=(stamping,), daemon=True).start()
-    _serve(desk, bundles, bound)
+    _serve(desk, changes, bundles, bound)
     desk.lane.recorder.close()
     return 0
 
 
-def _serve(desk: Desk, bundles: Path, bound: socket.socket) -> None:
+def _serve(desk: Desk, changes: Changes, bundles: Path, bound: socket.socket) -> None:
     config = uvicorn.Config(
-        app.build(desk, bundles, lost),
+        app.build(desk, changes, bundles, lost),
         http=PeerProtocol,
         ws="none",
         lifespan="off",
@@ -146,11 +148,12 @@ def _serve(desk: Desk, bundles: Path, bound: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[bound])
 
 
-def _take_up(desk: Desk) -> None:
+def _take_up(desk: Desk, changes: Changes) -> None:
     """Resume what stands between release and confirmation, after a crash and ever after."""
     told: dict[str, Refusal] = {}
     while True:
         try:
+            changes.step()
             desk.expire()
             desk.sessions.end_overdue()
             for digest in desk.unfinished():
@@ -207,7 +210,7 @@ def lost(error: StoreError) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", "workbench.service", *sys.argv[1:]])
 
 
-def _desk(options: argparse.Namespace) -> tuple[Desk, Anchoring, Stamping, Path]:
+def _desk(options: argparse.Namespace) -> tuple[Desk, Changes, Anchoring, Stamping, Path]:
     root = StateRoot(options.state)
     config = root.config(CONFIG)
     pinned = options.trust_root.read_bytes()
@@ -225,6 +228,8 @@ def _desk(options: argparse.Namespace) -> tuple[Desk, Anchoring, Stamping, Path]
     key = token.ed25519(bytes.fromhex(config["checkpoint_key"]))
     recorder = Recorder(ledger, Writer(ledger), trust_root, pinned, key, options.state, witnesses)
     books = Books.of(recorder.entries())
+    policies = _in_force(policies, recorder, books, options.state / "policies")
+    verify_chain(policies, trust_root=trust_root, now=_clock())
     links = Links(
         observer=Path(config["observer"]),
         cosigners={name: Path(path) for name, path in config["cosigners"].items()},
@@ -236,9 +241,11 @@ def _desk(options: argparse.Namespace) -> tuple[Desk, Anchoring, Stamping, Path]
     anchoring = Anchoring(recorder, links, timedelta(seconds=config["anchor_every_s"]), _clock)
     credentials = Credentials(books, recorder)
     sessions = Sessions(policies[-1], trust_root, books, recorder, credentials, _clock, _clock())
-    _adopt(recorder, policies)
+    _adopt(recorder, policies, books)
     sessions.revoke()
-    return Desk(lane, sessions), anchoring, _stamping(recorder, config), options.state / "bundles"
+    desk = Desk(lane, sessions)
+    changes = Changes(desk, options.state / "policies")
+    return desk, changes, anchoring, _stamping(recorder, config), options.state / "bundles"
 
 
 def _stamping(recorder: Recorder, config: dict[str, Any]) -> Stamping:
@@ -253,11 +260,23 @@ def _stamping(recorder: Recorder, config: dict[str, Any]) -> Stamping:
     )
 
 
-def _adopt(recorder: Recorder, policies: list[PolicySet]) -> None:
-    """Record each policy set once, by digest; the sets themselves travel in the bundle."""
+def _adopt(recorder: Recorder, policies: list[PolicySet], books: Books) -> None:
+    """Record each policy set that the ledger does not know, by digest; the sets themselves are files."""
+    known = {entry.id for entry in books.changes if entry.type in {Event.ADOPTED, Event.ACTIVATED}}
     for policy in policies:
-        data = {"manifest": policy.manifest.dump(), "signatures": [each.dump() for each in policy.signatures]}
-        recorder.append("policy.adopted", policy.digest, data, actor="service")
+        if policy.digest not in known:
+            signatures = [each.dump() for each in policy.signatures]
+            data = {"manifest": policy.manifest.dump(), "signatures": signatures}
+            recorder.append(Event.ADOPTED.value, policy.digest, data, actor="service")
+
+
+def _in_force(kept: list[PolicySet], recorder: Recorder, books: Books, folder: Path) -> list[PolicySet]:
+    """Return the chain that the ledger says, and make the files that a crash has prevented."""
+    policies = in_force(kept, recorder, books.changes)
+    for policy in policies:
+        if policy.digest not in {each.digest for each in kept}:
+            keep(folder, policy)
+    return policies
 
 
 def _policies(folder: Path) -> list[PolicySet]:

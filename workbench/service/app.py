@@ -30,13 +30,17 @@ from ledger.encoding import canonical
 from ledger.store import StoreError
 from workbench.rules import roles
 from workbench.rules.assertion import Assertion
+from workbench.rules.change import Event as PolicyEvent
+from workbench.rules.change import SignedVeto
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Hex, Name, Prose, read_json
 from workbench.rules.events import CloudEvent
 from workbench.rules.intent import Proposal
+from workbench.rules.policy import Signature
 from workbench.rules.roles import Permission
 from workbench.rules.session import CertifiedSession, Request
+from workbench.service.changes import Changes
 from workbench.service.desk import Desk
 
 BODY_MAX = DOCUMENT_MAX
@@ -56,6 +60,8 @@ STATUS = {
     Refusal.SESSION_ENDED: HTTPStatus.UNAUTHORIZED,
     Refusal.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Refusal.BUSY: HTTPStatus.TOO_MANY_REQUESTS,
+    Refusal.CHANGE_VETOED: HTTPStatus.CONFLICT,
+    Refusal.CHANGE_VOID: HTTPStatus.CONFLICT,
 }
 
 OPEN = None
@@ -63,6 +69,7 @@ OPEN = None
 Permitted: TypeAlias = frozenset[Permission] | None
 ANYBODY = frozenset(Permission)
 """Whoever has a session: about that session, and nothing else."""
+AMEND = frozenset({Permission.AMEND})
 READ, EXPORT, PROPOSE, APPROVE, RECORD, REVIEW = (
     frozenset({each})
     for each in (
@@ -155,6 +162,7 @@ class Api:
     """The routes over one desk."""
 
     desk: Desk
+    changes: Changes
     bundles: Path
     lost: Lost
     strangers: Strangers = field(default_factory=Strangers)
@@ -186,6 +194,7 @@ class Api:
             ("POST", "/v1/tickets/{digest}", OPEN, self.answer),
             ("POST", one + "/decisions", PROPOSE | APPROVE, self.decide),
             ("POST", one + "/resume", PROPOSE | APPROVE, self.resume),
+            *self._policy_routes(),
             ("POST", "/v1/entries", RECORD, self.entries),
             ("GET", "/v1/head", READ, self.head),
             ("GET", "/v1/receipts/{digest}", READ, self.receipt),
@@ -194,6 +203,18 @@ class Api:
         return [
             Route(path, self._endpoint(action, permitted=permitted), methods=[method])
             for method, path, permitted, action in table
+        ]
+
+    def _policy_routes(self) -> list[tuple[str, str, Permitted, Action]]:
+        """Return the routes of policy sets: whose word a signature or veto is, its assertion says."""
+        sets, one = "/v1/policies", "/v1/policies/{digest}"
+        return [
+            ("GET", sets, READ, self.policies),
+            ("POST", sets, AMEND, self.amend),
+            ("GET", one, READ, self.policy),
+            ("POST", one + "/signatures", ANYBODY, self.sign_policy),
+            ("POST", one + "/veto", ANYBODY, self.veto),
+            ("POST", one + "/activation", AMEND, self.activate),
         ]
 
     def status(self, _: Call) -> dict[str, Any]:
@@ -295,6 +316,30 @@ class Api:
         """(4) (5) (6)."""
         return self.desk.resume(call.digest)
 
+    def policies(self, _: Call) -> dict[str, Any]:
+        """List the sets that were in force, and every proposed one."""
+        return self.changes.listed()
+
+    def policy(self, call: Call) -> dict[str, Any]:
+        """Return a proposed set, its predecessor, and what it changes."""
+        return self.changes.view(call.digest)
+
+    def amend(self, call: Call) -> dict[str, Any]:
+        """Propose a set."""
+        return self.changes.propose(call.read(), call.session)
+
+    def sign_policy(self, call: Call) -> dict[str, Any]:
+        """Take an officer's signature over a proposed set."""
+        return self.changes.sign(call.digest, Signature.load(call.read()), call.session)
+
+    def veto(self, call: Call) -> dict[str, Any]:
+        """Take a veto of a proposed set."""
+        return self.changes.veto(call.digest, SignedVeto.load(call.read()), call.session)
+
+    def activate(self, call: Call) -> dict[str, Any]:
+        """Take a proposed set over, or say what is missing."""
+        return self.changes.activate(call.digest)
+
     def entries(self, call: Call) -> dict[str, Any]:
         """Record a batch of a person's own events; the receipts come after the disk has them."""
         events = CloudEvent.batch(call.read())
@@ -331,6 +376,11 @@ class Api:
             "checkpoint": note,
             "entries": [lane.entry_proof(entry.seq, size) for entry in entries],
             "policy_chain": [policy.dump() for policy in lane.policies],
+            "activations": [
+                lane.entry_proof(entry.seq, size)
+                for entry in lane.books.changes
+                if entry.type == PolicyEvent.ACTIVATED and entry.seq < size
+            ],
         }
 
     def bundle(self, _: Call) -> dict[str, Any]:
@@ -420,9 +470,9 @@ class Api:
         return lane.recorder.refusal(refused, actor=actor, about=about)
 
 
-def build(desk: Desk, bundles: Path, lost: Lost) -> Starlette:
+def build(desk: Desk, changes: Changes, bundles: Path, lost: Lost) -> Starlette:
     """Return the application; `lost` ends the process when the ledger cannot be written any more."""
-    return Starlette(routes=Api(desk, bundles, lost).routes())
+    return Starlette(routes=Api(desk, changes, bundles, lost).routes())
 
 
 async def _body(request: HttpRequest) -> bytes:

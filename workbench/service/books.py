@@ -16,11 +16,14 @@ from ledger.entry import Entry
 from workbench.rules import assertion as webauthn
 from workbench.rules.assertion import Assertion
 from workbench.rules.attestation import AttestedState, Simulation, Statement
+from workbench.rules.change import Event as PolicyEvent
+from workbench.rules.change import SignedVeto
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import read_time
 from workbench.rules.intent import Proposal
 from workbench.rules.lifecycle import HOLDS_NONCE, MINED, PROPOSED_EVENT, Event, State, after
+from workbench.rules.policy import Signature
 from workbench.rules.session import CertifiedSession
 
 SESSION_STARTED = "session.started"
@@ -70,6 +73,8 @@ class Books:
     """The highest number that each credential has counted to."""
     frozen: set[str] = field(default_factory=set)
     """The credentials that have counted backwards."""
+    changes: list[Entry] = field(default_factory=list)
+    """The entries about policy sets, oldest first; `changes` reads them."""
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Books:
@@ -137,8 +142,17 @@ class Books:
         elif entry.type == PROPOSED_EVENT:
             proposal = Proposal.sized(data)
             self.matters[proposal.intent.digest] = Matter(proposal, entry.time, seq=entry.seq)
+        elif entry.type in _POLICY_EVENTS:
+            self._policy(entry, PolicyEvent(entry.type), data)
         elif entry.type in _EVENTS:
             self._move(entry, Event(entry.type), data)
+
+    def _policy(self, entry: Entry, event: PolicyEvent, data: dict[str, Any]) -> None:
+        self.changes.append(entry)
+        if event is PolicyEvent.SIGNED:
+            self._count(Signature.load(data["signature"]).assertion)
+        elif event is PolicyEvent.VETOED:
+            self._count(SignedVeto.load(data["signed"]).assertion)
 
     def _count(self, assertion: Assertion) -> None:
         seen = self.counters.get(assertion.credential, 0)
@@ -173,6 +187,7 @@ class Books:
 
 
 _EVENTS = frozenset(event.value for event in Event)
+_POLICY_EVENTS = frozenset(event.value for event in PolicyEvent)
 _OUTCOMES = frozenset({Event.CONFIRMED, Event.REVERTED, Event.SIGNING_REFUSED, Event.EXPIRED})
 
 

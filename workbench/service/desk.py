@@ -49,7 +49,7 @@ class Desk:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         """Hold the lock, or say that the desk is busy: a peer that hangs must not take everybody along."""
         if not self._lock.acquire(timeout=BUSY_S):
             raise RefusedError(Refusal.UNAVAILABLE, f"the desk is busy for over {BUSY_S:.0f} s; ask again")
@@ -60,7 +60,7 @@ class Desk:
 
     def propose(self, proposal: Proposal, speaker: CertifiedSession) -> dict[str, Any]:
         """(1) Verify and record a proposal; the same bytes again are the same proposal."""
-        with self._held():
+        with self.held():
             lane, intent = self.lane, proposal.intent
             if proposal.session.session.digest != speaker.session.digest:
                 raise RefusedError(Refusal.SESSION_FOREIGN, "a proposal of another session", path="/session")
@@ -75,7 +75,7 @@ class Desk:
 
     def simulate(self, digest: str, sequence: Sequence[str], speaker: CertifiedSession) -> dict[str, Any]:
         """(3) Have an intent simulated, alone or as part of a sequence."""
-        with self._held():
+        with self.held():
             matter = self._open(digest)
             self._concerned(matter, speaker)
             if len(set(sequence)) != len(sequence):
@@ -90,7 +90,7 @@ class Desk:
 
     def ask(self, digest: str, speaker: CertifiedSession) -> dict[str, Any]:
         """(2) (3) Reserve the nonce if none is, and return a ticket for this person's look at the intent."""
-        with self._held():
+        with self.held():
             lane, matter = self.lane, self._open(digest)
             self._concerned(matter, speaker)
             if matter.simulation is None:
@@ -106,7 +106,7 @@ class Desk:
 
     def request(self, name: str) -> dict[str, Any]:
         """(3) Return everything that the holder of a ticket is to see before he decides."""
-        with self._held():
+        with self.held():
             lane, ticket = self.lane, self._ticket(name)
             matter = self._open(ticket.intent)
             self._decidable(matter)
@@ -132,13 +132,13 @@ class Desk:
 
     def answer(self, name: str, signed: SignedDecision) -> dict[str, Any]:
         """(3) Take the decision that the holder of a ticket brings."""
-        with self._held():
+        with self.held():
             ticket = self._ticket(name)
             return self.decide(ticket.intent, signed, person=ticket.person)
 
     def decide(self, digest: str, signed: SignedDecision, *, person: str) -> dict[str, Any]:
         """(3) Verify and record a decision that this person brings, and go on as far as it leads."""
-        with self._held():
+        with self.held():
             lane, matter = self.lane, self._open(digest)
             self._decidable(matter)
             if len(matter.decisions) >= decision.DECISIONS_MAX:
@@ -167,7 +167,7 @@ class Desk:
 
     def resume(self, digest: str) -> dict[str, Any]:
         """Take an intent as far as it can go now: release, (4), (5), (6)."""
-        with self._held():
+        with self.held():
             matter = self.lane.books.matter(digest)
             self._expire(digest, matter)
             if matter.state is State.OUTSTANDING:
@@ -189,21 +189,15 @@ class Desk:
 
     def expire(self) -> None:
         """Let every intent end whose time has run out: its nonce is free again."""
-        with self._held():
+        with self.held():
             for digest, matter in list(self.lane.books.matters.items()):
                 self._expire(digest, matter)
 
     def view(self, digest: str) -> dict[str, Any]:
         """Return what there is to say of an intent: for people, not for machines that decide."""
-        lane, matter = self.lane, self.lane.books.matter(digest)
+        matter = self.lane.books.matter(digest)
         intent = matter.proposal.intent
-        explained = cedar.explain(
-            lane.policy,
-            "release",
-            person=lane.policy.person(intent.proposer),
-            key=lane.policy.key(intent.key),
-            facts=self._facts(digest, matter, lane.clock()),
-        )
+        explained = self._explain(digest, matter)
         return {
             "digest": digest,
             "state": matter.state.value,
@@ -214,6 +208,7 @@ class Desk:
             "needs": list(explained.needs),
             "missing": list(explained.missing),
             "decisions": [signed.dump() for signed in matter.decisions],
+            "void": self._void(digest, matter),
             "waits_for_nonces": self._unmined_before(matter) if matter.state is State.APPROVED else [],
             "tx_hash": matter.tx_hash,
             "outcome": matter.outcome,
@@ -230,6 +225,29 @@ class Desk:
     def _decidable(self, matter: Matter) -> None:
         if matter.state is not State.OUTSTANDING:
             raise RefusedError(Refusal.STATE, f"a decision while {matter.state.value}")
+
+    def _explain(self, digest: str, matter: Matter) -> cedar.Explanation:
+        """Say what is outstanding; who proposed, or the key, may be gone from the set in force."""
+        policy, intent = self.lane.policy, matter.proposal.intent
+        person, key = policy.people.get(intent.proposer), policy.keys.get(intent.key)
+        if person is None or key is None:
+            gone = "proposer" if person is None else "key"
+            return cedar.Explanation(denying=(), needs=("propose:again",), missing=(gone,))
+        known = self._facts(digest, matter, self.lane.clock())
+        return cedar.explain(policy, "release", person=person, key=key, facts=known)
+
+    def _void(self, digest: str, matter: Matter) -> dict[str, str]:
+        """Return the decisions that have lost their object before the signature, and why."""
+        if matter.state not in {State.OUTSTANDING, State.APPROVED} or not matter.decisions:
+            return {}
+        subject, policy = self._subject(digest, matter), self.lane.policy.digest
+        lost: dict[str, str] = {}
+        for made in (signed.decision for signed in matter.decisions):
+            if made.policy != policy:
+                lost[made.id] = Refusal.DECISION_OTHER_POLICY.value
+            elif made.simulation != subject.simulation:
+                lost[made.id] = Refusal.DECISION_OTHER_SIMULATION.value
+        return lost
 
     def _concerned(self, matter: Matter, speaker: CertifiedSession) -> None:
         """Refuse who neither proposed nor may approve: a new simulation or a draft has consequences."""
@@ -248,9 +266,9 @@ class Desk:
 
     def _unmined_before(self, matter: Matter) -> list[int]:
         """Return the lane's lower nonces that are not mined: co-signers sign an account's next one only."""
-        if matter.nonce is None:
-            return []
         intent = matter.proposal.intent
+        if matter.nonce is None or intent.key not in self.lane.policy.keys:
+            return []
         mined = self.lane.books.mined_nonces(intent.key, intent.chain_id)
         return [nonce for nonce in range(self._spent(matter), matter.nonce) if nonce not in mined]
 
@@ -307,7 +325,12 @@ class Desk:
 
     def _current(self, digest: str, matter: Matter) -> list[SignedDecision]:
         subject = self._subject(digest, matter)
-        return [signed for signed in matter.decisions if signed.decision.simulation == subject.simulation]
+        about = (subject.simulation, self.lane.policy.digest)
+        return [
+            signed
+            for signed in matter.decisions
+            if (signed.decision.simulation, signed.decision.policy) == about
+        ]
 
     def _try_release(self, digest: str) -> None:
         """(3) Release the intent when the rules say yes to fresh facts; otherwise it stays outstanding."""

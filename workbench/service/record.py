@@ -37,7 +37,7 @@ from workbench.service.witnesses import Witnesses
 
 SCHEMA = "oms/v1"
 CHECKPOINT_EVERY = 10_000
-CITING = ("evidence", "inclusion")
+CITING = ("evidence", "files", "inclusion")
 SALT_BYTES, SALTS_AT_ONCE = 32, 256
 
 
@@ -168,6 +168,16 @@ class Recorder:
         folder.mkdir(mode=0o700, exist_ok=True)
         files.replace(folder / name, raw)
         return name
+
+    def cited(self, name: str) -> bytes:
+        """Return evidence by its digest, or refuse when it is gone or is not what it was."""
+        try:
+            raw = (self.folder / "blobs" / name).read_bytes()
+        except OSError as error:
+            raise RefusedError(Refusal.NOT_FOUND, f"the blob {name[:12]} is gone") from error
+        if hashlib.sha256(raw).hexdigest() != name:
+            raise RefusedError(Refusal.NOT_FOUND, f"the blob {name[:12]} was changed")
+        return raw
 
     def bundle(self, path: Path) -> None:
         """Write what an auditor takes away, up to now."""

@@ -204,6 +204,13 @@ class Sessions:
             elif self._idle_s(certified.session, now) > self.policy.limits.session_idle_s:
                 self._end(digest, End.IDLE, by=SERVICE)
 
+    def adopt(self, policy: PolicySet) -> None:
+        """Judge by another policy set from here on, and end what it does not bear."""
+        # a login that was verified under the old set is recorded before, so that it is found
+        with self._lock:
+            self.policy = policy
+        self.revoke()
+
     def revoke(self) -> None:
         """End every session whose certificate the policy set in force does not bear any more."""
         for digest, certified in list(self.books.sessions.items()):
