@@ -41,6 +41,8 @@ class Refusal(StrEnum):
     ASSERTION = "assertion_invalid"
     ASSERTION_OTHER = "assertion_over_something_else"
     AUTHENTICATOR = "authenticator_not_admitted"
+    METADATA = "vendor_metadata_unusable"
+    REGISTRATION = "registration_invalid"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_FOREIGN = "session_of_another"
     SESSION_ENDED = "session_ended"

@@ -1,0 +1,275 @@
+"""Registration: from an authenticator's answer to a credential that a policy set may list.
+
+`fido2` verifies type, origin, challenge, RP id, presence, user verification, the attestation's
+signature and its chain to a root that the vendor metadata names. What it leaves to its caller:
+(1) the metadata is signed by the root that was given, and its next edition is not overdue: what
+    was revoked since stands only there. Its number and SHA-256 are returned, to be recorded;
+(2) one reading of the client data, and no frame: who frames a page draws over it;
+(3) flags: a credential that may be backed up lives on machines nobody listed; extensions nobody asked for;
+(4) the key is ES256 in the one spelling that a policy set admits;
+(5) a credential that is known already is not another one;
+(6) the model is in the trust root's list: the metadata describes software, too;
+(7) the attestation comes from a vendor's certificate that is valid now, through certificates that
+    may issue others: an authenticator's own signature says nothing about it;
+(8) the model keeps its keys in hardware, and nobody has reported it as revoked or broken.
+The metadata comes as a file: nothing is fetched. A credential means nothing until a set lists it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from fido2 import cbor
+from fido2.attestation.base import InvalidAttestation
+from fido2.cose import ES256
+from fido2.mds3 import (
+    AuthenticatorStatus,
+    MdsAttestationVerifier,
+    MetadataBlobPayload,
+    MetadataBlobPayloadEntry,
+    parse_blob,
+)
+from fido2.server import Fido2Server
+from fido2.utils import websafe_decode, websafe_encode
+from fido2.webauthn import (
+    AttestationConveyancePreference,
+    AttestedCredentialData,
+    AuthenticatorData,
+    PublicKeyCredentialParameters,
+    PublicKeyCredentialRpEntity,
+    PublicKeyCredentialType,
+    PublicKeyCredentialUserEntity,
+    UserVerificationRequirement,
+)
+
+from workbench.rules.assertion import Credential, public_key
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import Digest, Document, Whole
+from workbench.rules.trust import RelyingParty, TrustRoot
+
+METADATA_MAX = 32 * 1024 * 1024
+"""The published one has some five megabytes."""
+FLAG = AuthenticatorData.FLAG
+ADMITTED_FLAGS = FLAG.UP | FLAG.UV | FLAG.AT
+HARDWARE = frozenset({"hardware", "secure_element"})
+SOFTWARE = "software"
+BROKEN = frozenset(
+    {
+        AuthenticatorStatus.REVOKED,
+        AuthenticatorStatus.ATTESTATION_KEY_COMPROMISE,
+        AuthenticatorStatus.USER_KEY_PHYSICAL_COMPROMISE,
+        AuthenticatorStatus.USER_KEY_REMOTE_COMPROMISE,
+        AuthenticatorStatus.USER_VERIFICATION_BYPASS,
+    }
+)
+UNREADABLE = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What the decoders of strangers' bytes raise; each means that they are not what they should be."""
+
+
+class MetadataEdition(Document):
+    """Which edition of the vendors' metadata a registration was judged by."""
+
+    number: Whole
+    sha256: Digest
+
+
+class Registered(Document):
+    """A credential for people.json, and the edition that vouches for its model."""
+
+    v: Literal[1]
+    credential: Credential
+    metadata: MetadataEdition
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The vendors' metadata, verified under the root that somebody was given by hand."""
+
+    edition: MetadataEdition
+    blob: MetadataBlobPayload
+
+    @classmethod
+    def read(cls, raw: bytes, *, root: bytes, now: datetime) -> Metadata:
+        """(1) Verify a metadata file under its root (DER), or refuse."""
+        if len(raw) > METADATA_MAX:
+            raise RefusedError(Refusal.TOO_LARGE, f"{len(raw)} bytes, at most {METADATA_MAX}")
+        try:
+            blob = parse_blob(raw, root)
+            edition = MetadataEdition(number=blob.no, sha256=hashlib.sha256(raw).hexdigest())
+        except (*UNREADABLE, InvalidAttestation, InvalidSignature) as error:
+            raise RefusedError(Refusal.METADATA, f"not signed by its root: {type(error).__name__}") from error
+        metadata = cls(edition, blob)
+        metadata.current(now)
+        return metadata
+
+    def current(self, now: datetime) -> None:
+        """(1) Refuse an edition that should have been followed by another."""
+        if self.blob.next_update < now.date():
+            raise RefusedError(
+                Refusal.METADATA, f"edition {self.edition.number} was due on {self.blob.next_update}"
+            )
+
+
+def begin(
+    *, person: str, name: str, party: RelyingParty, known: Sequence[Credential], challenge: bytes
+) -> dict[str, Any]:
+    """Return the options that the person's browser asks an authenticator with, as JSON values.
+
+    Args:
+        person: the id in people.json.
+        name: what the authenticator shows.
+        party: of the wanted path.
+        known: the person's credentials, so that one authenticator does not register twice.
+        challenge: drawn by the caller, for this registration alone.
+
+    """
+    user = PublicKeyCredentialUserEntity(id=person.encode(), name=person, display_name=name)
+    exclude = [
+        AttestedCredentialData.create(bytes.fromhex(each.aaguid), websafe_decode(each.id), public_key(each))
+        for each in known
+    ]
+    options, _ = _server(party, None).register_begin(
+        user, exclude, user_verification=UserVerificationRequirement.REQUIRED, challenge=challenge
+    )
+    return dict(options)
+
+
+def complete(
+    response: object,
+    *,
+    challenge: bytes,
+    path: Literal["login", "approval"],
+    trust_root: TrustRoot,
+    known: Collection[str],
+    metadata: Metadata,
+    now: datetime,
+) -> Registered:
+    """Verify an authenticator's answer and return the credential that it made, or refuse.
+
+    Args:
+        response: the browser's answer, as JSON values.
+        challenge: what this registration was begun with.
+        path: where the credential is to sign.
+        trust_root: the relying parties and the admitted models.
+        known: the ids of every credential of the set in force.
+        metadata: the vendors' metadata.
+        now: by which certificates and metadata are judged.
+
+    """
+    metadata.current(now)  # (1)
+    party = trust_root.login if path == "login" else trust_root.approval
+    verifier = _Attested(metadata.blob, now)
+    state = {
+        "challenge": websafe_encode(challenge),
+        "user_verification": UserVerificationRequirement.REQUIRED,
+    }
+    try:
+        _unframed(response)  # (2)
+        data = _server(party, verifier).register_complete(state, response)  # type: ignore[arg-type]
+        made = _credential(data, response, path)
+    except (InvalidAttestation, InvalidSignature) as error:
+        # (7)
+        raise RefusedError(Refusal.AUTHENTICATOR, f"attestation: {error or type(error).__name__}") from error
+    except UNREADABLE as error:
+        raise RefusedError(Refusal.REGISTRATION, str(error) or type(error).__name__) from error
+    if made.id in known:  # (5)
+        raise RefusedError(Refusal.REGISTRATION, "this credential is registered already")
+    if made.aaguid not in trust_root.aaguids:  # (6)
+        raise RefusedError(Refusal.AUTHENTICATOR, f"authenticator model {made.aaguid} is not admitted")
+    return Registered(v=1, credential=made, metadata=metadata.edition)
+
+
+class _Attested(MdsAttestationVerifier):
+    """(7) (8) The library's verifier, with our filters in place of its own."""
+
+    def __init__(self, blob: MetadataBlobPayload, now: datetime) -> None:
+        super().__init__(blob, entry_filter=_sound, attestation_filter=lambda _, chain: _valid(chain, now))
+
+
+def _sound(entry: MetadataBlobPayloadEntry) -> bool:
+    """(8) Whether a model keeps its keys in hardware and was never reported as broken."""
+    statement = entry.metadata_statement
+    protection = set(statement.key_protection) if statement else set()
+    reported = {report.status for report in entry.status_reports}
+    return bool(protection & HARDWARE) and SOFTWARE not in protection and not reported & BROKEN
+
+
+def _valid(chain: Sequence[bytes], now: datetime) -> bool:
+    """(7) Whether there are certificates at all, all in their time, and each but the first may issue."""
+    certificates = [x509.load_der_x509_certificate(der) for der in chain]
+    in_time = all(each.not_valid_before_utc <= now <= each.not_valid_after_utc for each in certificates)
+    return bool(certificates) and in_time and all(_issues(each) for each in certificates[1:])
+
+
+def _issues(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _unframed(response: object) -> None:
+    # (2)
+    raw = websafe_decode(response["response"]["clientDataJSON"])  # type: ignore[index]
+    said = json.loads(raw.decode(), object_pairs_hook=_once)
+    if said.get("crossOrigin", True) is not False or "topOrigin" in said:
+        raise ValueError("made in a frame of another origin")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a field stands twice")
+    return value
+
+
+def _credential(data: AuthenticatorData, response: object, path: str) -> Credential:
+    # (3)
+    if data.flags & ~ADMITTED_FLAGS:
+        raise ValueError(f"flags {data.flags:02x}: backed up, or with extensions")
+    attested = data.credential_data
+    if attested is None:
+        raise ValueError("no credential")
+    made = Credential.load(
+        {
+            "id": websafe_encode(attested.credential_id),
+            "cose": cbor.encode(dict(attested.public_key)).hex(),
+            "aaguid": attested.aaguid.hex(),
+            "path": path,
+        }
+    )
+    public_key(made)  # (4)
+    if response["id"] != made.id or response["rawId"] != made.id:  # type: ignore[index]
+        raise ValueError("the answer names another credential")
+    return made
+
+
+def _server(party: RelyingParty, verifier: MdsAttestationVerifier | None) -> Fido2Server:
+    server = Fido2Server(
+        PublicKeyCredentialRpEntity(name=party.id, id=party.id),
+        attestation=AttestationConveyancePreference.DIRECT,
+        verify_origin=lambda origin: origin == party.origin,
+        verify_attestation=verifier,
+    )
+    server.allowed_algorithms = [
+        PublicKeyCredentialParameters(type=PublicKeyCredentialType.PUBLIC_KEY, alg=ES256.ALGORITHM)
+    ]
+    return server
