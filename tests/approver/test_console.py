@@ -36,9 +36,9 @@ def waiting(world: Living) -> Iterator[IntentView]:
         world.officer("cro-1").decide(view.digest, verb="reject", role="cro", reason="end of the test")
 
 
-def exported(world: Living, person: str, view: IntentView, path: Path, **changes: Any) -> Path:
+def exported(world: Living, whom: str, view: IntentView, path: Path, **changes: Any) -> Path:
     """Export what this person is asked."""
-    ticket = world.officer(person).speaks.ask(view.digest).ticket
+    ticket = world.officer(whom).speaks.ask(view.digest).ticket
     request = client.asked(world.socket, ticket).dump()
     path.write_bytes(canonical({"v": 1, "ticket": ticket, "request": {**request, **changes}}, limit=2**24))
     return path
@@ -144,10 +144,10 @@ def test_without_a_terminal(world: Living, waiting: IntentView, tmp_path: Path) 
 
 def test_an_answer_is_brought_once(world: Living, waiting: IntentView, tmp_path: Path) -> None:
     """The same file again, or a bent one, is refused by name and changes nothing."""
-    request = exported(world, "cro-1", waiting, tmp_path / "request.json")
+    request = exported(world, "committee-1", waiting, tmp_path / "request.json")
     answer = tmp_path / "answer.json"
     more = ("--verb", "abstain", "--reason", "conflict of interest")
-    code, screen = approve(world, request, answer, *more, person="cro-1", typed=two_words(waiting))
+    code, screen = approve(world, request, answer, *more, person="committee-1", typed=two_words(waiting))
     assert code == 0, screen
     whole = json.loads(answer.read_text())
     whole["signed"]["decision"]["verb"] = "approve"

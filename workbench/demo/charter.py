@@ -24,6 +24,8 @@ ENTRY_LIFE = timedelta(days=180)
 LOGIN = RelyingParty(id="login.localhost", origin="http://login.localhost:8442")
 APPROVAL = RelyingParty(id="approve.localhost", origin="http://approve.localhost:8443")
 """Worlds that live at once have ports of their own: an origin names its port, an RP id does not."""
+CONSOLE = RelyingParty(id="console.localhost", origin="https://console.localhost")
+"""No page is ever served there: the origin is what the command line calls itself."""
 PARTIES = {"login": LOGIN, "approval": APPROVAL}
 SPARE = "-spare"
 KEY_ID = "treasury"
@@ -81,6 +83,8 @@ def authenticator(folder: Path, person: str, party: RelyingParty) -> Authenticat
 def enrol(folder: Path, *, second_key: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Make everybody's credentials, on two authenticators each: the second lies in a drawer.
 
+    Those who sign policy sets have a credential for the second path, too.
+
     Those in `second_key` get a second approval credential on their first one.
     """
     people = []
@@ -88,8 +92,9 @@ def enrol(folder: Path, *, second_key: Sequence[str] = ()) -> list[dict[str, Any
         paths = [(member.id, path) for path in PARTIES]
         paths += [(member.id, "approval")] if member.id in second_key else []
         paths += [(member.id + SPARE, path) for path in PARTIES]
+        paths += [(member.id, "console")] if member.id in SIGNERS else []
         credentials = [
-            authenticator(folder, device, PARTIES[path])
+            authenticator(folder, device, {**PARTIES, "console": CONSOLE}[path])
             .enrol(person=member.id, name=member.name, path=path, aaguids=[UNSAFE_AAGUID])
             .dump()
             for device, path in paths

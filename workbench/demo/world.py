@@ -124,6 +124,7 @@ def build(
     document = _trust_root(keys, policy, deployment, sender) | {
         "login": login.dump(),
         "approval": approval.dump(),
+        "console": charter.CONSOLE.dump(),
     }
     trust_root = TrustRoot.load({**document, "timestamp": clocks} if clocks else document)
     places.trust_root.write_bytes(trust_root.canonical())
