@@ -15,6 +15,8 @@ from ledger import verifier
 from ledger.verifier import VerificationError
 from tests import alone
 from workbench import cli
+from workbench.commands import COULD_NOT_RUN
+from workbench.commands import demo as demo_command
 from workbench.demo.run import Outcome
 from workbench.runner import notebook
 from workbench.runner.notebook import NotebookError
@@ -80,7 +82,7 @@ def test_simulated_figures_in_the_ledger(outcome: Outcome) -> None:
 
 def test_the_command_prints_it(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> None:
     """`workbench demo` prints a line for each intent, the report, the bundle, the head and the verdict."""
-    cli.show(outcome)
+    demo_command.show(outcome)
     said = capsys.readouterr().out
     for purpose, state, tx_hash in outcome.intents:
         assert re.search(
@@ -94,7 +96,7 @@ def test_the_command_prints_it(outcome: Outcome, capsys: pytest.CaptureFixture[s
 def test_the_command_wants_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder with something in it is refused before anything starts."""
     (tmp_path / "something").touch()
-    assert cli.main(["demo", "--state", str(tmp_path)]) == cli.COULD_NOT_RUN
+    assert cli.main(["demo", "--state", str(tmp_path)]) == COULD_NOT_RUN
     assert "is not empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["something"]
 
@@ -135,14 +137,14 @@ def test_bundle_verifies_alone(outcome: Outcome, tmp_path: Path) -> None:
     assert outcome.h in done.stdout
 
 
-def test_every_flipped_byte_of_the_entries(outcome: Outcome, tmp_path: Path) -> None:
-    """One bit in any byte of any entry or checkpoint makes the bundle unsound."""
+def test_flipped_bytes_of_the_bundle(outcome: Outcome, tmp_path: Path) -> None:
+    """A bit of any entry or checkpoint makes the bundle unsound: a sample of the bytes of both."""
     bundle = tmp_path / "bundle"
     shutil.copytree(outcome.bundle, bundle)
     for path in [*sorted((bundle / "checkpoints").iterdir()), bundle / "entries.jsonl"]:
         genuine = path.read_bytes()
-        # each byte of the notes and a sample of the entries; `tests/ledger` flips each byte of a small bundle
-        stride = 1 if path.parent.name == "checkpoints" else 97
+        # `tests/ledger` flips each byte of a small bundle
+        stride = 13 if path.parent.name == "checkpoints" else 97
         for place in range(0, len(genuine), stride):
             damaged = bytearray(genuine)
             damaged[place] ^= 1

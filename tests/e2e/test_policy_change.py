@@ -15,7 +15,7 @@ import pytest
 from ledger.encoding import canonical, parse
 from tests.rules.test_change import Edit, but, edited, leaves
 from tests.world import COSIGNER, Living, living, refused
-from workbench import cli, client
+from workbench import cli, client, commands
 from workbench.client import ServiceUnavailableError
 from workbench.demo import charter, people
 from workbench.demo.world import SERVICE
@@ -133,7 +133,7 @@ def test_a_false_key(world: Living, capsys: pytest.CaptureFixture[str]) -> None:
     device = charter.authenticator(world.world.places.officers, "admin-1", charter.APPROVAL)
     false = device.enrol(person="trader-1", name="Trader", path="approval", aaguids=[UNSAFE_AAGUID])
     edit = edited("trader-1", credentials=lambda own: [*own, false.dump()])
-    assert told(world, capsys, "pending") == (cli.DONE, "nothing is proposed\n")
+    assert told(world, capsys, "pending") == (commands.DONE, "nothing is proposed\n")
     hasty = following(world, edit, wait_s=DELAY_S / 2)
     admin = world.officer("admin-1").speaks
     with world.unchanged(refusals=1):
@@ -143,10 +143,10 @@ def test_a_false_key(world: Living, capsys: pytest.CaptureFixture[str]) -> None:
     assert (view.standing, view.compared()) == ("pending", view.change)
     signs(world, next_set, "risk-1")
     code, listed = told(world, capsys, "pending")
-    assert (code, listed.split()[0]) == (cli.DONE, next_set.digest)
+    assert (code, listed.split()[0]) == (commands.DONE, next_set.digest)
     assert "signed by risk-1" in listed
     code, shown = told(world, capsys, "show", next_set.digest)
-    assert code == cli.DONE
+    assert code == commands.DONE
     assert f"trader-1 gains a credential for approval: {false.id[:12]}, model {UNSAFE_AAGUID}" in shown
     assert "It lies open for at least 0:00:02" in shown
     assert signs(world, next_set, "cro-1").standing == "pending"
@@ -159,7 +159,7 @@ def test_a_false_key(world: Living, capsys: pytest.CaptureFixture[str]) -> None:
         refused("change_vetoed", lambda: admin.activate(next_set.digest))
     code, shown = told(world, capsys, "show", next_set.digest)
     assert "vetoed by trader-1: that key is not mine" in shown
-    assert told(world, capsys, "show", "ab" * 32)[0] == cli.REFUSED
+    assert told(world, capsys, "show", "ab" * 32)[0] == commands.REFUSED
 
 
 def test_a_set_that_lay_open(world: Living) -> None:

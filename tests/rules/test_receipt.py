@@ -15,7 +15,7 @@ from ledger.encoding import canonical
 from ledger.entry import Entry, Event
 from ledger.merkle import inclusion_proof, root
 from tests.rules.build import NOW, World, digest_of, flip, observer_key, public, refused
-from workbench import cli
+from workbench import cli, commands
 from workbench.rules.codes import Refusal
 from workbench.rules.decision import SignedDecision
 from workbench.rules.lifecycle import PROPOSED_EVENT
@@ -349,19 +349,19 @@ def test_the_command(world: World, tmp_path: Path, capsys: pytest.CaptureFixture
     document = receipt_of(world, story(world))
     file.write_bytes(canonical(document, limit=1 << 22))
     command = ["audit", "receipt", str(file), "--trust-root", str(root)]
-    assert cli.main(command) == cli.DONE
+    assert cli.main(command) == commands.DONE
     told = capsys.readouterr().out
     assert told.startswith(f"intent {document['intent']}\n")
     assert "approve as cro" in told
-    assert cli.main([*command, "--json"]) == cli.DONE
+    assert cli.main([*command, "--json"]) == commands.DONE
     found = json.loads(capsys.readouterr().out)
     assert (found["proven"], len(found["entries"])) == (True, len(document["entries"]))
     file.write_bytes(canonical(_data(world, document), limit=1 << 22))
-    assert cli.main(command) == cli.REFUSED
+    assert cli.main(command) == commands.REFUSED
     assert capsys.readouterr().out.startswith("NOT PROVEN: checkpoint_invalid")
-    assert cli.main([*command, "--json"]) == cli.REFUSED
+    assert cli.main([*command, "--json"]) == commands.REFUSED
     assert json.loads(capsys.readouterr().out)["code"] == "checkpoint_invalid"
     for broken in ("nowhere.json", "receipt.json"):
         wrong = ["audit", "receipt", str(file), "--trust-root", str(tmp_path / broken)]
-        assert cli.main(wrong) == cli.COULD_NOT_RUN
+        assert cli.main(wrong) == commands.COULD_NOT_RUN
         assert capsys.readouterr().out == ""

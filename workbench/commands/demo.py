@@ -1,0 +1,82 @@
+"""The demo world: run once, or kept for JupyterLab."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from workbench.chain.errors import ChainError
+from workbench.client import ProblemError, ServiceUnavailableError
+from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
+from workbench.custody.token import TokenError
+from workbench.demo import lab, run
+from workbench.demo.lab import LabError
+from workbench.demo.stack import StackError
+from workbench.runner.notebook import NotebookError
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run the worked example."""
+    folder = options.state or _state_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        print(f"workbench: {folder} is not empty", file=sys.stderr)
+        return COULD_NOT_RUN
+    try:
+        outcome = run.demo(folder.resolve())
+    except (NotebookError, ProblemError, run.UnsoundError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return REFUSED
+    except (ChainError, ServiceUnavailableError, StackError, TokenError, OSError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    show(outcome)
+    return DONE
+
+
+def run_lab(options: argparse.Namespace) -> int:
+    """Keep a demo world and JupyterLab over it, until interrupted."""
+    folder = options.state or _state_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        print(f"workbench: {folder} is not empty", file=sys.stderr)
+        return COULD_NOT_RUN
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with (
+            run.living_world(folder.resolve()) as (world, _),
+            run.officers(world),
+            lab.running(world) as started,
+        ):
+            for person in world.policy.people.values():
+                print(f"{person.id:12} {', '.join(person.roles):24} {started.url(person.id)}")
+            print("\nEnd with Ctrl-C.", flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        return DONE
+    except (ChainError, LabError, ServiceUnavailableError, StackError, TokenError, OSError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+    return COULD_NOT_RUN
+
+
+def _state_folder() -> Path:
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "custody-workbench"
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="demo-", dir=base))
+
+
+def show(outcome: run.Outcome) -> None:
+    """Print what a run of the demo leaves behind."""
+    width = max(len(purpose) for purpose, _, _ in outcome.intents)
+    print(f"{'intent':{width}}  {'state':11}  transaction")
+    for purpose, state, tx_hash in outcome.intents:
+        print(f"{purpose:{width}}  {state:11}  {'0x' + tx_hash if tx_hash else '-'}")
+    print(f"\nreport        {outcome.report}")
+    print(f"bundle        {outcome.bundle}")
+    print(f"trust root    {outcome.trust_root}")
+    print(f"ledger head   {outcome.size} entries, h {outcome.h}")
+    print(f"verification  {outcome.verification.splitlines()[0]}")
