@@ -1,6 +1,7 @@
 """RFC 3161: an answer proves when a checkpoint was there, or it is refused and changes nothing."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -539,3 +540,17 @@ def test_the_module_without_its_library() -> None:
         [sys.executable, "-c", f"{script}; print(AVAILABLE)"], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
+
+
+def test_the_module_with_half_a_library(tmp_path: Path) -> None:
+    """A library that is there and lacks a part of its own is no library that is missing."""
+    (tmp_path / "rfc3161_client.py").write_text("import a_part_that_is_gone\n")
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-c", "import ledger.timestamp"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert (done.returncode, "a_part_that_is_gone" in done.stderr) == (1, True)

@@ -27,6 +27,7 @@ from workbench.rules.session import AskedLogin
 from workbench.rules.words import words
 
 PPM_A_PERCENT: Final = 10_000
+CHUNK: Final = 4
 WEI: Final = 18
 EXACT: Final = Context(prec=120)
 """Longer than any amount: the usual 28 digits would round one with 18 decimals."""
@@ -427,7 +428,8 @@ def _named(asked: Asked, address: str) -> str:
 def _amount(asked: Asked, asset: str, amount: str, *, sign: bool = False) -> str:
     known = asked.policy.assets.get(asset)
     if known is None:
-        return f"{int(amount):,} base units of {asset}, which is no asset of ours"
+        pieces = " ".join(asset[place : place + CHUNK] for place in range(2, len(asset), CHUNK))
+        return f"{int(amount):,} base units of 0x {pieces}, which is no asset of ours".replace("-", "\u2212")
     text = _grouped(_scaled(int(amount), known.decimals))
     return f"{'+' if sign and not text.startswith('-') else ''}{text} {known.symbol}".replace("-", "\u2212")
 

@@ -1,0 +1,103 @@
+"""The approval page full to the brim: long calldata, many moves, every alarm, at any width."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_utils.address import to_checksum_address
+from playwright.sync_api import Browser
+
+from tests.approver.test_page import CLIPPED, page_at
+from tests.rules.build import NOW, World, attest, build
+from workbench.approver.web import PAGES, STATIC
+from workbench.demo import charter
+from workbench.rules import approval, shown
+
+MOVES = 10
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Return a desk without processes."""
+    return build(tmp_path_factory.mktemp("officers"))
+
+
+def crowded(desk: World) -> str:
+    """Return the page of an intent in which everything is long, many and wrong."""
+    account = desk.policy.keys["treasury"].address
+    assets = [each.asset for each in desk.policy.assets.values()]
+    strangers = [address(f"token {number}") for number in range(MOVES)]
+    moves = [
+        {"account": account, "asset": asset, "amount": str(-(10**27) + number)}
+        for number, asset in enumerate([*assets, *strangers])
+    ]
+    spent = [
+        {"owner": account, "spender": address(f"spender {number}"), "asset": assets[1], "amount": str(2**255)}
+        for number in range(3)
+    ]
+    intent = desk.swap(data=desk.swap().data + "ab" * 3000, purpose="W" * 500 + " " + "0x" + "ab" * 300)
+    simulation = desk.simulation(
+        intent,
+        deltas=moves,
+        allowances=spent,
+        admin_changes=[
+            {"kind": "owner", "contract": address("c"), "before": address("a"), "after": address("b")}
+        ],
+        slippage_bps=9000,
+        slippage_ppm=900_000,
+        revert="E" * 400,
+    )
+    before = desk.simulation(intent, gas=1)
+    request = desk.request(
+        "cro-1",
+        intent,
+        simulation=attest(simulation).dump(),
+        before=attest(before).dump(),
+        decisions=[desk.decide("risk-1", "risk_officer", reason="R" * 300).dump()],
+    )
+    asked = approval.verify(request, trust_root=desk.trust_root, now=NOW)
+    markup = PAGES.get_template("review.html").render(
+        look="00" * 32,
+        title=shown.title(asked),
+        asked=asked,
+        sections=shown.sections(asked, now=NOW),
+        rp=charter.APPROVAL,
+    )
+    style = f"<style>{(STATIC / 'page.css').read_text()}</style>"
+    return markup.replace('<link rel="stylesheet" href="/static/page.css">', style)
+
+
+def address(name: str) -> str:
+    """Return an address of nobody's, with its checksum."""
+    return to_checksum_address(hashlib.sha256(name.encode()).digest()[:20])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 700, 1400])
+def test_nothing_is_clipped(desk: World, browser: Browser, tmp_path: Path, scheme: Any, width: int) -> None:
+    """Whatever stands there breaks; no element is wider than its box, and nothing scrolls sideways."""
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
+    page = context.new_page()
+    with page_at("approve.localhost", crowded(desk)) as url:
+        page.goto(url)
+        assert page.locator("tr.alarm").count() > MOVES
+        assert page.evaluate(CLIPPED) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=str(tmp_path / f"{scheme}-{width}.png"), full_page=True)
+    context.close()
+
+
+def test_contrast_and_labels(desk: World, browser: Browser) -> None:
+    """What is marked is marked for who does not see colours, too; every row has a header of its own."""
+    context = browser.new_context()
+    page = context.new_page()
+    with page_at("approve.localhost", crowded(desk)) as url:
+        page.goto(url)
+        alarms = page.locator("tr.alarm")
+        assert alarms.count() == page.locator("tr.alarm [role=img][aria-label=stop]").count()
+        assert page.locator("tr").count() == page.locator("tr > th[scope=row]").count()
+        assert page.locator("button:enabled").count() == 0
+    context.close()
