@@ -130,3 +130,11 @@ def test_roots_are_closed_to_others(lived: tuple[World, Stack]) -> None:
         assert secret.stat().st_mode & 0o077 == 0
         assert places.socket(name).stat().st_mode & 0o777 == 0o660
     assert places.runtime.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_test_functions_that_are_named_exist() -> None:
+    """A file that is named with its functions has them."""
+    for path, names in re.findall(r"`(tests/[\w/]+\.py)`: ((?:`test_\w+`(?:, )?)+)", TEXT):
+        text = (ROOT / path).read_text()
+        for name in re.findall(r"test_\w+", names):
+            assert f"def {name}(" in text, f"{path}: {name}"
