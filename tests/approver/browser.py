@@ -22,6 +22,8 @@ from tests.world import Living
 CHROMIUM = "/usr/bin/chromium"
 COUNTED = 1000
 """A key that was used elsewhere before must not seem to count backwards here."""
+STILL = 5
+"""So many turns of the wheel without a move are the end of the page."""
 WAITING = "Press your security key."
 READ = "() => document.getElementById('left').textContent.startsWith('You have')"
 
@@ -65,12 +67,16 @@ class Screen:
         self.page.goto(self.url(ticket))
 
     def read(self) -> None:
-        """Scroll to the end as a person does: a screen at a time."""
-        for _ in range(200):
-            if self.page.evaluate(READ):
-                return
-            self.page.mouse.wheel(0, 300)
-            self.page.wait_for_timeout(30)
+        """Scroll to the end as a person does, and back for what went by too fast."""
+        for step in (300, -300, 300, -300):
+            still = 0
+            while still < STILL:
+                if self.page.evaluate(READ):
+                    return
+                before = self.page.evaluate("() => window.scrollY")
+                self.page.mouse.wheel(0, step)
+                self.page.wait_for_timeout(60)
+                still = still + 1 if self.page.evaluate("() => window.scrollY") == before else 0
         raise AssertionError(self.page.locator("#left").inner_text())
 
     def press(self, verb: str, *, reason: str = "") -> str:

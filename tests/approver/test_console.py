@@ -16,7 +16,7 @@ import pytest
 
 from ledger.encoding import canonical
 from tests.approver.test_page import last_refusal
-from tests.world import Living
+from tests.world import Living, living
 from workbench import client
 from workbench.approver.console import WIDTH
 from workbench.client import IntentView
@@ -25,6 +25,13 @@ from workbench.rules.words import words
 COMMAND = [sys.executable, "-m", "workbench.cli"]
 LARGE = 10_500_000
 END_S = 60
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Living]:
+    """Return a world of its own: keys that a browser has held count on from there."""
+    with living() as built:
+        yield built
 
 
 @pytest.fixture

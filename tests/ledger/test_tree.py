@@ -108,6 +108,18 @@ def check_proofs(world: World, *sizes: int) -> None:
         assert world.ledger.consistency(100, size) == merkle.consistency_proof(leaves[:size], 100)
 
 
+def test_a_tree_that_is_not_there(world: World) -> None:
+    """There is no proof for more entries than there are."""
+    world.append(*range(3))
+    for ask in (
+        lambda size: world.ledger.inclusion(0, size),
+        lambda size: world.ledger.consistency(1, size),
+    ):
+        for size in (4, -1):
+            with pytest.raises(StoreError, match=f"no tree of {size} entries in a ledger of 3"):
+                ask(size)
+
+
 def test_a_leaf_that_went(world: World) -> None:
     """A row that goes while the store is open is missed: no proof is made from its neighbours."""
     world.ledger.append([event(number) for number in range(10)])

@@ -231,7 +231,7 @@ def test_access_review(world: Living) -> None:
     """Who holds what is for those to see who review it."""
     reviewed = {each.person: each for each in world.officer("auditor-1").speaks.access()}
     assert reviewed["cro-1"].roles == ["cro", "committee"]
-    assert (reviewed["cro-1"].left, reviewed["cro-1"].credentials) == (False, 4)
+    assert (reviewed["cro-1"].left, reviewed["cro-1"].credentials) == (False, 5)
     with world.unchanged(refusals=1):
         refused("role_not_held", world.pm.access)
 

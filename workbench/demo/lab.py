@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from workbench.demo.run import CHECKOUT, market
@@ -111,7 +112,7 @@ def _fill_in(notebook: Path, world: World) -> None:
         "market": market(world),
         "trust_root": str(world.places.trust_root),
     }
-    filled = parameterize_notebook(nbformat.read(notebook, as_version=4), parameters)
+    filled = parameterize_notebook(load_notebook_node(str(notebook)), parameters)
     nbformat.write(filled, notebook)
 
 
