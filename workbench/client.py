@@ -435,5 +435,9 @@ def _send(service: Path, method: str, path: str, body: bytes, headers: dict[str,
     if not isinstance(value, dict):
         raise ServiceUnavailableError(f"HTTP {response.status}: no object")
     if response.status >= HTTPStatus.BAD_REQUEST:
-        raise ProblemError(value)
+        try:
+            problem = ProblemError(value)
+        except KeyError as error:
+            raise ServiceUnavailableError(f"HTTP {response.status}: no problem document") from error
+        raise problem
     return value

@@ -245,9 +245,12 @@ def lying_service(world: Living, path: Path, lie: Callable[[str, Any], Any]) -> 
             http.request(method, target, body)
             answer = http.getresponse()
             raw = answer.read()
-        if answer.status == 200:
-            raw = canonical(lie(f"{method} {target}", parse(raw, limit=2**24)), limit=2**24)
-        head = f"HTTP/1.1 {answer.status} X\r\nContent-Length: {len(raw)}\r\nConnection: close\r\n\r\n"
+        status = answer.status
+        if status == 200:
+            told = lie(f"{method} {target}", parse(raw, limit=2**24))
+            status, told = told if isinstance(told, tuple) else (status, told)
+            raw = canonical(told, limit=2**24)
+        head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(raw)}\r\nConnection: close\r\n\r\n"
         return head.encode() + raw
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -359,6 +362,39 @@ def test_a_service_that_alters_what_is_shown(world: Living, browser: Browser, na
         else:
             assert words_ in tab.page.locator("main").inner_text()
     assert world.pm.intent(view.digest).decisions == []
+    world.officer("cro-1").decide(view.digest, verb="reject", role="cro", reason="end of the test")
+
+
+OTHER_TYPES = {"code": ["x"], "detail": 1, "path": "", "status": 1, "entry_seq": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        pytest.param(500, {}, id="no problem document"),
+        pytest.param(403, {"code": "nothing_of_ours"}, id="half of one"),
+        pytest.param(
+            403, {"code": ["x"], "detail": 1, "path": "", "status": 1, "entry_seq": 1}, id="other types"
+        ),
+        pytest.param(200, {"v": 1}, id="half a request"),
+    ],
+)
+def test_a_service_that_talks_nonsense(
+    world: Living, browser: Browser, status: int, answer: dict[str, Any]
+) -> None:
+    """It is a page that says so, under the same headers as every page, with nothing to press."""
+
+    def lie(call: str, value: Any) -> Any:
+        return (status, answer) if call.startswith("GET /v1/tickets/") else value
+
+    view = world.outstanding(world.allowance(4322))
+    ticket = world.officer("risk-1").speaks.ask(view.digest).ticket
+    with lied_to(world, lie), screen(browser, world, "risk-1") as tab:
+        shown = tab.page.goto(tab.url(ticket))
+        assert shown is not None
+        assert shown.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+        assert tab.page.locator("button").count() == 0
+        assert "Nothing to sign here" in tab.page.locator("h1").inner_text()
     world.officer("cro-1").decide(view.digest, verb="reject", role="cro", reason="end of the test")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,8 +16,12 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from tests.approver.browser import Screen, chromium, plug_in
 from tests.world import Living, living
 from workbench.demo.lab import Lab, running
+from workbench.desk import live
+from workbench.desk.live import SOCKET, TRUST_ROOT
 from workbench.rules.lifecycle import Event
 from workbench.rules.words import words
+from workbench.runner import notebook
+from workbench.runner.notebook import NotebookError
 
 NOTEBOOK = "committee/approvals.ipynb"
 LINK = "a.wb-open"
@@ -114,6 +120,34 @@ def test_approve_in_jupyterlab(world: Living, lab: Lab, browser: Browser, tmp_pa
         if (entry.get("subject"), entry["type"]) == (digest, Event.DECIDED.value)
     ]
     assert made["actor"] == "committee-1"
+
+
+def test_nobody_looks(world: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run by papermill, the notebook says that there is nobody to press a key, and signs nothing."""
+    monkeypatch.setenv(SOCKET, str(world.socket))
+    monkeypatch.setenv(TRUST_ROOT, str(world.world.places.trust_root))
+    source = Path(__file__).parents[2] / "notebooks" / NOTEBOOK
+    with world.unchanged(refusals=0), pytest.raises(NotebookError, match="no browser shows this notebook"):
+        notebook.run(source, tmp_path, {"person": "committee-1"})
+
+
+def test_nobody_looks_at_an_approval(world: Living, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also somebody who is logged in approves nothing where no browser draws the link."""
+    view = world.outstanding(world.allowance(4323))
+    speaks = world.officer("risk-1").speaks
+    speaks.ask(view.digest)  # reserves the nonce, so that nothing more changes
+    monkeypatch.setattr(live, "SEEN_S", 1.0)
+
+    async def act() -> None:
+        monkeypatch.setattr(
+            live, "_current", [live.Desk(speaks, world.world.trust_root, asyncio.get_running_loop())]
+        )
+        await live.approve(view.digest)
+
+    # a thread of its own: the browser's library has a loop in this one
+    with world.unchanged(refusals=0), ThreadPoolExecutor(1) as pool, pytest.raises(live.HeadlessError):
+        pool.submit(lambda: asyncio.run(act())).result()
+    world.officer("cro-1").decide(view.digest, verb="reject", role="cro", reason="end of the test")
 
 
 @pytest.mark.parametrize(

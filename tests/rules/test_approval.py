@@ -169,6 +169,21 @@ def test_the_rules_are_asked_again(world: World) -> None:
     assert "does not count" in rows(asked(world, decisions=[junk.dump()]))["risk-1 (risk_officer)"].remark
 
 
+def test_who_is_asked(world: World) -> None:
+    """Whoever may consent is asked by name, as anybody, or for the second path; nobody else is."""
+    assert (asked(world, "cro-1").asks_person, asked(world, "auditor-1").asks_person) == (True, False)
+    assert not asked(world, "pm-1").asks_person
+    done = [world.decide("risk-1", "risk_officer").dump()]
+    assert not asked(world, "cro-1", decisions=done).asks_person
+    limits = world.with_file("limits.json", lambda limits: {**limits, "second_path_usd_cents_min": 1})
+    policy = world.sign_set(limits, after=world.policy)
+    chain = [world.policy.dump(), policy.dump()]
+    seen = asked(world, "cro-1", policy_chain=chain)
+    assert set(seen.outstanding.needs) == {"approve:any:1", "approve:console:1"}
+    consents = "the consent of anybody who may approve, the consent of somebody by the second path"
+    assert rows(seen)["Why you"].says == f"the rules ask for {consents}"
+
+
 def test_what_is_shown(world: World) -> None:
     """Names, human units, every argument, every address in full."""
     seen = asked(world)

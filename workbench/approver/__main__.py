@@ -24,6 +24,7 @@ import uvicorn
 from workbench.approver import app
 from workbench.approver.core import Approver
 from workbench.process.config import ConfigError, StateRoot
+from workbench.process.http import configured
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
@@ -31,7 +32,6 @@ CONFIG: Final = ("certificate", "certificate_key", "service")
 LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 PORTS: Final = {"http": 80, "https": 443}
 CONNECTIONS_MAX: Final = 128
-KEEP_ALIVE_S: Final = 5
 GRACE_S: Final = 5
 BACKLOG: Final = 64
 
@@ -88,18 +88,11 @@ def _server(config: dict[str, Any], trust_root: TrustRoot) -> uvicorn.Config:
     secure = trust_root.approval.origin.startswith("https:")
     if secure != all(files) or (not secure and any(files)):
         raise ConfigError("a certificate and its key belong to an https origin, and only to one")
-    made = uvicorn.Config(
+    made = configured(
         app.build(Approver(trust_root, Path(config["service"]), _clock)),
+        connections_max=CONNECTIONS_MAX,
+        grace_s=GRACE_S,
         http="h11",
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=CONNECTIONS_MAX,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
         ssl_certfile=files[0],
         ssl_keyfile=files[1],
     )

@@ -116,7 +116,8 @@ class Site:
                 await run_in_threadpool(self.approver.report, refused, about=about)
                 response = refusal(refused.code, refused.detail, page=page)
             except ProblemError as problem:
-                response = refusal(Refusal(problem.code), problem.detail, page=page)
+                known = {code.value: code for code in Refusal}.get(str(problem.code), Refusal.UNAVAILABLE)
+                response = refusal(known, str(problem.detail), page=page)
             except ServiceUnavailableError as error:
                 response = refusal(Refusal.UNAVAILABLE, str(error), page=page)
             response.headers.update(HEADERS)

@@ -21,13 +21,11 @@ from workbench.runner.notebook import NotebookError
 
 def demo(options: argparse.Namespace) -> int:
     """Run the worked example."""
-    folder = options.state or _state_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        print(f"workbench: {folder} is not empty", file=sys.stderr)
+    folder = _empty_folder(options)
+    if folder is None:
         return COULD_NOT_RUN
     try:
-        outcome = run.demo(folder.resolve())
+        outcome = run.demo(folder)
     except (NotebookError, ProblemError, run.UnsoundError) as error:
         print(f"workbench: {error}", file=sys.stderr)
         return REFUSED
@@ -40,15 +38,13 @@ def demo(options: argparse.Namespace) -> int:
 
 def run_lab(options: argparse.Namespace) -> int:
     """Keep a demo world and JupyterLab over it, until interrupted."""
-    folder = options.state or _state_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        print(f"workbench: {folder} is not empty", file=sys.stderr)
+    folder = _empty_folder(options)
+    if folder is None:
         return COULD_NOT_RUN
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with (
-            run.living_world(folder.resolve()) as (world, _),
+            run.living_world(folder) as (world, _),
             run.officers(world),
             lab.running(world) as started,
         ):
@@ -61,6 +57,15 @@ def run_lab(options: argparse.Namespace) -> int:
     except (ChainError, LabError, ServiceUnavailableError, StackError, TokenError, OSError) as error:
         print(f"workbench: {error}", file=sys.stderr)
     return COULD_NOT_RUN
+
+
+def _empty_folder(options: argparse.Namespace) -> Path | None:
+    folder: Path = options.state or _state_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        print(f"workbench: {folder} is not empty", file=sys.stderr)
+        return None
+    return folder.resolve()
 
 
 def _state_folder() -> Path:

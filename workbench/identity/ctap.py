@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from fido2 import cbor
@@ -44,7 +45,7 @@ class Authenticator:
 
     def enrol(self, *, person: str, name: str, path: str, aaguids: list[str]) -> Credential:
         """Make a credential for this relying party and return its public record."""
-        server = self._server()
+        server = server_of(self.party)
         user = PublicKeyCredentialUserEntity(id=person.encode(), name=person, display_name=name)
         options, state = server.register_begin(user, user_verification=UserVerificationRequirement.REQUIRED)
         try:
@@ -89,15 +90,6 @@ class Authenticator:
             signature=websafe_encode(answer.response.signature),
         )
 
-    def _server(self) -> Fido2Server:
-        party = PublicKeyCredentialRpEntity(name=self.party.id, id=self.party.id)
-        server = Fido2Server(party, verify_origin=lambda origin: origin == self.party.origin)
-        # The only kind of key that a policy set may list.
-        server.allowed_algorithms = [
-            PublicKeyCredentialParameters(type=PublicKeyCredentialType.PUBLIC_KEY, alg=ES256.ALGORITHM)
-        ]
-        return server
-
     def _client(self) -> Fido2Client:
         # `.localhost` is a secure context to browsers; fido2's default check knows https only.
         collector = DefaultClientDataCollector(self.party.origin, verify=self._same_party)
@@ -105,3 +97,14 @@ class Authenticator:
 
     def _same_party(self, rp_id: str, origin: str) -> bool:
         return rp_id == self.party.id and origin == self.party.origin
+
+
+def server_of(party: RelyingParty, **options: Any) -> Fido2Server:  # noqa: ANN401 - the library's own
+    """Return the library's server side for registrations at a relying party: its origin, ES256, no other."""
+    entity = PublicKeyCredentialRpEntity(name=party.id, id=party.id)
+    server = Fido2Server(entity, verify_origin=lambda origin: origin == party.origin, **options)
+    # The only kind of key that a policy set may list.
+    server.allowed_algorithms = [
+        PublicKeyCredentialParameters(type=PublicKeyCredentialType.PUBLIC_KEY, alg=ES256.ALGORITHM)
+    ]
+    return server

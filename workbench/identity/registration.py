@@ -18,7 +18,6 @@ The metadata comes as a file: nothing is fetched. A credential means nothing unt
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from fido2 import cbor
 from fido2.attestation.base import InvalidAttestation
-from fido2.cose import ES256
 from fido2.mds3 import (
     AuthenticatorStatus,
     MdsAttestationVerifier,
@@ -43,14 +41,12 @@ from fido2.webauthn import (
     AttestationConveyancePreference,
     AttestedCredentialData,
     AuthenticatorData,
-    PublicKeyCredentialParameters,
-    PublicKeyCredentialRpEntity,
-    PublicKeyCredentialType,
     PublicKeyCredentialUserEntity,
     UserVerificationRequirement,
 )
 
-from workbench.rules.assertion import Credential, public_key
+from workbench.identity.ctap import server_of
+from workbench.rules.assertion import Credential, check_unframed, client_data, public_key
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Whole
 from workbench.rules.trust import RelyingParty, TrustRoot
@@ -182,7 +178,7 @@ def complete(
         "user_verification": UserVerificationRequirement.REQUIRED,
     }
     try:
-        _unframed(response)  # (2)
+        check_unframed(client_data(response["response"]["clientDataJSON"]))  # type: ignore[index] # (2)
         data = _server(party, verifier).register_complete(state, response)  # type: ignore[arg-type]
         made = _credential(data, response, path)
     except (InvalidAttestation, InvalidSignature) as error:
@@ -226,21 +222,6 @@ def _issues(certificate: x509.Certificate) -> bool:
         return False
 
 
-def _unframed(response: object) -> None:
-    # (2)
-    raw = websafe_decode(response["response"]["clientDataJSON"])  # type: ignore[index]
-    said = json.loads(raw.decode(), object_pairs_hook=_once)
-    if said.get("crossOrigin", True) is not False or "topOrigin" in said:
-        raise ValueError("made in a frame of another origin")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a field stands twice")
-    return value
-
-
 def _credential(data: AuthenticatorData, response: object, path: str) -> Credential:
     # (3)
     if data.flags & ~ADMITTED_FLAGS:
@@ -263,13 +244,4 @@ def _credential(data: AuthenticatorData, response: object, path: str) -> Credent
 
 
 def _server(party: RelyingParty, verifier: MdsAttestationVerifier | None) -> Fido2Server:
-    server = Fido2Server(
-        PublicKeyCredentialRpEntity(name=party.id, id=party.id),
-        attestation=AttestationConveyancePreference.DIRECT,
-        verify_origin=lambda origin: origin == party.origin,
-        verify_attestation=verifier,
-    )
-    server.allowed_algorithms = [
-        PublicKeyCredentialParameters(type=PublicKeyCredentialType.PUBLIC_KEY, alg=ES256.ALGORITHM)
-    ]
-    return server
+    return server_of(party, attestation=AttestationConveyancePreference.DIRECT, verify_attestation=verifier)

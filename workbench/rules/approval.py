@@ -27,7 +27,15 @@ from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.rules import attestation, cedar, decision, facts
 from workbench.rules.attestation import AttestedState, Simulation, State, Statement
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.decision import DECISIONS_MAX, Approvals, Decision, LedgerHead, SignedDecision, Subject
+from workbench.rules.decision import (
+    CONSOLE,
+    DECISIONS_MAX,
+    Approvals,
+    Decision,
+    LedgerHead,
+    SignedDecision,
+    Subject,
+)
 from workbench.rules.documents import Digest, Document, Hex16, Name, Whole, read_time, write_time
 from workbench.rules.intent import Intent, Proposal, verify_proposal
 from workbench.rules.policy import SETS_MAX, Key, Person, PolicySet, verify_chain
@@ -95,13 +103,14 @@ class Asked:
 
     @property
     def asked(self) -> frozenset[str]:
-        """The roles that the rules ask for by name."""
+        """Whom the rules ask for: roles by name, anybody, somebody by the second path."""
         return frozenset(parts[1] for need in self.outstanding.needs if (parts := need.split(":"))[0] == ASKS)
 
     @property
     def asks_person(self) -> bool:
-        """Whether the rules ask for somebody like this person."""
-        return bool(self.asked & {*self.roles, ANYBODY}) and self.person.id != self.proposer.id
+        """Whether the rules ask for somebody like this person, here or by the second path."""
+        consents = bool(self.roles) and self.person.id != self.proposer.id
+        return consents and bool(self.asked & {*self.roles, ANYBODY, CONSOLE})
 
     @property
     def verbs(self) -> list[Verb]:

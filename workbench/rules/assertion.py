@@ -73,13 +73,11 @@ def verify(
         raise RefusedError(Refusal.AUTHENTICATOR, f"authenticator model {credential.aaguid} is not admitted")
     if assertion.credential != credential.id:
         raise RefusedError(Refusal.CREDENTIAL_UNKNOWN, "the assertion names another credential")
-    client_data = _client_data(assertion)
-    if client_data.get("challenge") != websafe_encode(challenge):
-        raise RefusedError(Refusal.ASSERTION_OTHER, "the assertion signs another document")
-    # (1) absent counts as true: a browser that does not say is not believed
-    if client_data.get("crossOrigin", True) is not False or "topOrigin" in client_data:
-        raise RefusedError(Refusal.ASSERTION, "the assertion was made in a frame of another origin")
     try:
+        told = client_data(assertion.client_data)
+        if told.get("challenge") != websafe_encode(challenge):
+            raise RefusedError(Refusal.ASSERTION_OTHER, "the assertion signs another document")
+        check_unframed(told)
         data = websafe_decode(assertion.authenticator_data)
         # (2) (3)
         if len(data) != AUTHENTICATOR_DATA_BYTES or data[_FLAGS_AT] & ~ADMITTED_FLAGS:
@@ -93,15 +91,21 @@ def verify(
         raise RefusedError(Refusal.ASSERTION, str(error) or type(error).__name__) from error
 
 
-def _client_data(assertion: Assertion) -> dict[str, Any]:
+def client_data(encoded: str) -> dict[str, Any]:
+    """(5) Return what a browser says of a key press, or raise ValueError when it can be read in two ways."""
     try:
-        # (5)
-        value = json.loads(websafe_decode(assertion.client_data).decode(), object_pairs_hook=_fields)
+        value = json.loads(websafe_decode(encoded).decode(), object_pairs_hook=_fields)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(Refusal.ASSERTION, f"client data is not JSON: {error}") from error
+        raise ValueError(f"client data is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise RefusedError(Refusal.ASSERTION, "client data is no object")
+        raise ValueError("client data is no object")  # noqa: TRY004 - of the data, not of a program
     return value
+
+
+def check_unframed(told: dict[str, Any]) -> None:
+    """(1) Raise ValueError for a frame; absent counts as one: a browser that does not say is not believed."""
+    if told.get("crossOrigin", True) is not False or "topOrigin" in told:
+        raise ValueError("made in a frame of another origin")
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from workbench.rules import facts
 from workbench.rules.approval import ANYBODY, ASKS, Asked
 from workbench.rules.attestation import Simulation
 from workbench.rules.codes import RefusedError
+from workbench.rules.decision import CONSOLE
 from workbench.rules.documents import printable, read_time
 from workbench.rules.policy import Bound, Function, WhitelistEntry
 from workbench.rules.session import AskedLogin
@@ -409,7 +410,8 @@ def _consents(asked: Asked) -> str:
 
 def _consent(need: str) -> str:
     _, role, *_ = need.split(":")
-    return "the consent of anybody who may approve" if role == ANYBODY else f"the consent of the {role}"
+    others = {ANYBODY: "anybody who may approve", CONSOLE: "somebody by the second path"}
+    return f"the consent of {others.get(role, f'the {role}')}"
 
 
 def _to(asked: Asked) -> tuple[str, bool]:

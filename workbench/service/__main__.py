@@ -38,6 +38,7 @@ from workbench.custody.token import Token, TokenError, softhsm_module
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
 from workbench.process.frames import FrameError, listener, peer_of
+from workbench.process.http import configured
 from workbench.rules.change import Event
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX
@@ -85,7 +86,6 @@ GRACE_S = 10
 PAUSE_S = 1.0
 """Before beginning again: a disk that stays full must not keep a processor busy."""
 CONNECTIONS_MAX = 256
-KEEP_ALIVE_S = 5
 SWITCH_S = 0.0005
 """The ledger's writer comes back from the disk several times a commit, and waits this long for its turn."""
 
@@ -128,19 +128,11 @@ def main() -> int:
 
 
 def _serve(desk: Desk, changes: Changes, bundles: Path, bound: socket.socket) -> None:
-    config = uvicorn.Config(
+    config = configured(
         app.build(desk, changes, bundles, lost),
+        connections_max=CONNECTIONS_MAX,
+        grace_s=GRACE_S,
         http=PeerProtocol,
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        # nobody stands before the socket: a forwarded address would be the caller's invention
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=CONNECTIONS_MAX,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
     )
     # uvicorn raises the signal that ended it once more; then the ledger would not be closed
     for number in (signal.SIGTERM, signal.SIGINT):

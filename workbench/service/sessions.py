@@ -124,9 +124,7 @@ class Sessions:
         """Start a session whose document its person has signed."""
         # one at a time: two logins at once must not both find room for one
         with self._lock:
-            session, until = self._open.get(digest, (None, None))
-            if session is None or until is None or until <= self.clock():
-                raise RefusedError(Refusal.SESSION_UNKNOWN, "no open login of this name")
+            session = self.opened(digest)
             certified = CertifiedSession(session=session, assertion=assertion)
             verify_session(certified, policy=self.policy, trust_root=self.trust_root)
             alive = [each for each in list(self.books.sessions.values()) if self._alive(each, session.person)]

@@ -3,7 +3,12 @@ import { onPress, post, press, tell } from "./key.js";
 
 const login = `/logins/${document.body.dataset.session}`;
 
-onPress(document.querySelector("button"), async () => {
+const button = document.querySelector("button");
+
+onPress(button, async () => {
   const { publicKey } = await post(`${login}/challenge`);
   return post(`${login}/assertion`, { assertion: await press(publicKey) });
 }, ({ person }) => tell(`${person} is logged in. You can close this tab.`));
+
+// A press before this line would be lost without a word.
+button.disabled = false;
