@@ -29,6 +29,7 @@ from workbench.rules.approval import ApprovalRequest
 from workbench.rules.assertion import Assertion
 from workbench.rules.attestation import Simulation, Statement
 from workbench.rules.change import Change, SignedVeto, between
+from workbench.rules.change_request import ChangeRequest, Word
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import (
@@ -174,7 +175,7 @@ class Head(Document):
 
 
 class Ticket(Document):
-    """Opens one intent to one person until then; whoever has it can read, and nothing else."""
+    """Opens one intent or proposed set to one person until then; whoever has it can only read."""
 
     ticket: Digest
     expires_at: Time
@@ -261,6 +262,10 @@ class Client:
     def veto(self, signed: SignedVeto) -> ChangeView:
         """Carry a veto to the service."""
         return ChangeView.load(self.post(f"/v1/policies/{signed.veto.policy}/veto", signed.dump()))
+
+    def ask_change(self, digest: str) -> Ticket:
+        """Return a ticket for this person's look at a proposed set, on the approver's page or elsewhere."""
+        return Ticket.load(self.post(f"/v1/policies/{digest}/tickets", {}))
 
     def activate(self, digest: str) -> ChangeView:
         """Ask for a proposed set to be taken over."""
@@ -386,6 +391,16 @@ def asked(service: Path, ticket: str) -> ApprovalRequest:
 def answer(service: Path, ticket: str, signed: SignedDecision) -> IntentView:
     """Bring the decision that answers a ticket."""
     return IntentView.load(_send(service, "POST", f"/v1/tickets/{ticket}", signed.canonical(), {}))
+
+
+def asked_change(service: Path, ticket: str) -> ChangeRequest:
+    """Return what a ticket about a policy set asks: claims, until `change_request.verify` has seen them."""
+    return ChangeRequest.load(_send(service, "GET", f"/v1/policy-tickets/{ticket}", b"", {}))
+
+
+def answer_change(service: Path, ticket: str, word: Word) -> ChangeView:
+    """Bring the signature or the veto that answers a ticket about a policy set."""
+    return ChangeView.load(_send(service, "POST", f"/v1/policy-tickets/{ticket}", word.canonical(), {}))
 
 
 def report(service: Path, refused: RefusedError, *, about: str) -> None:

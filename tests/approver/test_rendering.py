@@ -60,9 +60,12 @@ def crowded(desk: World) -> str:
     )
     asked = approval.verify(request, trust_root=desk.trust_root, now=NOW)
     markup = PAGES.get_template("review.html").render(
-        look="00" * 32,
+        act="/looks/00/decision",
+        answer="/looks/00/assertion",
         title=shown.title(asked),
-        asked=asked,
+        person=asked.person,
+        roles=asked.roles,
+        verbs=asked.verbs,
         sections=shown.sections(asked, now=NOW),
         rp=charter.APPROVAL,
     )

@@ -31,7 +31,7 @@ from workbench.evm.header import Header
 from workbench.evm.proof import EMPTY_ROOT, Account, verify_account
 from workbench.evm.transaction import address_of
 from workbench.rules.approval import ApprovalRequest
-from workbench.rules.assertion import Assertion
+from workbench.rules.assertion import APPROVAL, CONSOLE, Assertion, Credential
 from workbench.rules.attestation import (
     HEADER_LINE,
     SIMULATION_LINE,
@@ -46,7 +46,7 @@ from workbench.rules.decision import Decision, SignedDecision, Subject
 from workbench.rules.documents import digest, signed_bytes, write_time
 from workbench.rules.facts import Given
 from workbench.rules.intent import INTENT_LINE, Intent, Proposal
-from workbench.rules.policy import PolicySet, Signature, manifest_of
+from workbench.rules.policy import Person, PolicySet, Signature, manifest_of
 from workbench.rules.session import SESSION_LINE, CertifiedSession, Session
 from workbench.rules.trust import UNSAFE_AAGUID, RelyingParty, TrustRoot
 
@@ -55,7 +55,7 @@ CHAIN_ID = 31337
 NONCE = 7
 MILLION = 1_000_000 * 10**6
 WETH_OUT = 399 * 10**18
-PARTIES = {"login": charter.LOGIN, "approval": charter.APPROVAL}
+EVERY_PARTY = {**charter.PARTIES, CONSOLE: charter.CONSOLE}
 TREASURY_KEY = PrivateKey(b"\x42" * 32).public_key.format(compressed=False).hex()
 TREASURY = address_of(bytes.fromhex(TREASURY_KEY))
 SECOND_KEY = "committee-1"
@@ -152,7 +152,7 @@ class World:
     ) -> Assertion:
         """Return an honest assertion."""
         credential = self.credential(person, path, index).id
-        return press(self.keys, credential, challenge, party=PARTIES[path], counter=counter)
+        return press(self.keys, credential, challenge, party=EVERY_PARTY[path], counter=counter)
 
     def certify(self, person: str = "pm-1", **changes: Any) -> tuple[Ed25519PrivateKey, CertifiedSession]:
         """Return a session key and its session, certified by the person's login credential."""
@@ -181,12 +181,15 @@ class World:
         self,
         files: Mapping[str, bytes],
         *,
-        signers: Iterable[str | tuple[str, int]] = charter.SIGNERS,
+        signers: Iterable[str | tuple[str, int | None]] = charter.SIGNERS,
         after: PolicySet | None = None,
         keys: Mapping[str, ec.EllipticCurvePrivateKey] | None = None,
         **changes: Any,
     ) -> PolicySet:
-        """Return a set that follows `after`, signed by the signers (a name, or a name and which key)."""
+        """Return a set that follows `after`, signed by the signers.
+
+        A name signs by the second path where its person has one, a name and a number on the page.
+        """
         version = after.manifest.version + 1 if after else 1
         named = after.digest if after else None
         manifest = manifest_of(files, name="desk", version=version, previous=named, at=write_time(NOW))
@@ -194,11 +197,12 @@ class World:
         unsigned = PolicySet(manifest, dict(files), [])
         signatures = []
         for each in signers:
-            person, index = each if isinstance(each, tuple) else (each, 0)
+            person, index = each if isinstance(each, tuple) else (each, None)
             known = unsigned.people.get(person) or self.policy.people[person]
-            credential = [one for one in known.credentials if one.path == "approval"][index]
+            credential = deciding(known, index)
             held = keys or self.keys
-            assertion = press(held, credential.id, unsigned.challenge, party=charter.APPROVAL)
+            party = EVERY_PARTY[credential.path]
+            assertion = press(held, credential.id, unsigned.challenge, party=party)
             signatures.append(Signature(person=person, assertion=assertion))
         return PolicySet(manifest, dict(files), signatures)
 
@@ -381,6 +385,14 @@ class World:
         return Given(**(fields | changes))
 
 
+def deciding(person: Person, index: int | None) -> Credential:
+    """Return a credential for deciding: of the page by number, or else of the second path if he has one."""
+    paths = {path: [each for each in person.credentials if each.path == path] for path in EVERY_PARTY}
+    if index is None and paths[CONSOLE]:
+        return paths[CONSOLE][0]
+    return paths[APPROVAL][index or 0]
+
+
 def press(
     keys: Mapping[str, ec.EllipticCurvePrivateKey],
     credential: str,
@@ -528,6 +540,7 @@ def trust_document(policy: PolicySet) -> Json:
         "watcher": None,
         "login": charter.LOGIN.dump(),
         "approval": charter.APPROVAL.dump(),
+        "console": charter.CONSOLE.dump(),
         "aaguids": [UNSAFE_AAGUID],
         "genesis_policy": policy.digest,
     }

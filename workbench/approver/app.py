@@ -1,4 +1,4 @@
-"""The approver's two sites: at one origin people decide, at the other they log in.
+"""The approver's two sites: at one origin people decide and sign policy sets, at the other they log in.
 
 Both show what a key press would sign, made from what was verified, and carry the press to
 the service. They have an RP id each: a press for the one is worth nothing at the other.
@@ -15,8 +15,9 @@ from starlette.responses import Response
 
 from workbench.approver.core import Approver
 from workbench.approver.web import Site, Sites, answer, body, netloc, rendered
-from workbench.rules import shown
+from workbench.rules import shown, shown_change
 from workbench.rules.assertion import Assertion
+from workbench.rules.change_request import WordVerb
 from workbench.rules.documents import Document, Name, Prose
 
 
@@ -25,6 +26,13 @@ class Said(Document):
 
     verb: Literal["approve", "reject", "abstain"]
     role: Name
+    reason: Prose
+
+
+class SaidOfChange(Document):
+    """What the person is about to say of a next policy set."""
+
+    verb: WordVerb
     reason: Prose
 
 
@@ -46,9 +54,12 @@ class Reviews:
         look = await run_in_threadpool(approver.look, request.path_params["ticket"])
         return rendered(
             "review.html",
-            look=look.name,
+            act=f"/looks/{look.name}/decision",
+            answer=f"/looks/{look.name}/assertion",
             title=shown.title(look.asked),
-            asked=look.asked,
+            person=look.asked.person,
+            roles=look.asked.roles,
+            verbs=look.asked.verbs,
             sections=shown.sections(look.asked, now=approver.clock()),
             rp=self.site.party,
         )
@@ -71,7 +82,46 @@ class Reviews:
         view = await run_in_threadpool(
             self.site.approver.answer, request.path_params["look"], pressed.assertion
         )
-        return answer({"state": view.state, "needs": view.needs, "entry_seq": view.entry_seq})
+        return answer({"told": f"Recorded as entry {view.entry_seq}. The intent is now: {view.state}."})
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The page of a next policy set."""
+
+    site: Site
+
+    async def page(self, request: Request) -> Response:
+        """Show what a ticket asks."""
+        approver = self.site.approver
+        look = await run_in_threadpool(approver.look_at_change, request.path_params["ticket"])
+        return rendered(
+            "review.html",
+            act=f"/changes/{look.name}/word",
+            answer=f"/changes/{look.name}/assertion",
+            title=shown_change.title(look.asked),
+            person=look.asked.person,
+            roles=[],
+            verbs=look.asked.verbs,
+            sections=shown_change.sections(look.asked, now=approver.clock()),
+            rp=self.site.party,
+        )
+
+    async def word(self, request: Request) -> Response:
+        """Make the word that will be signed, and say what the browser has to ask the authenticator."""
+        said = SaidOfChange.load(await body(request))
+        look, made = await run_in_threadpool(
+            self.site.approver.say, request.path_params["look"], verb=said.verb, reason=said.reason
+        )
+        return answer({"publicKey": self.site.options(made.challenge, look.credentials)})
+
+    async def assertion(self, request: Request) -> Response:
+        """Bring the key press to the service."""
+        pressed = Pressed.load(await body(request))
+        view = await run_in_threadpool(
+            self.site.approver.spoken, request.path_params["look"], pressed.assertion
+        )
+        return answer({"told": f"Recorded. The policy set is now: {view.standing}."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +159,18 @@ class Logins:
 def build(approver: Approver) -> Sites:
     """Return both sites."""
     root = approver.trust_root
-    reviews, logins = Reviews(Site(root.approval, approver)), Logins(Site(root.login, approver))
+    deciding, logins = Site(root.approval, approver), Logins(Site(root.login, approver))
+    reviews, changes = Reviews(deciding), Changes(deciding)
     return Sites(
         {
-            netloc(root.approval.origin): reviews.site.build(
-                {"/review/{ticket}": reviews.page},
-                {"/looks/{look}/decision": reviews.decision, "/looks/{look}/assertion": reviews.assertion},
+            netloc(root.approval.origin): deciding.build(
+                {"/review/{ticket}": reviews.page, "/change/{ticket}": changes.page},
+                {
+                    "/looks/{look}/decision": reviews.decision,
+                    "/looks/{look}/assertion": reviews.assertion,
+                    "/changes/{look}/word": changes.word,
+                    "/changes/{look}/assertion": changes.assertion,
+                },
             ),
             netloc(root.login.origin): logins.site.build(
                 {"/login/{session}": logins.page},

@@ -1,8 +1,8 @@
-"""The second path: a decision at a terminal, on a machine of the person's own.
+"""The second path: a decision, or a word about a policy set, at a terminal on a machine of the person's own.
 
 A request is exported to a file, carried over, and read here: verified under this machine's
 trust root, decoded by this machine's code, shown in full. Nothing of the desk is running
-here and nothing is asked of it. The person types two of the intent's words, which nobody
+here and nothing is asked of it. The person types two of the matter's words, which nobody
 does who has not looked, and presses a key that has its own RP id: a page in a browser can
 not ask for it, and a compromised approver has no part in it. The answer goes back as a file.
 """
@@ -18,11 +18,14 @@ from typing import Final, Literal
 from fido2.ctap import CtapDevice
 
 from workbench.identity.ctap import Authenticator
-from workbench.rules import approval
+from workbench.rules import approval, change_request
 from workbench.rules.approval import ApprovalRequest, Asked, Verb
+from workbench.rules.assertion import CONSOLE, Assertion
+from workbench.rules.change_request import AskedChange, ChangeRequest, Word, WordVerb
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.decision import CONSOLE, SignedDecision, check_assertion
+from workbench.rules.decision import SignedDecision, check_assertion
 from workbench.rules.documents import Digest, Document
+from workbench.rules.policy import Person
 from workbench.rules.shown import Row, Section
 from workbench.rules.trust import TrustRoot
 from workbench.rules.words import words
@@ -41,6 +44,22 @@ class Exported(Document):
     v: Literal[1]
     ticket: Digest
     request: ApprovalRequest
+
+
+class ExportedChange(Document):
+    """A request about a policy set on its way to another machine, and its ticket."""
+
+    v: Literal[1]
+    ticket: Digest
+    change: ChangeRequest
+
+
+class AnsweredChange(Document):
+    """A signature or a veto on its way back."""
+
+    v: Literal[1]
+    ticket: Digest
+    word: Word
 
 
 class Answered(Document):
@@ -74,24 +93,38 @@ class Console:
         now: datetime,
     ) -> Answered:
         """Make the decision, have it signed, and check what came back from the key."""
-        party = self.trust_root.console
-        if party is None:
-            raise RefusedError(Refusal.TRUST_ROOT, "this trust root has no second path", path="/console")
-        held = [each.id for each in asked.person.credentials if each.path == CONSOLE]
-        if not held:
-            raise RefusedError(
-                Refusal.CREDENTIAL_UNKNOWN, f"{asked.person.id} has no key for the second path"
-            )
         made = approval.decide(asked, verb=verb, role=role, reason=reason, decision_id=decision_id, now=now)
-        assertion = Authenticator(self.device, party).sign(made.challenge, credential=held)
+        assertion = self._press(asked.person, made.challenge)
         signed = SignedDecision(decision=made, assertion=assertion)
         check_assertion(signed, policy=asked.policy, trust_root=self.trust_root)
         return Answered(v=1, ticket=exported.ticket, signed=signed)
 
+    def verify_change(self, exported: ExportedChange, *, now: datetime) -> AskedChange:
+        """Verify what is asked about a policy set, or refuse."""
+        return change_request.verify(exported.change, trust_root=self.trust_root, now=now)
 
-def to_type(asked: Asked) -> str:
-    """Return what a person types to show that he has looked."""
-    return " ".join(words(asked.intent.digest).split()[-TYPED:])
+    def say(
+        self, exported: ExportedChange, asked: AskedChange, *, verb: WordVerb, reason: str
+    ) -> AnsweredChange:
+        """Make the word about a policy set, have it signed, and check what came back from the key."""
+        said = change_request.say(asked, verb=verb, reason=reason)
+        assertion = self._press(asked.person, said.challenge)
+        word = change_request.spoken(asked, said, assertion, trust_root=self.trust_root)
+        return AnsweredChange(v=1, ticket=exported.ticket, word=word)
+
+    def _press(self, person: Person, challenge: bytes) -> Assertion:
+        party = self.trust_root.console
+        if party is None:
+            raise RefusedError(Refusal.TRUST_ROOT, "this trust root has no second path", path="/console")
+        held = [each.id for each in person.credentials if each.path == CONSOLE]
+        if not held:
+            raise RefusedError(Refusal.CREDENTIAL_UNKNOWN, f"{person.id} has no key for the second path")
+        return Authenticator(self.device, party).sign(challenge, credential=held)
+
+
+def to_type(digest: str) -> str:
+    """Return what a person types to show that he has looked at the matter of this digest."""
+    return " ".join(words(digest).split()[-TYPED:])
 
 
 def printed(sections: Sequence[Section], *, title: str) -> str:

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from workbench import client
-from workbench.client import IntentView
-from workbench.rules import approval
+from workbench.client import ChangeView, IntentView
+from workbench.rules import approval, change_request
 from workbench.rules.approval import Asked, Verb
-from workbench.rules.assertion import Assertion
+from workbench.rules.assertion import APPROVAL, Assertion
+from workbench.rules.change_request import AskedChange, Spoken, WordVerb
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, SignedDecision, check_assertion
 from workbench.rules.session import AskedLogin, CertifiedSession, verify_login
@@ -27,20 +29,68 @@ from workbench.rules.trust import TrustRoot
 LOOKS_MAX = 256
 LOOK_LIFE = timedelta(minutes=15)
 
+A = TypeVar("A", Asked, AskedChange)
+M = TypeVar("M", Decision, Spoken)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Generic[A]):
     """One page: the ticket that it was opened with, and what it shows."""
 
     name: str
     ticket: str
-    asked: Asked
+    asked: A
     until: datetime
 
     @property
     def credentials(self) -> list[str]:
         """The credentials that may press for this person, base64url."""
-        return [each.id for each in self.asked.person.credentials if each.path == "approval"]
+        return [each.id for each in self.asked.person.credentials if each.path == APPROVAL]
+
+
+@dataclass(slots=True)
+class Looks(Generic[A, M]):
+    """The open looks of one kind, oldest first, and what was made of each and waits for its key press."""
+
+    clock: Callable[[], datetime]
+    _open: dict[str, Look[A]] = field(default_factory=dict)
+    _made: dict[str, M] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def open(self, ticket: str, asked: A) -> Look[A]:
+        """Keep what a page shows; the oldest of too many is over."""
+        now = self.clock()
+        look = Look(name=secrets.token_hex(32), ticket=ticket, asked=asked, until=now + LOOK_LIFE)
+        with self._lock:
+            self._open = {name: each for name, each in self._open.items() if each.until > now}
+            self._made = {name: each for name, each in self._made.items() if name in self._open}
+            if len(self._open) >= LOOKS_MAX:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                self._made.pop(oldest, None)
+            self._open[look.name] = look
+        return look
+
+    def find(self, name: str) -> Look[A]:
+        """Return an open look, or refuse."""
+        with self._lock:
+            look = self._open.get(name)
+        if look is None or look.until <= self.clock():
+            raise RefusedError(Refusal.NOT_FOUND, "this page is over: open it again from JupyterLab")
+        return look
+
+    def make(self, name: str, made: M) -> None:
+        """Keep what the next key press signs; what was made before is void."""
+        with self._lock:
+            self._made[name] = made
+
+    def take(self, name: str) -> M:
+        """Return what waits for a key press, once."""
+        with self._lock:
+            made = self._made.pop(name, None)
+        if made is None:
+            raise RefusedError(Refusal.REPLAYED, "nothing of this page waits for a key press")
+        return made
 
 
 @dataclass(slots=True)
@@ -50,28 +100,21 @@ class Approver:
     trust_root: TrustRoot
     service: Path
     clock: Callable[[], datetime]
-    _looks: dict[str, Look] = field(default_factory=dict)
-    _drafts: dict[str, Decision] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    reviews: Looks[Asked, Decision] = field(init=False)
+    changes: Looks[AskedChange, Spoken] = field(init=False)
 
-    def look(self, ticket: str) -> Look:
+    def __post_init__(self) -> None:
+        self.reviews, self.changes = Looks(self.clock), Looks(self.clock)
+
+    def look(self, ticket: str) -> Look[Asked]:
         """Fetch and verify what a ticket asks, or refuse."""
-        now = self.clock()
-        asked = approval.verify(client.asked(self.service, ticket), trust_root=self.trust_root, now=now)
-        look = Look(name=secrets.token_hex(32), ticket=ticket, asked=asked, until=now + LOOK_LIFE)
-        with self._lock:
-            self._looks = {name: each for name, each in self._looks.items() if each.until > now}
-            self._drafts = {name: each for name, each in self._drafts.items() if name in self._looks}
-            if len(self._looks) >= LOOKS_MAX:
-                oldest = next(iter(self._looks))
-                del self._looks[oldest]
-                self._drafts.pop(oldest, None)
-            self._looks[look.name] = look
-        return look
+        request = client.asked(self.service, ticket)
+        asked = approval.verify(request, trust_root=self.trust_root, now=self.clock())
+        return self.reviews.open(ticket, asked)
 
-    def draft(self, name: str, *, verb: Verb, role: str, reason: str) -> tuple[Look, Decision]:
-        """Make the decision that this look's person would sign; the one made before is void."""
-        look = self._find(name)
+    def draft(self, name: str, *, verb: Verb, role: str, reason: str) -> tuple[Look[Asked], Decision]:
+        """Make the decision that this look's person would sign."""
+        look = self.reviews.find(name)
         made = approval.decide(
             look.asked,
             verb=verb,
@@ -80,20 +123,35 @@ class Approver:
             decision_id=secrets.token_hex(16),
             now=self.clock(),
         )
-        with self._lock:
-            self._drafts[name] = made
+        self.reviews.make(name, made)
         return look, made
 
     def answer(self, name: str, assertion: Assertion) -> IntentView:
         """Bring the signed decision to the service; it was signed here, or it is refused here."""
-        look = self._find(name)
-        with self._lock:
-            made = self._drafts.pop(name, None)
-        if made is None:
-            raise RefusedError(Refusal.REPLAYED, "no decision of this page waits for a key press")
-        signed = SignedDecision(decision=made, assertion=assertion)
+        look = self.reviews.find(name)
+        signed = SignedDecision(decision=self.reviews.take(name), assertion=assertion)
         check_assertion(signed, policy=look.asked.policy, trust_root=self.trust_root)
         return client.answer(self.service, look.ticket, signed)
+
+    def look_at_change(self, ticket: str) -> Look[AskedChange]:
+        """Fetch and verify what a ticket about a policy set asks, or refuse."""
+        request = client.asked_change(self.service, ticket)
+        asked = change_request.verify(request, trust_root=self.trust_root, now=self.clock())
+        return self.changes.open(ticket, asked)
+
+    def say(self, name: str, *, verb: WordVerb, reason: str) -> tuple[Look[AskedChange], Spoken]:
+        """Make the word that this look's person would sign."""
+        look = self.changes.find(name)
+        made = change_request.say(look.asked, verb=verb, reason=reason)
+        self.changes.make(name, made)
+        return look, made
+
+    def spoken(self, name: str, assertion: Assertion) -> ChangeView:
+        """Bring the signed word to the service; it was signed here, or it is refused here."""
+        look = self.changes.find(name)
+        said = self.changes.take(name)
+        word = change_request.spoken(look.asked, said, assertion, trust_root=self.trust_root)
+        return client.answer_change(self.service, look.ticket, word)
 
     def login(self, session: str) -> AskedLogin:
         """Fetch and verify an open login, or refuse."""
@@ -113,10 +171,3 @@ class Approver:
             client.report(self.service, refused, about=f"approver: {about}")
         except (client.ServiceUnavailableError, client.ProblemError):
             return
-
-    def _find(self, name: str) -> Look:
-        with self._lock:
-            look = self._looks.get(name)
-        if look is None or look.until <= self.clock():
-            raise RefusedError(Refusal.NOT_FOUND, "this page is over: open it again from JupyterLab")
-        return look

@@ -7,29 +7,41 @@ import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from fido2.ctap import CtapDevice
 from fido2.hid import CtapHidDevice
 
-from workbench.approver.console import Answered, Console, Exported, printed, to_type
-from workbench.client import ProblemError, ServiceUnavailableError, answer
+from workbench.approver.console import (
+    Answered,
+    AnsweredChange,
+    Console,
+    Exported,
+    ExportedChange,
+    printed,
+    to_type,
+)
+from workbench.client import ProblemError, ServiceUnavailableError, answer, answer_change
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
 from workbench.demo.authenticator import UnsafeSoftwareAuthenticator
 from workbench.identity.ctap import AuthenticatorError
-from workbench.rules.codes import RefusedError
-from workbench.rules.documents import DOCUMENT_MAX
-from workbench.rules.shown import sections, title
+from workbench.rules import shown, shown_change
+from workbench.rules.change_request import WordVerb
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import DOCUMENT_MAX, read_json
+from workbench.rules.shown import Section
 from workbench.rules.trust import TrustRoot
 
 FILE_MAX = 4 * DOCUMENT_MAX
+WORDS: dict[str, WordVerb] = {"approve": "sign", "reject": "veto"}
+"""What one says of a policy set."""
 
 
 def approve(options: argparse.Namespace) -> int:
     """Take the exported request, show it, and write the signed answer to a file."""
     try:
         trust_root = TrustRoot.read(options.trust_root.read_bytes())
-        exported = Exported.read(options.file.read_bytes(), limit=FILE_MAX)
-        answered = _at_console(options, trust_root, exported)
+        answered = _at_console(options, trust_root, _exported(options.file))
     except RefusedError as refused:
         print(f"workbench: refused: {refused}", file=sys.stderr)
         return REFUSED
@@ -45,22 +57,60 @@ def approve(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _at_console(options: argparse.Namespace, trust_root: TrustRoot, exported: Exported) -> Answered | None:
+def _exported(path: Path) -> Exported | ExportedChange:
+    value = read_json(path.read_bytes(), limit=FILE_MAX)
+    return (
+        ExportedChange.load(value) if isinstance(value, dict) and "change" in value else Exported.load(value)
+    )
+
+
+def _at_console(
+    options: argparse.Namespace, trust_root: TrustRoot, exported: Exported | ExportedChange
+) -> Answered | AnsweredChange | None:
     if options.out.exists():
         raise FileExistsError(f"{options.out} exists")
     if not sys.stdin.isatty():
         raise AuthenticatorError("no terminal: this is for a person who reads")
     device = _device(options.unsafe_authenticator)
     console = Console(trust_root, device)
+    if isinstance(exported, ExportedChange):
+        return _say(options, console, exported)
+    return _decide(options, console, exported)
+
+
+def _say(options: argparse.Namespace, console: Console, exported: ExportedChange) -> AnsweredChange | None:
+    now = datetime.now(UTC)
+    asked = console.verify_change(exported, now=now)
+    verb = WORDS.get(options.verb)
+    if verb is None:
+        raise RefusedError(Refusal.MALFORMED, f"nobody can {options.verb} about a policy set", path="/verb")
+    sections = shown_change.sections(asked, now=now)
+    if not _read(
+        sections, title=shown_change.title(asked), about=f"{verb} this", digest=asked.following.digest
+    ):
+        return None
+    return console.say(exported, asked, verb=verb, reason=options.reason)
+
+
+def _read(sections: list[Section], *, title: str, about: str, digest: str) -> bool:
+    """Show everything; return whether the person has found the words that stand in it."""
+    print(printed(sections, title=title))
+    print(f"\nYou are about to {about}.")
+    typed = input("Type the last two of the words to read aloud, or nothing to stop: ")
+    if typed.split() != to_type(digest).split():
+        return False
+    print("Touch your security key.", flush=True)
+    return True
+
+
+def _decide(options: argparse.Namespace, console: Console, exported: Exported) -> Answered | None:
     now = datetime.now(UTC)
     asked = console.verify(exported, now=now)
-    print(printed(sections(asked, now=now), title=title(asked)))
     role = options.role or next(iter(asked.roles), "")
-    print(f"\nYou are about to {options.verb} this as {role or 'nobody'}.")
-    typed = input("Type the last two of the intent's words, or nothing to stop: ")
-    if typed.split() != to_type(asked).split():
+    about = f"{options.verb} this as {role or 'nobody'}"
+    sections = shown.sections(asked, now=now)
+    if not _read(sections, title=shown.title(asked), about=about, digest=asked.intent.digest):
         return None
-    print("Touch your security key.", flush=True)
     return console.decide(
         exported,
         asked,
@@ -84,13 +134,21 @@ def _device(keyfile: Path | None) -> CtapDevice:
 def hand_in(options: argparse.Namespace) -> int:
     """Bring an answer to the service."""
     try:
-        answered = Answered.read(options.file.read_bytes())
-        view = answer(options.socket, answered.ticket, answered.signed)
+        told = _handed_in(options.socket, read_json(options.file.read_bytes(), limit=DOCUMENT_MAX))
     except (RefusedError, ProblemError) as refused:
         print(f"workbench: refused: {refused}", file=sys.stderr)
         return REFUSED
     except (ServiceUnavailableError, OSError) as error:
         print(f"workbench: {error}", file=sys.stderr)
         return COULD_NOT_RUN
-    print(f"recorded as entry {view.entry_seq}; the intent is {view.state}")
+    print(told)
     return DONE
+
+
+def _handed_in(socket: Path, value: Any) -> str:  # noqa: ANN401 - the JSON edge
+    if isinstance(value, dict) and "word" in value:
+        said = AnsweredChange.load(value)
+        return f"recorded; the policy set is {answer_change(socket, said.ticket, said.word).standing}"
+    made = Answered.load(value)
+    view = answer(socket, made.ticket, made.signed)
+    return f"recorded as entry {view.entry_seq}; the intent is {view.state}"

@@ -135,8 +135,18 @@ class Desk:
         ticket = self.client.ask(digest)
         request = client.asked(self.client.service, ticket.ticket)
         document = {"v": 1, "ticket": ticket.ticket, "request": request.dump()}
-        Path(path).write_bytes(canonical(document, limit=4 * DOCUMENT_MAX))
-        return show.facts("Exported", {"file": path, "words": words(digest), "until": ticket.expires_at})
+        return _exported(path, document, digest=digest, until=ticket.expires_at)
+
+    def change_url(self, digest: str) -> str:
+        """Return the address of the page on which this person signs or vetoes a proposed policy set."""
+        return f"{self.trust_root.approval.origin}/change/{self.client.ask_change(digest).ticket}"
+
+    def export_change(self, digest: str, path: str | Path) -> show.Shown:
+        """Write what this person is asked of a policy set to a file, for the second path."""
+        ticket = self.client.ask_change(digest)
+        request = client.asked_change(self.client.service, ticket.ticket)
+        document = {"v": 1, "ticket": ticket.ticket, "change": request.dump()}
+        return _exported(path, document, digest=digest, until=ticket.expires_at)
 
     def receipt(self, digest: str) -> show.Shown:
         """Return what the ledger holds of an intent, verified under the trust root."""
@@ -160,6 +170,11 @@ class Desk:
         """Return what the queue shows of the newest open intents."""
         found = [digest for digest, state in reversed(self.client.intents()) if state in OPEN]
         return [_row(self.client.intent(digest)) for digest in found[:LISTED_MAX]]
+
+
+def _exported(path: str | Path, document: dict[str, Any], *, digest: str, until: str) -> show.Shown:
+    Path(path).write_bytes(canonical(document, limit=4 * DOCUMENT_MAX))
+    return show.facts("Exported", {"file": path, "words": words(digest), "until": until})
 
 
 def _row(view: IntentView) -> dict[str, Any]:
@@ -258,6 +273,36 @@ async def approve(digest: str, *, seconds: float = DECISION_S) -> show.Shown:
         await asyncio.sleep(POLL_S)
     link.url, link.status = "", _outcome(mine[-1].decision.verb if mine else "", view)
     return show.decisions(view)
+
+
+async def sign(digest: str, *, seconds: float = DECISION_S) -> show.Shown:
+    """Show the link to a proposed policy set's page and wait until this person has signed or vetoed it there.
+
+    Raises:
+        HeadlessError: nobody looks at this notebook.
+        TimeoutError: nobody has said anything in time.
+
+    """
+    here, person = desk(), desk().client.person
+    change = here.client.change(digest)
+    link = Link(
+        title=f"Policy set, version {change.version}",
+        url=here.change_url(digest),
+        words=words(digest),
+        status="waiting for your word",
+    )
+    display(link)
+    await link.await_seen()
+    deadline = time.monotonic() + seconds
+    while change.standing == "pending" and person not in change.signed_by:
+        if time.monotonic() > deadline:
+            link.status = "nobody has said anything in time"
+            raise TimeoutError(f"no word within {seconds:.0f} s")
+        await asyncio.sleep(POLL_S)
+        change = await asyncio.to_thread(here.client.change, digest)
+    link.url, link.status = "", f"the set is {change.standing}"
+    signed_by = ", ".join(change.signed_by) or "nobody"
+    return show.facts("Policy set", {"set": digest, "standing": change.standing, "signed by": signed_by})
 
 
 def _outcome(verb: str, view: IntentView) -> str:

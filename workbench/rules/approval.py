@@ -25,10 +25,10 @@ from pydantic import Field
 from ledger.checkpoint import CheckpointError
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.rules import attestation, cedar, decision, facts
+from workbench.rules.assertion import CONSOLE
 from workbench.rules.attestation import AttestedState, Simulation, State, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import (
-    CONSOLE,
     DECISIONS_MAX,
     Approvals,
     Decision,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 from fido2 import cbor
@@ -31,8 +32,10 @@ from fido2.webauthn import (
 
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Base64Url, Document, Hex, Hex16, Name
-from workbench.rules.trust import RelyingParty
+from workbench.rules.trust import RelyingParty, TrustRoot
 
+APPROVAL, CONSOLE = "approval", "console"
+"""Where people decide: the approver's page, or the second path, a terminal of the person's own."""
 ADMITTED_FLAGS = AuthenticatorData.FLAG.UP | AuthenticatorData.FLAG.UV
 AUTHENTICATOR_DATA_BYTES = 37
 """RP id hash, flags and counter: an assertion without attested data or extensions has no more."""
@@ -89,6 +92,32 @@ def verify(
         _complete(assertion, credential, party, challenge)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise RefusedError(Refusal.ASSERTION, str(error) or type(error).__name__) from error
+
+
+def verify_press(
+    assertion: Assertion,
+    credentials: Iterable[Credential],
+    *,
+    person: str,
+    challenge: bytes,
+    trust_root: TrustRoot,
+) -> str:
+    """Verify that a person signed this with one of these credentials for deciding; return its path.
+
+    Raises:
+        RefusedError: CREDENTIAL_UNKNOWN when none of them may have made it; else as `verify`.
+
+    """
+    parties = {APPROVAL: trust_root.approval, CONSOLE: trust_root.console}
+    own = (each for each in credentials if each.id == assertion.credential and each.path in parties)
+    credential = next(own, None)
+    if credential is None:
+        raise RefusedError(Refusal.CREDENTIAL_UNKNOWN, f"{person} has no such credential for deciding")
+    party = parties[credential.path]
+    if party is None:
+        raise RefusedError(Refusal.CREDENTIAL_UNKNOWN, "this trust root has no second path")
+    verify(assertion, credential, party=party, challenge=challenge, aaguids=trust_root.aaguids)
+    return credential.path
 
 
 def client_data(encoded: str) -> dict[str, Any]:

@@ -24,12 +24,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-from workbench.rules import assertion as webauthn
 from workbench.rules import roles as matrix
-from workbench.rules.assertion import Assertion, Credential
+from workbench.rules.assertion import APPROVAL, CONSOLE, Assertion, Credential, verify_press
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Name, Said, digest, read_time
-from workbench.rules.policy import Limits, Person, PolicySet, verify_succession
+from workbench.rules.policy import (
+    Limits,
+    Manifest,
+    Person,
+    PolicySet,
+    Signature,
+    verify_signature,
+    verify_succession,
+)
 from workbench.rules.roles import Permission
 from workbench.rules.trust import TrustRoot
 
@@ -83,6 +90,17 @@ class Change(Document):
     def delay(self, limits: Limits) -> timedelta:
         """(2) Return how long this lies open under the limits of the set in force."""
         return timedelta(seconds=0 if self.only_takes_away else limits.change_delay_s_min)
+
+
+class NextSet(Document):
+    """What is proposed: a set without signatures."""
+
+    manifest: Manifest
+    files: dict[str, str]
+
+    def set(self) -> PolicySet:
+        """Return it as a set that nobody has signed."""
+        return PolicySet.load({**self.dump(), "signatures": []})
 
 
 class Veto(Document):
@@ -143,6 +161,22 @@ def verify_change(current: PolicySet, following: PolicySet, *, proposed_at: date
     return change
 
 
+def verify_officer(
+    following: PolicySet, signature: Signature, *, current: PolicySet, trust_root: TrustRoot
+) -> str:
+    """Verify a signature that counts for the set in force or for the next one; return where it was made."""
+    judges = [current, following]
+    if signature.person not in current.people:
+        judges.reverse()
+    try:
+        return verify_signature(following, signature, judge=judges[0], trust_root=trust_root)
+    except RefusedError as first:
+        try:
+            return verify_signature(following, signature, judge=judges[1], trust_root=trust_root)
+        except RefusedError:
+            raise first from None
+
+
 def verify_veto(
     signed: SignedVeto, *, following: PolicySet, sets: Sequence[PolicySet], trust_root: TrustRoot
 ) -> None:
@@ -160,18 +194,12 @@ def verify_veto(
         raise RefusedError(Refusal.ASSERTION_OTHER, "the veto is about another set", path="/veto/policy")
     if change.only_takes_away:
         raise RefusedError(Refusal.CHANGE_NO_VETO, "this set only takes away")
-    own = _own_word(veto.person, change, sets)
-    credential = next((each for each in own if each.id == signed.assertion.credential), None)
-    if credential is None:
-        raise RefusedError(
-            Refusal.CREDENTIAL_UNKNOWN, f"{veto.person} had no such credential for approval before"
-        )
-    webauthn.verify(
+    verify_press(
         signed.assertion,
-        credential,
-        party=trust_root.approval,
+        own_word(veto.person, change, sets),
+        person=veto.person,
         challenge=veto.challenge,
-        aaguids=trust_root.aaguids,
+        trust_root=trust_root,
     )
 
 
@@ -181,15 +209,15 @@ def words(change: Change) -> list[str]:
     return said + [f"{name} is altered" for name in change.altered]
 
 
-def _own_word(person_id: str, change: Change, sets: Sequence[PolicySet]) -> list[Credential]:
-    """Return the credentials that a person entitled to a veto may use, or refuse him."""
+def own_word(person_id: str, change: Change, sets: Sequence[PolicySet]) -> list[Credential]:
+    """(4) Return the credentials that a person entitled to a veto may use, or refuse him."""
     current = sets[-1]
     held = current.people.get(person_id)
-    own = _approval(held)
+    own = _deciding(held)
     gets = any(each.person == person_id and each.credentials_added for each in change.people)
     if gets and not own:
         # taken away first, given to somebody else then: his last own word still counts
-        own = next((found for each in reversed(sets) if (found := _approval(each.people.get(person_id)))), [])
+        own = next((found for each in reversed(sets) if (found := _deciding(each.people.get(person_id)))), [])
     if not (gets and own) and (held is None or current.limits.policy_quorum_role not in held.roles):
         raise RefusedError(
             Refusal.CHANGE_NO_VETO, f"{person_id} gets no credential and is not {_role(current)}"
@@ -201,8 +229,8 @@ def _role(policy: PolicySet) -> str:
     return policy.limits.policy_quorum_role
 
 
-def _approval(person: Person | None) -> list[Credential]:
-    return [each for each in person.credentials if each.path == "approval"] if person else []
+def _deciding(person: Person | None) -> list[Credential]:
+    return [each for each in person.credentials if each.path in {APPROVAL, CONSOLE}] if person else []
 
 
 def _equipped(policy: PolicySet) -> None:

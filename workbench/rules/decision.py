@@ -19,8 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workbench.rules import assertion as webauthn
-from workbench.rules.assertion import Assertion
+from workbench.rules.assertion import APPROVAL, CONSOLE, Assertion, verify_press
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Hex16, Name, Said, Time, Whole, digest, read_time
 from workbench.rules.policy import PolicySet
@@ -28,8 +27,6 @@ from workbench.rules.roles import Permission
 from workbench.rules.trust import TrustRoot
 
 DECISION_LINE = "oms-decision/v1"
-APPROVAL, CONSOLE = "approval", "console"
-"""Where a decision may be signed: the approver's page, or the second path, a terminal of the person's own."""
 DECISIONS_MAX = 32
 SKEW_S = 30
 """Whoever drafts a decision may be this far ahead of our clock."""
@@ -143,18 +140,13 @@ def verify_decision(
 
 def check_assertion(signed: SignedDecision, *, policy: PolicySet, trust_root: TrustRoot) -> None:
     """Verify that the decision's person pressed a key for exactly this decision."""
-    decision = signed.decision
-    path = path_of(signed, policy)
-    party = trust_root.console if path == CONSOLE else trust_root.approval
-    if party is None:
-        raise RefusedError(Refusal.CREDENTIAL_UNKNOWN, "this trust root has no second path")
-    person = policy.person(decision.person)
-    webauthn.verify(
+    person = policy.person(signed.decision.person)
+    verify_press(
         signed.assertion,
-        policy.credential(person, signed.assertion.credential, path=path),
-        party=party,
-        challenge=decision.challenge,
-        aaguids=trust_root.aaguids,
+        person.credentials,
+        person=person.id,
+        challenge=signed.decision.challenge,
+        trust_root=trust_root,
     )
 
 

@@ -5,6 +5,9 @@ A set is a manifest of files and the officers' assertions over it. It is believe
 (2) it is the genesis set of the trust root, or names its predecessor and counts one up;
 (3) a quorum of the set before it *and* of itself has signed the manifest, so that
     nobody is added by people who will not answer for him, and none stays who left;
+    of each quorum one at least by the second path: what an officer's browser shows is
+    one machine's word, and rules are worth more than any amount (the genesis set has
+    nobody before it: people compare its digest by hand);
 (4) its time has come.
 A chain of sets is verified from the genesis set on; a caller that has seen a higher
 version refuses the chain itself, since what was seen is memory, not a decision.
@@ -26,7 +29,7 @@ from workbench.evm import calldata
 from workbench.evm.errors import EvmError
 from workbench.rules import assertion as webauthn
 from workbench.rules import roles as matrix
-from workbench.rules.assertion import Assertion, Credential
+from workbench.rules.assertion import CONSOLE, Assertion, Credential, verify_press
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import (
     DOCUMENT_MAX,
@@ -334,7 +337,13 @@ def verify_chain(sets: Sequence[PolicySet], *, trust_root: TrustRoot, now: datet
     for current in sets:
         _follows(current, previous, trust_root)
         for judge in (previous or current, current):
-            _signed_by_quorum(current, judge, trust_root)
+            counted = _signed_by_quorum(current, judge, trust_root)
+            if previous is not None and CONSOLE not in counted.values():
+                raise RefusedError(
+                    Refusal.POLICY_CHAIN,
+                    f"version {current.manifest.version}: nobody of version {judge.manifest.version}"
+                    " has signed by the second path",
+                )
         # (4)
         if read_time(current.manifest.activates_at) > now:
             raise RefusedError(Refusal.POLICY_CHAIN, f"version {current.manifest.version} is not active yet")
@@ -364,36 +373,37 @@ def verify_succession(current: PolicySet, previous: PolicySet) -> None:
 
 def verify_signature(
     current: PolicySet, signature: Signature, *, judge: PolicySet, trust_root: TrustRoot
-) -> None:
-    """(3) Verify that an officer of `judge`, the set or its predecessor, has signed the set."""
+) -> str:
+    """(3) Verify that an officer of `judge`, the set or its predecessor, has signed the set; return where."""
     person = judge.person(signature.person)
     role = judge.limits.policy_quorum_role
     if role not in person.roles:
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"{person.id} does not hold {role}")
-    credential = judge.credential(person, signature.assertion.credential, path="approval")
-    webauthn.verify(
+    return verify_press(
         signature.assertion,
-        credential,
-        party=trust_root.approval,
+        person.credentials,
+        person=person.id,
         challenge=current.challenge,
-        aaguids=trust_root.aaguids,
+        trust_root=trust_root,
     )
 
 
-def _signed_by_quorum(current: PolicySet, judge: PolicySet, trust_root: TrustRoot) -> None:
+def _signed_by_quorum(current: PolicySet, judge: PolicySet, trust_root: TrustRoot) -> dict[str, str]:
     # (3) what does not count is skipped: a junk signature must not veto a good quorum
-    counted = set()
+    counted: dict[str, str] = {}
     for signature in current.signatures:
         try:
-            verify_signature(current, signature, judge=judge, trust_root=trust_root)
+            path = verify_signature(current, signature, judge=judge, trust_root=trust_root)
         except RefusedError:
             continue
-        counted.add(signature.person)
+        # who has signed in both places has signed by the second path
+        counted[signature.person] = CONSOLE if counted.get(signature.person) == CONSOLE else path
     if len(counted) < judge.limits.policy_quorum:
         raise RefusedError(
             Refusal.POLICY_CHAIN,
             f"version {current.manifest.version}: {len(counted)} of {judge.limits.policy_quorum} signatures",
         )
+    return counted
 
 
 def _callable(entry: WhitelistEntry) -> None:

@@ -19,9 +19,9 @@ from workbench.evm import calldata
 from workbench.evm.fields import from_decimal
 from workbench.rules import facts
 from workbench.rules.approval import ANYBODY, ASKS, Asked
+from workbench.rules.assertion import CONSOLE
 from workbench.rules.attestation import Simulation
 from workbench.rules.codes import RefusedError
-from workbench.rules.decision import CONSOLE
 from workbench.rules.documents import printable, read_time
 from workbench.rules.policy import Bound, Function, WhitelistEntry
 from workbench.rules.session import AskedLogin
@@ -113,8 +113,8 @@ def login(asked: AskedLogin, *, now: datetime) -> list[Section]:
         ),
         Row(
             label="Until",
-            says=_moment(session.expires_at),
-            remark=f"{_until(read_time(session.expires_at), now)}, or idle for {idle}",
+            says=moment(session.expires_at),
+            remark=f"{until(read_time(session.expires_at), now)}, or idle for {idle}",
         ),
         Row(
             label="The same words there",
@@ -168,7 +168,7 @@ def _transaction(asked: Asked, now: datetime) -> Iterator[Row]:
         alarm=not known,
     )
     if entry is not None:
-        yield Row(label="Its review", says=entry.audit, remark=f"valid until {_moment(entry.expires_at)}")
+        yield Row(label="Its review", says=entry.audit, remark=f"valid until {moment(entry.expires_at)}")
         unchanged = asked.facts.get("code_unchanged") is True
         yield Row(
             label="Its code",
@@ -191,7 +191,7 @@ def _transaction(asked: Asked, now: datetime) -> Iterator[Row]:
         remark=f"{intent.gas_max:,} gas, {_grouped(_scaled(intent.max_fee_per_gas, GWEI))} gwei each",
     )
     yield Row(label="Nonce", says=f"{asked.nonce}", remark=f"chain {intent.chain_id}")
-    yield Row(label="Ends", says=_moment(intent.expires_at), remark=_until(read_time(intent.expires_at), now))
+    yield Row(label="Ends", says=moment(intent.expires_at), remark=until(read_time(intent.expires_at), now))
 
 
 def _call(asked: Asked) -> Iterator[Row]:
@@ -455,7 +455,8 @@ def _slippage(simulation: Simulation) -> str:
     )
 
 
-def _moment(at: str) -> str:
+def moment(at: str) -> str:
+    """Return a timestamp as people read it."""
     return f"{read_time(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -466,6 +467,7 @@ def _second(value: Any) -> str:  # noqa: ANN401 - a decoded argument
         return f"{value}: a second that no calendar has"
 
 
-def _until(moment: datetime, now: datetime) -> str:
-    minutes = int((moment - now).total_seconds() // 60)
+def until(end: datetime, now: datetime) -> str:
+    """Return how long it is until then."""
+    minutes = int((end - now).total_seconds() // 60)
     return f"in {minutes // 60} h {minutes % 60:02d} min" if minutes >= 0 else "over"

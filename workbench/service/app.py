@@ -32,6 +32,7 @@ from workbench.rules import roles
 from workbench.rules.assertion import Assertion
 from workbench.rules.change import Event as PolicyEvent
 from workbench.rules.change import SignedVeto
+from workbench.rules.change_request import Word
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Hex, Name, Prose, read_json
@@ -215,6 +216,9 @@ class Api:
             ("POST", one + "/signatures", ANYBODY, self.sign_policy),
             ("POST", one + "/veto", ANYBODY, self.veto),
             ("POST", one + "/activation", AMEND, self.activate),
+            ("POST", one + "/tickets", ANYBODY, self.ask_change),
+            ("GET", "/v1/policy-tickets/{digest}", OPEN, self.asked_change),
+            ("POST", "/v1/policy-tickets/{digest}", OPEN, self.answer_change),
         ]
 
     def status(self, _: Call) -> dict[str, Any]:
@@ -330,11 +334,23 @@ class Api:
 
     def sign_policy(self, call: Call) -> dict[str, Any]:
         """Take an officer's signature over a proposed set."""
-        return self.changes.sign(call.digest, Signature.load(call.read()), call.session)
+        return self.changes.sign(call.digest, Signature.load(call.read()), call.session.session.person)
 
     def veto(self, call: Call) -> dict[str, Any]:
         """Take a veto of a proposed set."""
-        return self.changes.veto(call.digest, SignedVeto.load(call.read()), call.session)
+        return self.changes.veto(call.digest, SignedVeto.load(call.read()), call.session.session.person)
+
+    def ask_change(self, call: Call) -> dict[str, Any]:
+        """Return a ticket for the approver's page about a proposed set."""
+        return self.changes.ask(call.digest, call.session)
+
+    def asked_change(self, call: Call) -> dict[str, Any]:
+        """Return what the holder of a ticket about a proposed set is to see."""
+        return self.changes.request(call.digest)
+
+    def answer_change(self, call: Call) -> dict[str, Any]:
+        """Take the signature or the veto that the holder of a ticket brings."""
+        return self.changes.answer(call.digest, Word.load(call.read()))
 
     def activate(self, call: Call) -> dict[str, Any]:
         """Take a proposed set over, or say what is missing."""

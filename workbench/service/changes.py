@@ -28,14 +28,25 @@ from ledger import files
 from ledger.encoding import canonical
 from ledger.entry import Entry
 from workbench.rules import cedar
-from workbench.rules.change import Event, SignedVeto, between, verify_change, verify_veto
+from workbench.rules.assertion import CONSOLE
+from workbench.rules.change import (
+    Event,
+    NextSet,
+    SignedVeto,
+    between,
+    verify_change,
+    verify_officer,
+    verify_veto,
+)
+from workbench.rules.change_request import Word
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.documents import DOCUMENT_MAX, Document, read_json, read_time, write_time
-from workbench.rules.policy import Manifest, PolicySet, Signature, verify_chain, verify_signature
+from workbench.rules.documents import DOCUMENT_MAX, read_json, read_time, write_time
+from workbench.rules.policy import Manifest, PolicySet, Signature, verify_chain
 from workbench.rules.session import CertifiedSession
 from workbench.service.desk import Desk
 from workbench.service.lane import SERVICE
 from workbench.service.record import Recorder
+from workbench.service.tickets import Tickets
 
 OPEN_PER_PROPOSER_MAX = 4
 """Each person has places of his own, so that nobody can keep a revocation out by filling them."""
@@ -50,13 +61,6 @@ class Standing(StrEnum):
     VETOED = "vetoed"
     ACTIVATED = "activated"
     VOID = "void"
-
-
-class NextSet(Document):
-    """What is proposed: a set without signatures."""
-
-    manifest: Manifest
-    files: dict[str, str]
 
 
 @dataclass(slots=True)
@@ -130,6 +134,7 @@ class Changes:
 
     desk: Desk
     folder: Path
+    tickets: Tickets = field(default_factory=Tickets)
     _known: dict[str, Amendment] = field(init=False)
     _told: dict[str, Refusal] = field(default_factory=dict)
 
@@ -139,7 +144,7 @@ class Changes:
     def propose(self, value: object, speaker: CertifiedSession) -> dict[str, Any]:
         """(1) Record a next set; the same set again is the same change."""
         asked = NextSet.load(value)
-        following = PolicySet.load({**asked.dump(), "signatures": []})
+        following = asked.set()
         with self.desk.held():
             lane, person, digest = self.desk.lane, speaker.session.person, following.digest
             if digest in self._known:
@@ -159,34 +164,74 @@ class Changes:
             self._record(Event.PROPOSED, digest, data, actor=person)
             return self._view(self._known[digest])
 
-    def sign(self, digest: str, signature: Signature, speaker: CertifiedSession) -> dict[str, Any]:
+    def ask(self, digest: str, speaker: CertifiedSession) -> dict[str, Any]:
+        """Return a ticket for this person's look at a change, on the approver's page or elsewhere."""
+        with self.desk.held():
+            self._pending(digest)
+            session = speaker.session
+            ticket = self.tickets.issue(
+                person=session.person, session=session.digest, about=digest, now=self.desk.lane.clock()
+            )
+            return {"ticket": ticket.name, "expires_at": write_time(ticket.until)}
+
+    def request(self, name: str) -> dict[str, Any]:
+        """Return everything that the holder of a ticket is to see before he signs."""
+        with self.desk.held():
+            lane, ticket = self.desk.lane, self.desk.ticket(self.tickets, name)
+            amendment = self._pending(ticket.about)
+            following = amendment.set(lane.recorder, self._counted(amendment)).dump()
+            return {
+                "v": 1,
+                "person": ticket.person,
+                "policy_chain": [policy.dump() for policy in lane.policies],
+                "following": {"manifest": following["manifest"], "files": following["files"]},
+                "proposer": amendment.proposer,
+                "proposed_at": write_time(amendment.proposed_at),
+                "signatures": following["signatures"],
+            }
+
+    def answer(self, name: str, word: Word) -> dict[str, Any]:
+        """(2) (3) Take the signature or the veto that the holder of a ticket brings."""
+        with self.desk.held():
+            ticket = self.desk.ticket(self.tickets, name)
+            if word.veto is not None:
+                view = self.veto(ticket.about, word.veto, ticket.person)
+            elif word.signature is not None:
+                view = self.sign(ticket.about, word.signature, ticket.person)
+            self.tickets.close(name)
+            return view
+
+    def sign(self, digest: str, signature: Signature, carrier: str) -> dict[str, Any]:
         """(2) Verify and record an officer's signature; (4) activate what then may be."""
         with self.desk.held():
-            amendment = self._pending(digest)
-            self._carries(signature.person, speaker)
-            if signature.person in self._counted(amendment):
+            amendment, lane = self._pending(digest), self.desk.lane
+            self._carries(signature.person, carrier)
+            path = verify_officer(
+                amendment.set(lane.recorder), signature, current=lane.policy, trust_root=lane.trust_root
+            )
+            # who has signed on the page may sign by the second path as well
+            if self._counted(amendment).get(signature.person) in {path, CONSOLE}:
                 raise RefusedError(Refusal.DECISION_REPEATED, f"{signature.person} has signed already")
-            self._officer(amendment, signature)
             self.desk.sessions.credentials.admit(signature.assertion, person=signature.person)
             self.desk.lane.crash.reached("policy-signed")
             # a person whose credential was frozen signs again with another one
             name = f"{digest}/{signature.assertion.credential}"
             data = {"v": 1, "policy": digest, "signature": signature.dump()}
-            self._record(Event.SIGNED, digest, data, actor=speaker.session.person, name=name)
+            self._record(Event.SIGNED, digest, data, actor=carrier, name=name)
             self._try(amendment)
             return self._view(amendment)
 
-    def veto(self, digest: str, signed: SignedVeto, speaker: CertifiedSession) -> dict[str, Any]:
+    def veto(self, digest: str, signed: SignedVeto, carrier: str) -> dict[str, Any]:
         """(3) End a change for good."""
         with self.desk.held():
             amendment, lane = self._pending(digest), self.desk.lane
-            self._carries(signed.veto.person, speaker)
+            self._carries(signed.veto.person, carrier)
             following = amendment.set(lane.recorder)
             verify_veto(signed, following=following, sets=lane.policies, trust_root=lane.trust_root)
             self.desk.sessions.credentials.admit(signed.assertion, person=signed.veto.person)
             lane.crash.reached("policy-vetoed")
             data = {"v": 1, "policy": digest, "signed": signed.dump()}
-            self._record(Event.VETOED, digest, data, actor=speaker.session.person)
+            self._record(Event.VETOED, digest, data, actor=carrier)
             return self._view(amendment)
 
     def activate(self, digest: str) -> dict[str, Any]:
@@ -215,10 +260,11 @@ class Changes:
     def _try(self, amendment: Amendment) -> None:
         """(4) Activate a change if that may be; what is still missing is no refusal."""
         # the one before it may have made it void
-        if amendment.standing is not Standing.PENDING or not self._due(amendment):
+        if amendment.standing is not Standing.PENDING:
             return
         try:
-            self._activate(amendment)
+            if self._due(amendment):
+                self._activate(amendment)
         except RefusedError as refused:
             # once for each reason, as with intents that cannot go on
             if refused.code not in {Refusal.POLICY_CHAIN, self._told.get(amendment.digest)}:
@@ -228,7 +274,7 @@ class Changes:
 
     def _activate(self, amendment: Amendment) -> None:
         lane, digest = self.desk.lane, amendment.digest
-        signed_by = self._counted(amendment)
+        signed_by = list(self._counted(amendment))
         following = amendment.set(lane.recorder, signed_by)
         # what the ledger's clock said when it was proposed is what counts, not what was meant then
         verify_change(lane.policy, following, proposed_at=amendment.proposed_at)
@@ -254,39 +300,30 @@ class Changes:
                 self._record(Event.VOIDED, amendment.digest, data, actor=SERVICE)
 
     def _due(self, amendment: Amendment) -> bool:
-        """Whether it is worth looking: its time has come, and as many have signed as the desk demands."""
-        lane = self.desk.lane
+        """Whether it is worth looking: its time has come, and those have signed whom the desk demands."""
+        lane, counted = self.desk.lane, self._counted(amendment)
         return (
             read_time(amendment.manifest.activates_at) <= lane.clock()
-            and len(self._counted(amendment)) >= lane.policy.limits.policy_quorum
+            and len(counted) >= lane.policy.limits.policy_quorum
+            and CONSOLE in counted.values()
         )
 
-    def _officer(self, amendment: Amendment, signature: Signature) -> None:
-        """Refuse a signature that counts neither for the set in force nor for the next one."""
+    def _counted(self, amendment: Amendment) -> dict[str, str]:
+        """Return who has signed with a credential that has no double, and by which path."""
         lane = self.desk.lane
         following = amendment.set(lane.recorder)
-        judges = [lane.policy, following]
-        if signature.person not in lane.policy.people:
-            judges.reverse()
-        try:
-            verify_signature(following, signature, judge=judges[0], trust_root=lane.trust_root)
-        except RefusedError as first:
-            try:
-                verify_signature(following, signature, judge=judges[1], trust_root=lane.trust_root)
-            except RefusedError:
-                raise first from None
+        return {
+            person: verify_officer(following, signature, current=lane.policy, trust_root=lane.trust_root)
+            for person, signature in sorted(amendment.signatures.items())
+            if signature.assertion.credential not in lane.books.frozen
+        }
 
-    def _counted(self, amendment: Amendment) -> list[str]:
-        """Return who has signed with a credential that has no double."""
+    def _signers(self, amendment: Amendment) -> list[str]:
         frozen = self.desk.lane.books.frozen
-        return sorted(
-            person
-            for person, signature in list(amendment.signatures.items())
-            if signature.assertion.credential not in frozen
-        )
+        signatures = list(amendment.signatures.items())
+        return [who for who, signature in signatures if signature.assertion.credential not in frozen]
 
-    def _carries(self, person: str, speaker: CertifiedSession) -> None:
-        carrier = speaker.session.person
+    def _carries(self, person: str, carrier: str) -> None:
         if person != carrier and person in self.desk.lane.policy.people:
             raise RefusedError(Refusal.SESSION_FOREIGN, f"{carrier} brings {person}'s word")
 
@@ -330,7 +367,7 @@ class Changes:
             "proposer": amendment.proposer,
             "proposed_at": write_time(amendment.proposed_at),
             "activates_at": amendment.manifest.activates_at,
-            "signed_by": amendment.signed_by or self._counted(amendment),
+            "signed_by": amendment.signed_by or sorted(self._signers(amendment)),
             "veto": amendment.veto.dump() if amendment.veto else None,
         }
 

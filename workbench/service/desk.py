@@ -100,20 +100,20 @@ class Desk:
             self._decidable(matter)
             session = speaker.session
             ticket = self.tickets.issue(
-                person=session.person, session=session.digest, intent=digest, now=lane.clock()
+                person=session.person, session=session.digest, about=digest, now=lane.clock()
             )
             return {"ticket": ticket.name, "expires_at": write_time(ticket.until)}
 
     def request(self, name: str) -> dict[str, Any]:
         """(3) Return everything that the holder of a ticket is to see before he decides."""
         with self.held():
-            lane, ticket = self.lane, self._ticket(name)
-            matter = self._open(ticket.intent)
+            lane, ticket = self.lane, self.ticket(self.tickets, name)
+            matter = self._open(ticket.about)
             self._decidable(matter)
             note = lane.recorder.checkpoint()
             head = notes.split(note)[0]
             ticket.show(LedgerHead(size=head.size, root=head.root.hex(), h=head.chain.hex()))
-            known = self._facts(ticket.intent, matter, lane.clock())
+            known = self._facts(ticket.about, matter, lane.clock())
             return {
                 "v": 1,
                 "person": ticket.person,
@@ -133,8 +133,8 @@ class Desk:
     def answer(self, name: str, signed: SignedDecision) -> dict[str, Any]:
         """(3) Take the decision that the holder of a ticket brings."""
         with self.held():
-            ticket = self._ticket(name)
-            return self.decide(ticket.intent, signed, person=ticket.person)
+            ticket = self.ticket(self.tickets, name)
+            return self.decide(ticket.about, signed, person=ticket.person)
 
     def decide(self, digest: str, signed: SignedDecision, *, person: str) -> dict[str, Any]:
         """(3) Verify and record a decision that this person brings, and go on as far as it leads."""
@@ -215,9 +215,9 @@ class Desk:
             "entry_seq": matter.seq,
         }
 
-    def _ticket(self, name: str) -> Ticket:
+    def ticket(self, tickets: Tickets, name: str) -> Ticket:
         """Return an open ticket whose session still lives."""
-        ticket = self.tickets.find(name, now=self.lane.clock())
+        ticket = tickets.find(name, now=self.lane.clock())
         if not self.sessions.active(ticket.session):
             raise RefusedError(Refusal.SESSION_ENDED, "the session that asked has ended")
         return ticket

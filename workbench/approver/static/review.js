@@ -1,11 +1,12 @@
-// The approval page: wakes the buttons once every row was on screen, asks for the key press, says what came of it.
+// The pages on which people decide: wakes the buttons once every row was on screen, asks for the key press, says what came of it.
 // What is signed is made on the other side, from what this page was rendered from; nothing here can change it.
 import { onPress, post, press, tell } from "./key.js";
 
 const form = document.getElementById("decide");
 const buttons = [...form.querySelectorAll("button")];
 const unread = new Set(document.querySelectorAll(".end"));
-const look = `/looks/${document.body.dataset.look}`;
+const { act, answer } = document.body.dataset;
+const AGREES = ["approve", "sign"];
 
 function wake() {
   const left = unread.size;
@@ -41,15 +42,16 @@ for (const end of unread) watch.observe(end);
 for (const button of buttons) {
   const verb = button.dataset.verb;
   onPress(button, async () => {
-    const reason = form.elements.reason.value.trim();
-    if (verb !== "approve" && !reason) {
+    const said = Object.fromEntries(new FormData(form));
+    said.reason = said.reason.trim();
+    if (!AGREES.includes(verb) && !said.reason) {
       form.elements.reason.focus();
-      throw new Error("say why: a reason is needed to reject or abstain");
+      throw new Error(`say why: a reason is needed to ${verb}`);
     }
-    const { publicKey } = await post(`${look}/decision`, { verb, role: form.elements.role.value, reason });
-    return post(`${look}/assertion`, { assertion: await press(publicKey) });
-  }, ({ state, entry_seq: entry }) => {
+    const { publicKey } = await post(act, { verb, ...said });
+    return post(answer, { assertion: await press(publicKey) });
+  }, ({ told }) => {
     for (const each of buttons) each.disabled = true;
-    tell(`Recorded as entry ${entry}. The intent is now: ${state}. You can close this tab.`);
+    tell(`${told} You can close this tab.`);
   });
 }
