@@ -9,9 +9,9 @@ setup:
 demo: setup
 	@$(PYTHON) -m workbench.cli demo
 
-# The demo world with JupyterLab over it, until Ctrl-C.
+# The demo world with JupyterLab over it, until Ctrl-C; `make lab ARGS=--visitor` enrols your security key first.
 lab: setup
-	@$(PYTHON) -m workbench.cli lab
+	@$(PYTHON) -m workbench.cli lab $(ARGS)
 
 test: setup
 	@$(PYTHON) -m pytest -n 2 --dist loadfile

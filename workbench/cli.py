@@ -19,6 +19,7 @@ COMMANDS = {
     "hand-in": ("second_path", "hand_in"),
     "lab": ("demo", "run_lab"),
     "policy": ("policy", "changes"),
+    "register": ("second_path", "register"),
     "states": ("tables", "states"),
 }
 """Module and function of each command; a module is loaded when its command is given, some take seconds."""
@@ -51,6 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     receipt.add_argument("--json", action="store_true", help="print one JSON document")
     lab_command = commands.add_parser("lab", help="start the demo world and JupyterLab over it")
     lab_command.add_argument("--state", type=Path, help="an empty folder to keep it in (default: a new one)")
+    lab_command.add_argument(
+        "--visitor", action="store_true", help="let a visitor register a security key first"
+    )
+    lab_command.add_argument(
+        "--admit",
+        action="append",
+        default=[],
+        metavar="AAGUID",
+        help="a model of security key that visitors may bring: 32 hex digits",
+    )
     _second_path(commands)
     policy = commands.add_parser("policy", help="what is to change in the desk's policy set")
     asked = policy.add_subparsers(dest="asked", required=True)
@@ -73,15 +84,24 @@ def _second_path(commands: Any) -> None:  # noqa: ANN401 - argparse has no name 
     approve.add_argument("--verb", choices=["approve", "reject", "abstain"], default="approve")
     approve.add_argument("--role", default="", help="as whom (default: the role that is asked for)")
     approve.add_argument("--reason", default="", help="needed to reject or abstain")
-    approve.add_argument(
-        "--unsafe-authenticator",
-        type=Path,
-        metavar="KEYFILE",
-        help="a demo person's keys instead of a USB key",
+    _unsafe(approve)
+    register = commands.add_parser("register", help="register a key for the second path, on its machine")
+    register.add_argument("file", type=Path, metavar="FILE", help="the exported registration")
+    register.add_argument("--trust-root", type=Path, required=True, help="your own trust root")
+    register.add_argument("--out", type=Path, required=True, help="where the answer goes")
+    register.add_argument(
+        "--metadata", type=Path, metavar="BLOB", help="the vendors' metadata (not in a demo)"
     )
+    register.add_argument("--metadata-root", type=Path, metavar="DER", help="the root that signs it")
+    _unsafe(register)
     hand_in = commands.add_parser("hand-in", help="bring an answer of the second path to the service")
     hand_in.add_argument("file", type=Path, metavar="FILE", help="the answer")
     hand_in.add_argument("--socket", type=Path, required=True, help="the service's unix socket")
+
+
+def _unsafe(command: argparse.ArgumentParser) -> None:
+    told = "a demo person's keys instead of a USB key"
+    command.add_argument("--unsafe-authenticator", type=Path, metavar="KEYFILE", help=told)
 
 
 if __name__ == "__main__":

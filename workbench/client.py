@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.encoding import canonical, parse
 from workbench.rules.approval import ApprovalRequest
-from workbench.rules.assertion import Assertion
+from workbench.rules.assertion import Assertion, Credential
 from workbench.rules.attestation import Simulation, Statement
 from workbench.rules.change import Change, SignedVeto, between
 from workbench.rules.change_request import ChangeRequest, Word
@@ -43,6 +43,7 @@ from workbench.rules.documents import (
     signed_bytes,
     write_time,
 )
+from workbench.rules.enrolment import CredentialPath, Registration, RegistrationRequest
 from workbench.rules.events import EVENTS_MAX, CloudEvent
 from workbench.rules.intent import INTENT_LINE, Intent, Proposal
 from workbench.rules.policy import PolicySet, Signature
@@ -181,6 +182,13 @@ class Ticket(Document):
     expires_at: Time
 
 
+class RegisteredKey(Document):
+    """A key that was registered for a person; it counts when a policy set lists it."""
+
+    person: Name
+    credential: Credential
+
+
 @dataclass(slots=True)
 class Client:
     """A session's key and the socket that it speaks to."""
@@ -266,6 +274,15 @@ class Client:
     def ask_change(self, digest: str) -> Ticket:
         """Return a ticket for this person's look at a proposed set, on the approver's page or elsewhere."""
         return Ticket.load(self.post(f"/v1/policies/{digest}/tickets", {}))
+
+    def register(self, person: str, path: CredentialPath) -> Ticket:
+        """Return a ticket with which somebody registers a key of this person's; it may be a newcomer."""
+        return Ticket.load(self.post("/v1/registrations", {"person": person, "path": path}))
+
+    def registrations(self) -> list[RegisteredKey]:
+        """Return what was registered: what a policy set may give to people."""
+        found = self.get("/v1/registrations")["registrations"]
+        return [RegisteredKey.load(each) for each in found]
 
     def activate(self, digest: str) -> ChangeView:
         """Ask for a proposed set to be taken over."""
@@ -401,6 +418,17 @@ def asked_change(service: Path, ticket: str) -> ChangeRequest:
 def answer_change(service: Path, ticket: str, word: Word) -> ChangeView:
     """Bring the signature or the veto that answers a ticket about a policy set."""
     return ChangeView.load(_send(service, "POST", f"/v1/policy-tickets/{ticket}", word.canonical(), {}))
+
+
+def asked_registration(service: Path, ticket: str) -> RegistrationRequest:
+    """Return whose key a ticket registers: claims, until `enrolment.verify` has seen them."""
+    return RegistrationRequest.load(_send(service, "GET", f"/v1/registrations/{ticket}", b"", {}))
+
+
+def registered(service: Path, ticket: str, done: Registration) -> RegisteredKey:
+    """Bring what the holder of a ticket has registered."""
+    answered = _send(service, "POST", f"/v1/registrations/{ticket}", done.canonical(), {})
+    return RegisteredKey.load({name: answered[name] for name in ("person", "credential")})
 
 
 def report(service: Path, refused: RefusedError, *, about: str) -> None:

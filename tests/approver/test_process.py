@@ -33,7 +33,7 @@ from workbench.rules.words import words
 
 START_S = 30
 COMMAND = [sys.executable, "-m", "workbench.approver"]
-NEVER = {"certificate": None, "certificate_key": None}
+NEVER = dict.fromkeys(("certificate", "certificate_key", "metadata", "metadata_root"))
 
 
 def get(world: Living, path: str, *, address: str = "127.0.0.1", **headers: str) -> tuple[int, bytes, Any]:
@@ -165,9 +165,11 @@ def test_nobody_joins_a_running_one(world: Living) -> None:
         pytest.param({"service": "x"}, id="fields missing"),
         pytest.param({**NEVER, "service": "x", "key": "x"}, id="a field too many"),
         pytest.param(
-            {"certificate": "c", "certificate_key": "k", "service": "x"}, id="TLS for an http origin"
+            {**NEVER, "certificate": "c", "certificate_key": "k", "service": "x"}, id="TLS for an http origin"
         ),
-        pytest.param({"certificate": "c", "certificate_key": None, "service": "x"}, id="half of TLS"),
+        pytest.param({**NEVER, "certificate": "c", "service": "x"}, id="half of TLS"),
+        pytest.param({**NEVER, "metadata": "m", "service": "x"}, id="metadata without its root"),
+        pytest.param({**NEVER, "metadata_root": "r", "service": "x"}, id="a root without metadata"),
     ],
 )
 def test_configurations_that_do_not_start(world: Living, tmp_path: Path, config: dict[str, Any]) -> None:
@@ -191,7 +193,7 @@ def test_over_tls(world: Living, tmp_path: Path) -> None:
     login["origin"] = at_free_port(RelyingParty(**login)).origin
     changes = {"approval": secure, "login": login}
     trust_root.write_bytes(canonical({**world.world.trust_root.dump(), **changes}))
-    folder = state_root(tmp_path, {**files, "service": str(world.socket)})
+    folder = state_root(tmp_path, {**NEVER, **files, "service": str(world.socket)})
     command = [*COMMAND, "--state", str(folder), "--trust-root", str(trust_root)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         try:

@@ -14,6 +14,7 @@ import pytest
 
 from ledger.encoding import canonical, parse
 from tests.rules.test_change import Edit, but, edited, leaves
+from tests.service.test_changes import registration
 from tests.world import COSIGNER, Living, living, refused
 from workbench import cli, client, commands
 from workbench.client import ServiceUnavailableError
@@ -21,11 +22,13 @@ from workbench.demo import charter, people
 from workbench.demo.world import SERVICE
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.process.frames import call
+from workbench.rules.assertion import Credential
 from workbench.rules.change import SignedVeto, Veto
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, write_time
+from workbench.rules.enrolment import Registration
 from workbench.rules.evidence import SignedAnswer
-from workbench.rules.policy import PolicySet, Signature, manifest_of
+from workbench.rules.policy import PolicySet, manifest_of
 from workbench.rules.receipt import verify_receipt
 from workbench.rules.trust import UNSAFE_AAGUID
 
@@ -63,21 +66,21 @@ def following(world: Living, edit: Edit, *, wait_s: float = 0) -> PolicySet:
     return PolicySet(manifest, files, [])
 
 
-def press(world: Living, person: str, challenge: bytes, *, path: str = "approval") -> Any:
-    """Let a person press one of his keys."""
-    root, officer = world.world.trust_root, world.officer(person)
-    credential = next(each.id for each in officer.policy.people[person].credentials if each.path == path)
-    party = root.console if path == "console" else root.approval
-    assert party is not None
-    device = charter.authenticator(world.world.places.officers, person, party)
+def press(world: Living, person: str, challenge: bytes) -> Any:
+    """Let a person press his key for approvals."""
+    officer = world.officer(person)
+    credential = next(
+        each.id for each in officer.policy.people[person].credentials if each.path == "approval"
+    )
+    device = charter.authenticator(world.world.places.officers, person, world.world.trust_root.approval)
     return device.sign(challenge, credential=credential)
 
 
 def signs(world: Living, policy: PolicySet, person: str) -> client.ChangeView:
     """Let an officer sign a set; the risk officer does it by the second path."""
     path = "console" if person == "risk-1" else "approval"
-    signature = Signature(person=person, assertion=press(world, person, policy.challenge, path=path))
-    return world.officer(person).speaks.sign_policy(policy.digest, signature)
+    officer = world.officer(person)
+    return officer.speaks.sign_policy(policy.digest, officer.sign_policy(policy, path=path))
 
 
 def taken_over(world: Living, policy: PolicySet) -> None:
@@ -116,6 +119,12 @@ def told(world: Living, capsys: pytest.CaptureFixture[str], *command: str) -> tu
     return codes[0], capsys.readouterr().out
 
 
+def register(world: Living, person: str, made: Credential) -> None:
+    """Have a key registered; who stands in for the approver says what he likes."""
+    ticket = world.officer("admin-1").speaks.register(person, "approval").ticket
+    client.registered(world.socket, ticket, Registration.load(registration(made)))
+
+
 def test_who_may_change_anything(world: Living) -> None:
     """Proposing and activating are for those whom the set permits it; a session is needed for everything."""
     next_set = following(world, leaves("trader-1"))
@@ -137,6 +146,7 @@ def test_a_false_key(world: Living, capsys: pytest.CaptureFixture[str]) -> None:
     assert told(world, capsys, "pending") == (commands.DONE, "nothing is proposed\n")
     hasty = following(world, edit, wait_s=DELAY_S / 2)
     admin = world.officer("admin-1").speaks
+    register(world, "trader-1", false)
     with world.unchanged(refusals=1):
         refused("change_delay_not_kept", lambda: admin.amend(hasty), path="/manifest/activates_at")
     next_set = following(world, edit, wait_s=DELAY_S + 20)

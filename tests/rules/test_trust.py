@@ -7,7 +7,7 @@ import pytest
 from tests.ledger.authority import holder
 from tests.rules.build import World, digest_of, public, refused
 from workbench.rules.codes import Refusal
-from workbench.rules.trust import UNSAFE_AAGUID, TrustRoot
+from workbench.rules.trust import UNSAFE_AAGUID, VIRTUAL_AAGUID, TrustRoot
 
 HTTPS: dict[str, Any] = {
     "login": {"id": "login.example.org", "origin": "https://login.example.org"},
@@ -122,6 +122,7 @@ def test_a_production_root_is_believable(world: World) -> None:
     [
         pytest.param({"aaguids": [UNSAFE_AAGUID]}, id="the software authenticator"),
         pytest.param({"aaguids": ["0f" * 16, UNSAFE_AAGUID]}, id="the software authenticator among others"),
+        pytest.param({"aaguids": [VIRTUAL_AAGUID]}, id="a browser's virtual authenticator"),
         pytest.param({"observer_quorum": 1}, id="one observer suffices"),
         pytest.param({"node_quorum": 1}, id="one node suffices"),
         pytest.param({"watcher": None}, id="no watcher"),

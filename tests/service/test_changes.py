@@ -19,9 +19,11 @@ from tests.rules.test_change import but, edited, following, gains, joins, leaves
 from tests.service.test_sessions import Hall
 from workbench.demo import charter
 from workbench.process.crash import NEVER, CrashPoint
-from workbench.rules.change import SignedVeto, Veto
+from workbench.rules.assertion import Credential
+from workbench.rules.change import SignedVeto, Veto, between
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, write_time
+from workbench.rules.enrolment import REGISTERED
 from workbench.rules.policy import PolicySet, Signature, verify_chain
 from workbench.rules.session import CertifiedSession
 from workbench.service.__main__ import _adopt, _in_force, _policies
@@ -46,6 +48,14 @@ class Dying(CrashPoint):
         """End at the point."""
         if name == self.name:
             raise Died(name)
+
+
+def registration(made: Credential) -> dict[str, Any]:
+    """Return what the approver says of a key that was registered; the service takes its word."""
+    answered = {"id": made.id, "rawId": made.id, "type": "public-key"}
+    answered["response"] = {"clientDataJSON": "AA", "attestationObject": "AA"}  # type: ignore[assignment]
+    registered = {"v": 1, "credential": made.dump(), "metadata": None}
+    return {"v": 1, "registered": registered, "challenge": "AA", "answer": answered}
 
 
 @dataclass
@@ -111,8 +121,22 @@ class Office:
         """Return a person's session."""
         return self.world.certify(person)[1]
 
-    def proposes(self, policy: PolicySet, person: str = "admin-1") -> str:
-        """Propose a set; return its digest."""
+    def registers(self, policy: PolicySet) -> None:
+        """Have every key registered that a set gives to somebody."""
+        books = self.desk.lane.books
+        for each in between(self.in_force, policy).people:
+            for made in each.credentials_added:
+                if made not in books.registered.get(each.person, ()):
+                    recorder, data = self.hall.recorder, {"v": 1, "person": each.person}
+                    receipt = recorder.append(
+                        REGISTERED, made.id, {**data, "registration": registration(made)}, actor="admin-1"
+                    )
+                    books.enter(next(recorder.ledger.entries(receipt.seq, receipt.seq)))
+
+    def proposes(self, policy: PolicySet, person: str = "admin-1", *, registers: bool = True) -> str:
+        """Propose a set, of which every key was registered; return its digest."""
+        if registers:
+            self.registers(policy)
         value = policy.dump()
         del value["signatures"]
         return str(self.changes.propose(value, self.speaks(person))["digest"])
@@ -261,7 +285,23 @@ def test_the_delay_is_not_kept(office: Office, world: World) -> None:
     edit = gains(world, "trader-1")
     hasty = following(world, edit, activates_at=write_time(NOW + DELAY - timedelta(seconds=1)))
     with office.unchanged(Refusal.CHANGE_DELAY, "/manifest/activates_at"):
-        office.proposes(hasty)
+        office.proposes(hasty, registers=False)
+
+
+def test_a_key_that_was_never_registered(office: Office, world: World, more: PolicySet) -> None:
+    """A set gives nobody a key that was not registered for him, also after a restart; then it does."""
+    with office.unchanged(Refusal.REGISTRATION, "/files/people.json"):
+        office.proposes(more, registers=False)
+    office.registers(more)
+    again = office.restarted()
+    assert again.proposes(more, registers=False) == more.digest
+    other = following(world, edited("pm-1", site="x"))
+    stolen = again.desk.lane.books.registered["trader-1"][0].dump()
+    swapped = following(world, edited("pm-1", credentials=lambda own: [*own, stolen]))
+    with again.unchanged(Refusal.REGISTRATION):
+        again.proposes(swapped, registers=False)
+    assert again.proposes(other, registers=False) == other.digest
+    again.hall.recorder.close()
 
 
 def test_the_delay_counts_from_the_ledgers_time(office: Office, more: PolicySet) -> None:
@@ -438,13 +478,13 @@ def test_two_changes_of_one_set(office: Office, world: World, more: PolicySet, r
             lambda a=again: a.changes.activate(more.digest),
             lambda a=again: a.signs(more, "committee-1"),
             lambda a=again: a.vetoes(more, "trader-1"),
-            lambda a=again: a.proposes(more),
+            lambda a=again: a.proposes(more, registers=False),
         ):
             with again.unchanged(Refusal.CHANGE_VOID):
                 attempt()
         late = following(world, leaves("trader-1"))
         with again.unchanged(Refusal.POLICY_CHAIN):
-            again.proposes(late)
+            again.proposes(late, registers=False)
     again.hall.recorder.close()
 
 
@@ -462,7 +502,7 @@ def test_a_chain_of_changes(office: Office, world: World) -> None:
     """An officer joins by one set and signs the next one; whoever left signs no more."""
     officer = joins(world, "officer-9", "committee")
     with office.unchanged(Refusal.CREDENTIALS_FEW):
-        office.proposes(following(world, officer))
+        office.proposes(following(world, officer), registers=False)
     spare = joins(world, "officer-9", "committee")([])[0]["credentials"]
     twice = edited("officer-9", credentials=lambda own: [*own, *spare])
     joined = following(world, lambda people: twice(officer(people)), activates_at=write_time(AT))

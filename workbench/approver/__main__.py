@@ -1,6 +1,7 @@
 """The approver's process: a trust root and the service's socket in; two pages on loopback out.
 
-State root: config.json, and nothing else: no key, no PIN, no ledger. It listens at its origins'
+State root: config.json, and nothing else: no key, no PIN, no ledger. In production it names the
+vendors' metadata and its root, by which keys are judged that are registered here. It listens at its origins'
 ports on both loopback families, or refuses to start: to a browser a process on the other
 family is the same origin. Production wants TLS; its certificate and key are files.
 """
@@ -12,7 +13,7 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -23,12 +24,13 @@ import uvicorn
 
 from workbench.approver import app
 from workbench.approver.core import Approver
+from workbench.identity.registration import Metadata
 from workbench.process.config import ConfigError, StateRoot
 from workbench.process.http import configured
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
-CONFIG: Final = ("certificate", "certificate_key", "service")
+CONFIG: Final = ("certificate", "certificate_key", "metadata", "metadata_root", "service")
 LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 PORTS: Final = {"http": 80, "https": 443}
 CONNECTIONS_MAX: Final = 128
@@ -89,7 +91,7 @@ def _server(config: dict[str, Any], trust_root: TrustRoot) -> uvicorn.Config:
     if secure != all(files) or (not secure and any(files)):
         raise ConfigError("a certificate and its key belong to an https origin, and only to one")
     made = configured(
-        app.build(Approver(trust_root, Path(config["service"]), _clock)),
+        app.build(Approver(trust_root, Path(config["service"]), _clock, _vendors(config, trust_root))),
         connections_max=CONNECTIONS_MAX,
         grace_s=GRACE_S,
         http="h11",
@@ -100,6 +102,23 @@ def _server(config: dict[str, Any], trust_root: TrustRoot) -> uvicorn.Config:
     if made.ssl is not None:
         made.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
     return made
+
+
+def _vendors(config: dict[str, Any], trust_root: TrustRoot) -> Callable[[datetime], Metadata] | None:
+    """Return what reads the vendors' metadata, each time anew: a next edition needs no restart."""
+    files = (config["metadata"], config["metadata_root"])
+    if not any(files) and trust_root.profile == "demo":
+        return None
+    if not all(files):
+        raise ConfigError(
+            "metadata and metadata_root: the vendors' file and its root, both or in a demo none"
+        )
+    blob, root = (Path(each) for each in files)
+
+    def read(now: datetime) -> Metadata:
+        return Metadata.read(blob.read_bytes(), root=root.read_bytes(), now=now)
+
+    return read
 
 
 def _clock() -> datetime:

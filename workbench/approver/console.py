@@ -1,5 +1,7 @@
 """The second path: a decision, or a word about a policy set, at a terminal on a machine of the person's own.
 
+Keys for it are registered there, too.
+
 A request is exported to a file, carried over, and read here: verified under this machine's
 trust root, decoded by this machine's code, shown in full. Nothing of the desk is running
 here and nothing is asked of it. The person types two of the matter's words, which nobody
@@ -17,14 +19,22 @@ from typing import Final, Literal
 
 from fido2.ctap import CtapDevice
 
+from workbench.identity import registration
 from workbench.identity.ctap import Authenticator
-from workbench.rules import approval, change_request
+from workbench.identity.registration import Metadata
+from workbench.rules import approval, change_request, enrolment
 from workbench.rules.approval import ApprovalRequest, Asked, Verb
 from workbench.rules.assertion import CONSOLE, Assertion
 from workbench.rules.change_request import AskedChange, ChangeRequest, Word, WordVerb
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision, check_assertion
 from workbench.rules.documents import Digest, Document
+from workbench.rules.enrolment import (
+    AskedRegistration,
+    BrowserAnswer,
+    Registration,
+    RegistrationRequest,
+)
 from workbench.rules.policy import Person
 from workbench.rules.shown import Row, Section
 from workbench.rules.trust import TrustRoot
@@ -52,6 +62,22 @@ class ExportedChange(Document):
     v: Literal[1]
     ticket: Digest
     change: ChangeRequest
+
+
+class ExportedRegistration(Document):
+    """A registration on its way to another machine, and its ticket."""
+
+    v: Literal[1]
+    ticket: Digest
+    registration: RegistrationRequest
+
+
+class AnsweredRegistration(Document):
+    """What was registered, on its way back."""
+
+    v: Literal[1]
+    ticket: Digest
+    done: Registration
 
 
 class AnsweredChange(Document):
@@ -111,6 +137,31 @@ class Console:
         assertion = self._press(asked.person, said.challenge)
         word = change_request.spoken(asked, said, assertion, trust_root=self.trust_root)
         return AnsweredChange(v=1, ticket=exported.ticket, word=word)
+
+    def verify_registration(self, exported: ExportedRegistration, *, now: datetime) -> AskedRegistration:
+        """Verify whose key is to be registered, or refuse: here only one for the second path."""
+        asked = enrolment.verify(exported.registration, trust_root=self.trust_root, now=now)
+        if asked.path != CONSOLE:
+            raise RefusedError(Refusal.REGISTRATION, f"a key for {asked.path} is not registered here")
+        return asked
+
+    def register(
+        self,
+        exported: ExportedRegistration,
+        asked: AskedRegistration,
+        *,
+        challenge: bytes,
+        metadata: Metadata | None,
+        now: datetime,
+    ) -> AnsweredRegistration:
+        """Have the key made, and judge it."""
+        party = enrolment.party_of(asked.path, self.trust_root)
+        options = registration.ask(asked, challenge=challenge, trust_root=self.trust_root)
+        answered = BrowserAnswer.load(Authenticator(self.device, party).register(options))
+        done = registration.judge(
+            asked, answered, challenge=challenge, trust_root=self.trust_root, metadata=metadata, now=now
+        )
+        return AnsweredRegistration(v=1, ticket=exported.ticket, done=done)
 
     def _press(self, person: Person, challenge: bytes) -> Assertion:
         party = self.trust_root.console

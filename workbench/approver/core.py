@@ -13,24 +13,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from workbench import client
 from workbench.client import ChangeView, IntentView
-from workbench.rules import approval, change_request
+from workbench.identity import registration
+from workbench.identity.registration import CHALLENGE_BYTES, Metadata
+from workbench.rules import approval, change_request, enrolment
 from workbench.rules.approval import Asked, Verb
 from workbench.rules.assertion import APPROVAL, Assertion
 from workbench.rules.change_request import AskedChange, Spoken, WordVerb
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, SignedDecision, check_assertion
+from workbench.rules.enrolment import AskedRegistration, BrowserAnswer, Registered
+from workbench.rules.policy import Person
 from workbench.rules.session import AskedLogin, CertifiedSession, verify_login
 from workbench.rules.trust import TrustRoot
 
 LOOKS_MAX = 256
 LOOK_LIFE = timedelta(minutes=15)
 
-A = TypeVar("A", Asked, AskedChange)
-M = TypeVar("M", Decision, Spoken)
+A = TypeVar("A", Asked, AskedChange, AskedRegistration)
+M = TypeVar("M", Decision, Spoken, bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +45,6 @@ class Look(Generic[A]):
     ticket: str
     asked: A
     until: datetime
-
-    @property
-    def credentials(self) -> list[str]:
-        """The credentials that may press for this person, base64url."""
-        return [each.id for each in self.asked.person.credentials if each.path == APPROVAL]
 
 
 @dataclass(slots=True)
@@ -93,18 +92,29 @@ class Looks(Generic[A, M]):
         return made
 
 
+def credentials_of(person: Person) -> list[str]:
+    """Return the credentials that may press for this person on a page that decides, base64url."""
+    return [each.id for each in person.credentials if each.path == APPROVAL]
+
+
 @dataclass(slots=True)
 class Approver:
-    """The looks that are open, and the service that they are carried to."""
+    """The looks that are open, and the service that they are carried to.
+
+    `vendors` reads the vendors' metadata, verified; None in a demo world that has none.
+    """
 
     trust_root: TrustRoot
     service: Path
     clock: Callable[[], datetime]
+    vendors: Callable[[datetime], Metadata] | None = None
     reviews: Looks[Asked, Decision] = field(init=False)
     changes: Looks[AskedChange, Spoken] = field(init=False)
+    registrations: Looks[AskedRegistration, bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         self.reviews, self.changes = Looks(self.clock), Looks(self.clock)
+        self.registrations = Looks(self.clock)
 
     def look(self, ticket: str) -> Look[Asked]:
         """Fetch and verify what a ticket asks, or refuse."""
@@ -164,6 +174,34 @@ class Approver:
     def certify(self, session: str, assertion: Assertion) -> CertifiedSession:
         """Bring a key press over an open login to the service."""
         return client.certify(self.service, self.login(session).session, assertion)
+
+    def look_at_registration(self, ticket: str) -> Look[AskedRegistration]:
+        """Fetch and verify whose key is to be registered, or refuse."""
+        request = client.asked_registration(self.service, ticket)
+        asked = enrolment.verify(request, trust_root=self.trust_root, now=self.clock())
+        return self.registrations.open(ticket, asked)
+
+    def begin(self, name: str) -> dict[str, Any]:
+        """Return what the browser has to ask the authenticator for; what was asked before is void."""
+        asked = self.registrations.find(name).asked
+        challenge = secrets.token_bytes(CHALLENGE_BYTES)
+        self.registrations.make(name, challenge)
+        return registration.ask(asked, challenge=challenge, trust_root=self.trust_root)
+
+    def register(self, name: str, answered: BrowserAnswer) -> Registered:
+        """Judge what an authenticator has answered, and bring it to the service."""
+        look, challenge = self.registrations.find(name), self.registrations.take(name)
+        now = self.clock()
+        done = registration.judge(
+            look.asked,
+            answered,
+            challenge=challenge,
+            trust_root=self.trust_root,
+            metadata=self.vendors(now) if self.vendors else None,
+            now=now,
+        )
+        client.registered(self.service, look.ticket, done)
+        return done.registered
 
     def report(self, refused: RefusedError, *, about: str) -> None:
         """Have a refusal recorded; a service that is away cannot turn it into anything else."""

@@ -43,7 +43,10 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "publickey-credentials-get=(self), camera=(), geolocation=(), microphone=()",
+    "Permissions-Policy": (
+        "publickey-credentials-create=(self), publickey-credentials-get=(self), "
+        "camera=(), geolocation=(), microphone=()"
+    ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -7,16 +7,22 @@ import os
 import signal
 import sys
 import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from workbench.chain.errors import ChainError
 from workbench.client import ProblemError, ServiceUnavailableError
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
 from workbench.custody.token import TokenError
-from workbench.demo import lab, run
+from workbench.demo import charter, lab, run, visitor
 from workbench.demo.lab import LabError
 from workbench.demo.stack import StackError
+from workbench.demo.world import World
+from workbench.rules.codes import RefusedError
 from workbench.runner.notebook import NotebookError
+
+VISITOR_S = 600
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -42,21 +48,42 @@ def run_lab(options: argparse.Namespace) -> int:
     if folder is None:
         return COULD_NOT_RUN
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    limits = visitor.LIMITS if options.visitor else {}
+    variant = charter.Variant(limits=limits, admitted=tuple(options.admit))
     try:
-        with (
-            run.living_world(folder) as (world, _),
-            run.officers(world),
-            lab.running(world) as started,
-        ):
+        with ExitStack() as ends:
+            world, _ = ends.enter_context(run.living_world(folder, variant=variant))
+            ends.enter_context(run.officers(world))
+            world = _with_visitor(world) if options.visitor else world
+            started = ends.enter_context(lab.running(world))
             for person in world.policy.people.values():
                 print(f"{person.id:12} {', '.join(person.roles):24} {started.url(person.id)}")
             print("\nEnd with Ctrl-C.", flush=True)
             signal.pause()
     except KeyboardInterrupt:
         return DONE
+    except RefusedError as refused:
+        print(f"workbench: refused: {refused}", file=sys.stderr)
+        return REFUSED
     except (ChainError, LabError, ServiceUnavailableError, StackError, TokenError, OSError) as error:
         print(f"workbench: {error}", file=sys.stderr)
+    except (ProblemError, visitor.NoVisitorError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
     return COULD_NOT_RUN
+
+
+def _with_visitor(world: World) -> World:
+    """Let a visitor register a security key, and have it enrolled."""
+    admin = visitor.officer_of(world, "admin-1")
+    print("Register your security key, once on each page:\n")
+    for path, address in visitor.invited(admin).items():
+        print(f"  {path:10} {address}")
+    print(f"\nWaiting up to {VISITOR_S // 60} minutes.", flush=True)
+    made = visitor.awaited(admin, seconds=VISITOR_S)
+    print("Both are registered; the demo's committee signs the policy set that lists them.", flush=True)
+    policy = visitor.enrolled(world, admin, made)
+    admin.speaks.logout()
+    return replace(world, policy=policy)
 
 
 def _empty_folder(options: argparse.Namespace) -> Path | None:

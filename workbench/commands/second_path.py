@@ -15,16 +15,19 @@ from fido2.hid import CtapHidDevice
 from workbench.approver.console import (
     Answered,
     AnsweredChange,
+    AnsweredRegistration,
     Console,
     Exported,
     ExportedChange,
+    ExportedRegistration,
     printed,
     to_type,
 )
-from workbench.client import ProblemError, ServiceUnavailableError, answer, answer_change
+from workbench.client import ProblemError, ServiceUnavailableError, answer, answer_change, registered
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
 from workbench.demo.authenticator import UnsafeSoftwareAuthenticator
 from workbench.identity.ctap import AuthenticatorError
+from workbench.identity.registration import CHALLENGE_BYTES, Metadata
 from workbench.rules import shown, shown_change
 from workbench.rules.change_request import WordVerb
 from workbench.rules.codes import Refusal, RefusedError
@@ -67,8 +70,7 @@ def _exported(path: Path) -> Exported | ExportedChange:
 def _at_console(
     options: argparse.Namespace, trust_root: TrustRoot, exported: Exported | ExportedChange
 ) -> Answered | AnsweredChange | None:
-    if options.out.exists():
-        raise FileExistsError(f"{options.out} exists")
+    _not_twice(options.out)
     if not sys.stdin.isatty():
         raise AuthenticatorError("no terminal: this is for a person who reads")
     device = _device(options.unsafe_authenticator)
@@ -131,6 +133,49 @@ def _device(keyfile: Path | None) -> CtapDevice:
     return found
 
 
+def register(options: argparse.Namespace) -> int:
+    """Register a key for the second path, and write what was made to a file."""
+    try:
+        answered = _registered(options, TrustRoot.read(options.trust_root.read_bytes()))
+    except RefusedError as refused:
+        print(f"workbench: refused: {refused}", file=sys.stderr)
+        return REFUSED
+    except (AuthenticatorError, OSError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    with options.out.open("xb") as file:
+        file.write(answered.canonical())
+    print(shown.registered(answered.done.registered))
+    print(f"Take {options.out} back and hand it in.")
+    return DONE
+
+
+def _registered(options: argparse.Namespace, trust_root: TrustRoot) -> AnsweredRegistration:
+    exported = ExportedRegistration.load(read_json(options.file.read_bytes(), limit=FILE_MAX))
+    _not_twice(options.out)
+    console = Console(trust_root, _device(options.unsafe_authenticator))
+    now = datetime.now(UTC)
+    asked = console.verify_registration(exported, now=now)
+    print(printed(shown.registration(asked, now=now), title=f"Register a key of {asked.name}?"))
+    print("\nTouch your security key, or press Ctrl-C.", flush=True)
+    metadata = None
+    if options.metadata:
+        root = options.metadata_root.read_bytes() if options.metadata_root else b""
+        metadata = Metadata.read(options.metadata.read_bytes(), root=root, now=now)
+    return console.register(
+        exported,
+        asked,
+        challenge=secrets.token_bytes(CHALLENGE_BYTES),
+        metadata=metadata,
+        now=datetime.now(UTC),
+    )
+
+
+def _not_twice(out: Path) -> None:
+    if out.exists():
+        raise FileExistsError(f"{out} exists")
+
+
 def hand_in(options: argparse.Namespace) -> int:
     """Bring an answer to the service."""
     try:
@@ -149,6 +194,10 @@ def _handed_in(socket: Path, value: Any) -> str:  # noqa: ANN401 - the JSON edge
     if isinstance(value, dict) and "word" in value:
         said = AnsweredChange.load(value)
         return f"recorded; the policy set is {answer_change(socket, said.ticket, said.word).standing}"
+    if isinstance(value, dict) and "done" in value:
+        answered = AnsweredRegistration.load(value)
+        key = registered(socket, answered.ticket, answered.done)
+        return f"recorded; {key.person} has a key {key.credential.id}, when a policy set lists it"
     made = Answered.load(value)
     view = answer(socket, made.ticket, made.signed)
     return f"recorded as entry {view.entry_seq}; the intent is {view.state}"

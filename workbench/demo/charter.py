@@ -65,11 +65,15 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """How a world differs from the template: second approval keys, other limits, time-stamp authorities."""
+    """How a world differs from the template: second approval keys, other limits, time-stamp authorities.
+
+    `admitted` are the models of security keys that visitors may bring, by AAGUID, beside the software ones.
+    """
 
     second_key: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     clocks: Mapping[str, Clock] = field(default_factory=dict)
+    admitted: tuple[str, ...] = ()
 
 
 TEMPLATE_ONLY = Variant()

@@ -18,9 +18,11 @@ from workbench.client import Client, IntentView
 from workbench.demo import charter
 from workbench.rules import approval, attestation, facts
 from workbench.rules.approval import Verb
+from workbench.rules.assertion import APPROVAL, CONSOLE
+from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, SignedDecision
 from workbench.rules.documents import digest, printable
-from workbench.rules.policy import PolicySet
+from workbench.rules.policy import PolicySet, Signature
 from workbench.rules.session import SESSION_LINE, CertifiedSession, Session
 from workbench.rules.trust import RelyingParty, TrustRoot
 
@@ -67,6 +69,17 @@ class Officer:
         return approval.decide(
             asked, verb=verb, role=role, reason=reason, decision_id=secrets.token_hex(16), now=now
         )
+
+    def sign_policy(self, policy: PolicySet, *, path: str = APPROVAL) -> Signature:
+        """Sign a next policy set at the authenticator; what it changes was looked at before."""
+        party = self.trust_root.console if path == CONSOLE else self.trust_root.approval
+        if party is None:
+            raise RefusedError(Refusal.TRUST_ROOT, "this trust root has no second path", path="/console")
+        credential = _credential(self.policy, self.id, path)
+        assertion = charter.authenticator(self.folder, self.id, party).sign(
+            policy.challenge, credential=credential
+        )
+        return Signature(person=self.id, assertion=assertion)
 
     def sign(self, decision: Decision) -> SignedDecision:
         """Sign a decision document at the authenticator."""

@@ -28,12 +28,14 @@ from workbench.demo.provision import provision
 from workbench.evm.fields import address_bytes
 from workbench.evm.transaction import address_of
 from workbench.rules.policy import PolicySet
-from workbench.rules.trust import UNSAFE_AAGUID, RelyingParty, TrustRoot
+from workbench.rules.trust import UNSAFE_AAGUID, VIRTUAL_AAGUID, RelyingParty, TrustRoot
 
 TREASURY_USDC = 20_000_000 * USDC_UNIT
 TREASURY_ETHER = 10 * ETHER
 SERVICE, OBSERVER, ANCHOR, APPROVER = "service", "observer", "anchor", "approver"
 WITNESSES = ("witness-1", "witness-2")
+NO_FILES = ("certificate", "certificate_key", "metadata", "metadata_root")
+"""The demo's pages have no TLS, and no vendor vouches for its keys."""
 """Beside the co-signer, which is one too; two of the three make a checkpoint count."""
 WITNESS_QUORUM = 2
 ORIGIN = "desk.demo/ledger"
@@ -121,7 +123,9 @@ def build(
     login, approval = at_free_port(charter.LOGIN), at_free_port(charter.APPROVAL)
     policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now, party=approval)
     clocks = {name: clock.authority for name, clock in variant.clocks.items()}
-    document = _trust_root(keys, policy, deployment, sender) | {
+    document = _trust_root(keys, policy, deployment, sender)
+    document |= {
+        "aaguids": [*document["aaguids"], *variant.admitted],
         "login": login.dump(),
         "approval": approval.dump(),
         "console": charter.CONSOLE.dump(),
@@ -184,7 +188,7 @@ def _trust_root(
         "observer_quorum": 1,
         "node_quorum": 1,
         "watcher": None,
-        "aaguids": [UNSAFE_AAGUID],
+        "aaguids": [UNSAFE_AAGUID, VIRTUAL_AAGUID],
         "genesis_policy": policy.digest,
         "anchor": {
             "chain_id": deployment.chain_id,
@@ -262,5 +266,5 @@ def _configure(
         path = places.root(name) / "config.json"
         path.write_text(json.dumps({**common, "token_label": name, **config}, indent=1))
     places.root(APPROVER).mkdir(mode=0o700)
-    page = {"certificate": None, "certificate_key": None, "service": str(places.socket(SERVICE))}
+    page = {**dict.fromkeys(NO_FILES), "service": str(places.socket(SERVICE))}
     (places.root(APPROVER) / "config.json").write_text(json.dumps(page, indent=1))

@@ -28,6 +28,7 @@ from workbench import client
 from workbench.client import Client, IntentView, ProblemError, ServiceUnavailableError
 from workbench.desk import show
 from workbench.rules.documents import DOCUMENT_MAX
+from workbench.rules.enrolment import CONSOLE, CredentialPath, party_of
 from workbench.rules.lifecycle import State
 from workbench.rules.trust import TrustRoot
 from workbench.rules.words import words
@@ -147,6 +148,18 @@ class Desk:
         request = client.asked_change(self.client.service, ticket.ticket)
         document = {"v": 1, "ticket": ticket.ticket, "change": request.dump()}
         return _exported(path, document, digest=digest, until=ticket.expires_at)
+
+    def registration_url(self, person: str, path: CredentialPath) -> str:
+        """Return the address of the page on which a key of this person's is registered, whoever opens it."""
+        origin = party_of(path, self.trust_root).origin
+        return f"{origin}/register/{self.client.register(person, path).ticket}"
+
+    def export_registration(self, person: str, path: str | Path) -> show.Shown:
+        """Write a registration for the second path to a file: `workbench register FILE`."""
+        ticket = self.client.register(person, CONSOLE)
+        request = client.asked_registration(self.client.service, ticket.ticket)
+        document = {"v": 1, "ticket": ticket.ticket, "registration": request.dump()}
+        return _exported(path, document, digest=ticket.ticket, until=ticket.expires_at)
 
     def receipt(self, digest: str) -> show.Shown:
         """Return what the ledger holds of an intent, verified under the trust root."""

@@ -7,7 +7,7 @@ the trust root. User verification is always required.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from fido2.ctap import CtapDevice
 from fido2.server import Fido2Server
 from fido2.utils import websafe_decode, websafe_encode
 from fido2.webauthn import (
+    PublicKeyCredentialCreationOptions,
     PublicKeyCredentialDescriptor,
     PublicKeyCredentialParameters,
     PublicKeyCredentialRequestOptions,
@@ -61,6 +62,22 @@ class Authenticator:
             aaguid=data.aaguid.hex(),
             path=path,
         )
+
+    def register(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a credential as a registration's options ask, as JSON values, and return the answer.
+
+        Raises:
+            AuthenticatorError: the device did not make one, or has one for this person already.
+
+        """
+        try:
+            asked = PublicKeyCredentialCreationOptions.from_dict(dict(options["publicKey"]))
+            made = dict(self._client().make_credential(asked))
+        except (ClientError, ValueError) as error:
+            raise AuthenticatorError(f"registration: {error}") from error
+        response = dict(made["response"])
+        kept = {name: response[name] for name in ("clientDataJSON", "attestationObject")}
+        return {"id": made["id"], "rawId": made["id"], "type": "public-key", "response": kept}
 
     def sign(self, challenge: bytes, *, credential: str | Sequence[str]) -> Assertion:
         """Return the owner's assertion over a challenge, by whichever of these credentials the device has."""

@@ -13,6 +13,8 @@ signature and its chain to a root that the vendor metadata names. What it leaves
     may issue others: an authenticator's own signature says nothing about it;
 (8) the model keeps its keys in hardware, and nobody has reported it as revoked or broken.
 The metadata comes as a file: nothing is fetched. A credential means nothing until a set lists it.
+A demo's trust root alone may be served without metadata: then (1), (7) and (8) are left out, the
+model is what the authenticator says of itself, and what is registered has no edition.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -48,9 +50,18 @@ from fido2.webauthn import (
 from workbench.identity.ctap import server_of
 from workbench.rules.assertion import Credential, check_unframed, client_data, public_key
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.documents import Digest, Document, Whole
+from workbench.rules.enrolment import (
+    AskedRegistration,
+    BrowserAnswer,
+    CredentialPath,
+    MetadataEdition,
+    Registered,
+    Registration,
+    party_of,
+)
 from workbench.rules.trust import RelyingParty, TrustRoot
 
+CHALLENGE_BYTES = 32
 METADATA_MAX = 32 * 1024 * 1024
 """The published one has some five megabytes."""
 FLAG = AuthenticatorData.FLAG
@@ -78,21 +89,6 @@ UNREADABLE = (
     struct.error,
 )
 """What the decoders of strangers' bytes raise; each means that they are not what they should be."""
-
-
-class MetadataEdition(Document):
-    """Which edition of the vendors' metadata a registration was judged by."""
-
-    number: Whole
-    sha256: Digest
-
-
-class Registered(Document):
-    """A credential for people.json, and the edition that vouches for its model."""
-
-    v: Literal[1]
-    credential: Credential
-    metadata: MetadataEdition
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +148,10 @@ def complete(
     response: object,
     *,
     challenge: bytes,
-    path: Literal["login", "approval"],
+    path: CredentialPath,
     trust_root: TrustRoot,
     known: Collection[str],
-    metadata: Metadata,
+    metadata: Metadata | None,
     now: datetime,
 ) -> Registered:
     """Verify an authenticator's answer and return the credential that it made, or refuse.
@@ -166,13 +162,16 @@ def complete(
         path: where the credential is to sign.
         trust_root: the relying parties and the admitted models.
         known: the ids of every credential of the set in force.
-        metadata: the vendors' metadata.
+        metadata: the vendors' metadata; None in a demo world.
         now: by which certificates and metadata are judged.
 
     """
-    metadata.current(now)  # (1)
-    party = trust_root.login if path == "login" else trust_root.approval
-    verifier = _Attested(metadata.blob, now)
+    if metadata is None and trust_root.profile != "demo":
+        raise RefusedError(Refusal.METADATA, "no vendor metadata: only a demo's keys are taken at their word")
+    if metadata is not None:
+        metadata.current(now)  # (1)
+    party = party_of(path, trust_root)
+    verifier = _Attested(metadata.blob, now) if metadata else None
     state = {
         "challenge": websafe_encode(challenge),
         "user_verification": UserVerificationRequirement.REQUIRED,
@@ -190,7 +189,40 @@ def complete(
         raise RefusedError(Refusal.REGISTRATION, "this credential is registered already")
     if made.aaguid not in trust_root.aaguids:  # (6)
         raise RefusedError(Refusal.AUTHENTICATOR, f"authenticator model {made.aaguid} is not admitted")
-    return Registered(v=1, credential=made, metadata=metadata.edition)
+    return Registered(v=1, credential=made, metadata=metadata.edition if metadata else None)
+
+
+def ask(asked: AskedRegistration, *, challenge: bytes, trust_root: TrustRoot) -> dict[str, Any]:
+    """Return the options of a verified request, as `begin` does."""
+    return begin(
+        person=asked.name,
+        name=asked.person.name if asked.person else asked.name,
+        party=party_of(asked.path, trust_root),
+        known=asked.own,
+        challenge=challenge,
+    )
+
+
+def judge(
+    asked: AskedRegistration,
+    answered: BrowserAnswer,
+    *,
+    challenge: bytes,
+    trust_root: TrustRoot,
+    metadata: Metadata | None,
+    now: datetime,
+) -> Registration:
+    """Return what a verified request and an answer to it make, for the service; refuse as `complete` does."""
+    made = complete(
+        answered.dump(),
+        challenge=challenge,
+        path=asked.path,
+        trust_root=trust_root,
+        known=asked.known,
+        metadata=metadata,
+        now=now,
+    )
+    return Registration(v=1, registered=made, challenge=websafe_encode(challenge), answer=answered)
 
 
 class _Attested(MdsAttestationVerifier):

@@ -23,6 +23,7 @@ from workbench.rules.assertion import CONSOLE
 from workbench.rules.attestation import Simulation
 from workbench.rules.codes import RefusedError
 from workbench.rules.documents import printable, read_time
+from workbench.rules.enrolment import AskedRegistration, Registered
 from workbench.rules.policy import Bound, Function, WhitelistEntry
 from workbench.rules.session import AskedLogin
 from workbench.rules.words import words
@@ -37,6 +38,11 @@ DECLARED: Final = {
     "declared_outflow": "what the intent says it gives up",
     "declared_inflow": "the least the intent says it gains",
     "declared_allowance": "the allowance that the intent declares",
+}
+PURPOSES: Final = {
+    "login": "log in, and nothing else",
+    "approval": "decide about transactions and policy sets on a page",
+    "console": "decide at a terminal, by the second path",
 }
 NEEDS: Final = {
     "session:renew": "the proposer's session has ended: he has to propose again",
@@ -125,6 +131,47 @@ def login(asked: AskedLogin, *, now: datetime) -> list[Section]:
         Row(label="Session", hex=session.digest),
     ]
     return [Section("What is asked", rows)]
+
+
+def registration(asked: AskedRegistration, *, now: datetime) -> list[Section]:
+    """Return everything that a person is to read before a key is registered."""
+    person = asked.person
+    newcomer = "nobody of this name is in the policy set yet"
+    rows = [
+        Row(
+            label="Whose key",
+            says=f"{person.name} ({person.id})" if person else asked.name,
+            remark=", ".join(person.roles) if person else newcomer,
+        ),
+        Row(label="It will be used to", says=PURPOSES[asked.path]),
+        Row(label="Asked for by", says=asked.asked_by, remark="the service's word"),
+        Row(
+            label="Until",
+            says=moment(asked.expires_at),
+            remark=until(read_time(asked.expires_at), now),
+        ),
+        Row(
+            label="Keys for this already",
+            says=str(len(asked.own)),
+            remark="one of these cannot be registered again" if asked.own else "",
+        ),
+        Row(
+            label="What follows",
+            says="a policy set has to list the key before it counts",
+            remark="the committee signs that, it lies open for a while, and its owner can veto it",
+        ),
+    ]
+    return [Section("What is asked", rows)]
+
+
+def registered(made: Registered) -> str:
+    """Return what is said of a key that was just registered: the same words stand where it is enrolled."""
+    credential = made.credential
+    vouched = f"edition {made.metadata.number} of the vendors' metadata" if made.metadata else "NOBODY"
+    return (
+        f"Registered: {credential.id}, model {credential.aaguid}, vouched for by {vouched}. "
+        "Compare this name with the one in the policy set that enrols it."
+    )
 
 
 def _asked(asked: Asked) -> Iterator[Row]:

@@ -20,6 +20,8 @@ from workbench.rules.events import EXTERNAL
 
 UNSAFE_AAGUID = "756e73616665536f6674776172654b79"
 """The demo world's software authenticator ("unsafeSoftwareKy"): a key that any process can press."""
+VIRTUAL_AAGUID = "01020304050607080102030405060708"
+"""A browser's virtual authenticator: a key that whoever holds the browser's debugging port can press."""
 
 WITNESS_LIARS = 2
 """Two quorums must share a witness even when this many lie."""
@@ -112,7 +114,7 @@ class TrustRoot(Document):
         return self
 
     def _production(self) -> None:
-        if UNSAFE_AAGUID in self.aaguids:
+        if {UNSAFE_AAGUID, VIRTUAL_AAGUID} & set(self.aaguids):
             raise ValueError("a production trust root admits no software authenticator")
         if self.observer_quorum < 2 or self.node_quorum < 2:  # noqa: PLR2004 - one liar must not suffice
             raise ValueError("production demands two observers and two nodes")

@@ -36,6 +36,7 @@ from workbench.rules.change_request import Word
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Hex, Name, Prose, read_json
+from workbench.rules.enrolment import CredentialPath, Registration
 from workbench.rules.events import CloudEvent
 from workbench.rules.intent import Proposal
 from workbench.rules.policy import Signature
@@ -43,6 +44,7 @@ from workbench.rules.roles import Permission
 from workbench.rules.session import CertifiedSession, Request
 from workbench.service.changes import Changes
 from workbench.service.desk import Desk
+from workbench.service.enrolment import Enrolment
 
 BODY_MAX = DOCUMENT_MAX
 BODY_S = 10.0
@@ -95,6 +97,13 @@ class Certificate(Document):
     """The person's assertion over an open login."""
 
     assertion: Assertion
+
+
+class RegistrationAsked(Document):
+    """Whose key is to be registered, for which path."""
+
+    person: Name
+    path: CredentialPath
 
 
 class SequenceRequest(Document):
@@ -164,6 +173,7 @@ class Api:
 
     desk: Desk
     changes: Changes
+    enrolment: Enrolment
     bundles: Path
     lost: Lost
     strangers: Strangers = field(default_factory=Strangers)
@@ -196,6 +206,10 @@ class Api:
             ("POST", one + "/decisions", PROPOSE | APPROVE, self.decide),
             ("POST", one + "/resume", PROPOSE | APPROVE, self.resume),
             *self._policy_routes(),
+            ("POST", "/v1/registrations", AMEND, self.register),
+            ("GET", "/v1/registrations", AMEND, self.registrations),
+            ("GET", "/v1/registrations/{digest}", OPEN, self.asked_registration),
+            ("POST", "/v1/registrations/{digest}", OPEN, self.answer_registration),
             ("POST", "/v1/entries", RECORD, self.entries),
             ("GET", "/v1/head", READ, self.head),
             ("GET", "/v1/receipts/{digest}", READ, self.receipt),
@@ -356,6 +370,23 @@ class Api:
         """Take a proposed set over, or say what is missing."""
         return self.changes.activate(call.digest)
 
+    def register(self, call: Call) -> dict[str, Any]:
+        """Return a ticket for the registration of a person's key."""
+        asked = RegistrationAsked.load(call.read())
+        return self.enrolment.ask(asked.person, asked.path, call.session)
+
+    def registrations(self, _: Call) -> dict[str, Any]:
+        """List what was registered."""
+        return {"registrations": self.enrolment.listed()}
+
+    def asked_registration(self, call: Call) -> dict[str, Any]:
+        """Return what the holder of a ticket for a registration is to see."""
+        return self.enrolment.request(call.digest)
+
+    def answer_registration(self, call: Call) -> dict[str, Any]:
+        """Record what the holder of a ticket has registered."""
+        return self.enrolment.answer(call.digest, Registration.load(call.read()))
+
     def entries(self, call: Call) -> dict[str, Any]:
         """Record a batch of a person's own events; the receipts come after the disk has them."""
         events = CloudEvent.batch(call.read())
@@ -488,7 +519,7 @@ class Api:
 
 def build(desk: Desk, changes: Changes, bundles: Path, lost: Lost) -> Starlette:
     """Return the application; `lost` ends the process when the ledger cannot be written any more."""
-    return Starlette(routes=Api(desk, changes, bundles, lost).routes())
+    return Starlette(routes=Api(desk, changes, Enrolment(desk), bundles, lost).routes())
 
 
 async def _body(request: HttpRequest) -> bytes:

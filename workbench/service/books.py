@@ -14,13 +14,14 @@ from typing import Any
 
 from ledger.entry import Entry
 from workbench.rules import assertion as webauthn
-from workbench.rules.assertion import Assertion
+from workbench.rules.assertion import Assertion, Credential
 from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.change import Event as PolicyEvent
 from workbench.rules.change import SignedVeto
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import read_time
+from workbench.rules.enrolment import REGISTERED, Registration
 from workbench.rules.intent import Proposal
 from workbench.rules.lifecycle import HOLDS_NONCE, MINED, PROPOSED_EVENT, Event, State, after
 from workbench.rules.policy import Signature
@@ -73,6 +74,8 @@ class Books:
     """The highest number that each credential has counted to."""
     frozen: set[str] = field(default_factory=set)
     """The credentials that have counted backwards."""
+    registered: dict[str, list[Credential]] = field(default_factory=dict)
+    """What was registered for each person, oldest first; a policy set may list it."""
     changes: list[Entry] = field(default_factory=list)
     """The entries about policy sets, oldest first; `changes` reads them."""
 
@@ -139,6 +142,9 @@ class Books:
             self.ended[data["session"]] = data["reason"]
         elif entry.type == CREDENTIAL_FROZEN:
             self.frozen.add(data["credential"])
+        elif entry.type == REGISTERED:
+            registered = Registration.load(data["registration"]).registered
+            self.registered.setdefault(data["person"], []).append(registered.credential)
         elif entry.type == PROPOSED_EVENT:
             proposal = Proposal.sized(data)
             self.matters[proposal.intent.digest] = Matter(proposal, entry.time, seq=entry.seq)

@@ -1,6 +1,7 @@
 """Changes of the policy set: proposed, signed, vetoed, taken over, each an entry before it is so.
 
-(1) proposed: it follows the set in force, keeps the delay, and its rules can be read (`rules.change`)
+(1) proposed: it follows the set in force, keeps the delay, its rules can be read (`rules.change`), and
+    whatever key it gives to somebody was registered for him (`rules.enrolment`)
 (2) signed: an officer's assertion, verified at once; one for each person counts
 (3) vetoed: by somebody entitled, for good; a successor is another manifest
 (4) activated: both quorums have signed, its time has come, the delay was kept. That is recorded first,
@@ -41,6 +42,7 @@ from workbench.rules.change import (
 from workbench.rules.change_request import Word
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_json, read_time, write_time
+from workbench.rules.enrolment import check_added
 from workbench.rules.policy import Manifest, PolicySet, Signature, verify_chain
 from workbench.rules.session import CertifiedSession
 from workbench.service.desk import Desk
@@ -149,7 +151,8 @@ class Changes:
             lane, person, digest = self.desk.lane, speaker.session.person, following.digest
             if digest in self._known:
                 return self._view(self._pending(digest))
-            verify_change(lane.policy, following, proposed_at=lane.clock())
+            change = verify_change(lane.policy, following, proposed_at=lane.clock())
+            check_added(change, lane.books.registered)
             cedar.check(following)
             waiting = [each for each in self._all(Standing.PENDING) if each.proposer == person]
             if len(waiting) >= OPEN_PER_PROPOSER_MAX:

@@ -1,4 +1,4 @@
-// What both pages do with a security key: ask our own origin what to sign, press, bring the answer back.
+// What all pages do with a security key: ask our own origin what to sign, press, bring the answer back.
 
 export const outcome = document.getElementById("outcome");
 
@@ -30,6 +30,16 @@ export async function press(publicKey) {
     authenticator_data: response.authenticatorData,
     signature: response.signature,
   };
+}
+
+export async function make(publicKey) {
+  tell("Press your security key.");
+  const made = await navigator.credentials.create({
+    publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(publicKey),
+  });
+  const { id, rawId, type, response } = made.toJSON();
+  const { clientDataJSON, attestationObject } = response;
+  return { id, rawId, type, response: { clientDataJSON, attestationObject } };
 }
 
 // Runs what a button does, once at a time, and says what came of it.
