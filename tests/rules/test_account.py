@@ -500,7 +500,7 @@ def test_rules_tell_accounts_from_people(desk: World) -> None:
 
 
 def test_a_schema_that_knows_no_accounts_refuses_them(desk: World) -> None:
-    """Rules that were written before there were programs say nothing of them, and nothing is no yes."""
+    """Rules from before there were programs say nothing of them: such a set lists none, or is none."""
     rules = desk.files["policies.cedar"].decode()
     start = rules.index('@id("propose.account")')
     rules = rules[:start] + rules[rules.index("// Four eyes") :]
@@ -508,7 +508,10 @@ def test_a_schema_that_knows_no_accounts_refuses_them(desk: World) -> None:
     older = desk.policy_of(
         {**desk.files, "policies.cedar": rules.encode(), "schema.cedarschema": schema.encode()}
     )
-    cedar.check(older)
+    with refused(Refusal.POLICY_INVALID):
+        cedar.check(older)
+    empty = desk.policy_of({**older.files, **desk_files(desk)})
+    cedar.check(empty)
     assert asked(desk, "sign", GOOD, person="pm-1", policy=older).allowed
     with refused(Refusal.POLICY_INVALID):
         asked(desk, "sign", GOOD, person=ACCOUNT, policy=older)

@@ -10,8 +10,9 @@ the set: proposed, lying open, signed by two quorums. A list of them is believed
 
 The certificate says who is connected; the key signs intents. They are two keys (`connected` sees to that,
 a set only has the certificate's digest): whoever ends TLS before the service cannot propose with that.
-Whether an authority has issued the certificate is the listener's to verify. Left out: revocation lists. A
-certificate counts because a set in force names it, and stops to with the next set that does not.
+Whether an authority has issued the certificate, and its own dates, are the listener's to verify. Left
+out: revocation lists. A certificate counts because a set in force names it, and stops with the next set
+that does not.
 """
 
 from __future__ import annotations

@@ -84,8 +84,12 @@ class _Engine:
 
 
 def check(policy: PolicySet) -> None:
-    """Refuse a set whose rules Cedar cannot read, or that do not fit their schema."""
+    """Refuse a set whose rules cannot be read, do not fit their schema, or cannot judge its accounts."""
     _engine(policy.files["policies.cedar"].decode(), policy.files["schema.cedarschema"].decode())
+    for account in policy.service_accounts.values():
+        for action in REQUIRED:
+            # a schema without the kind refuses every question: better now than at its first intent
+            explain(policy, action, proposer=account, key=policy.key(account.keys[0]), facts={})
 
 
 def evaluate(
