@@ -21,15 +21,17 @@ import pytest
 
 from ledger import verifier
 from workbench.chain.node import Node
-from workbench.client import Client, IntentView, ProblemError, ServiceUnavailableError
+from workbench.client import ChangeView, Client, IntentView, ProblemError, ServiceUnavailableError
 from workbench.demo import charter, people
 from workbench.demo.people import Officer
 from workbench.demo.run import living_world, market
 from workbench.demo.stack import ORDER, Stack
 from workbench.demo.world import SERVICE, World
 from workbench.desk import drafts
+from workbench.rules.assertion import APPROVAL, CONSOLE
 from workbench.rules.intent import Intent
 from workbench.rules.lifecycle import FINAL
+from workbench.rules.policy import PolicySet
 
 MID = Decimal(2500)
 COSIGNER = charter.COSIGNER
@@ -112,6 +114,12 @@ class Living:
     def approve(self, digest: str, *, person: str = "risk-1", role: str = "risk_officer") -> IntentView:
         """Let a person approve."""
         return self.officer(person).decide(digest, verb="approve", role=role, reason="a test")
+
+    def signs(self, policy: PolicySet, person: str) -> ChangeView:
+        """Let an officer sign a next policy set; the risk officer does it by the second path."""
+        officer = self.officer(person)
+        path = CONSOLE if person == "risk-1" else APPROVAL
+        return officer.speaks.sign_policy(policy.digest, officer.sign_policy(policy, path=path))
 
     def photograph(self) -> Photograph:
         """Look at everything from outside."""

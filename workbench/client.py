@@ -469,18 +469,23 @@ def _send(service: Path, method: str, path: str, body: bytes, headers: dict[str,
             content = response.read(ANSWER_MAX + 1)
         except (OSError, HTTPException) as error:
             raise ServiceUnavailableError(f"{service.name}: {error}") from error
+    return answered(response.status, content)
+
+
+def answered(status: int, content: bytes) -> dict[str, Any]:
+    """Return what an answer says, or raise the problem that it is."""
     if len(content) > ANSWER_MAX:
         raise ServiceUnavailableError(f"an answer of over {ANSWER_MAX} bytes")
     try:
         value = parse(content, limit=ANSWER_MAX)
     except ValueError as error:
-        raise ServiceUnavailableError(f"HTTP {response.status}: {error}") from error
+        raise ServiceUnavailableError(f"HTTP {status}: {error}") from error
     if not isinstance(value, dict):
-        raise ServiceUnavailableError(f"HTTP {response.status}: no object")
-    if response.status >= HTTPStatus.BAD_REQUEST:
+        raise ServiceUnavailableError(f"HTTP {status}: no object")
+    if status >= HTTPStatus.BAD_REQUEST:
         try:
             problem = ProblemError(value)
         except KeyError as error:
-            raise ServiceUnavailableError(f"HTTP {response.status}: no problem document") from error
+            raise ServiceUnavailableError(f"HTTP {status}: no problem document") from error
         raise problem
     return value

@@ -200,6 +200,11 @@ def invented_session(_: Courier, e: Evidence) -> None:
     e["proposal"]["signature"] = key.sign(signed_bytes(INTENT_LINE, intent.canonical())).hex()
 
 
+def no_login(_: Courier, e: Evidence) -> None:
+    """The service leaves the login out, as if a program had proposed."""
+    del e["proposal"]["session"]
+
+
 def swapped_intent(_: Courier, e: Evidence) -> None:
     """The intent's calldata changes after everybody has signed."""
     e["proposal"]["intent"]["data"] = e["proposal"]["intent"]["data"][:-2] + "ff"
@@ -400,6 +405,7 @@ LIES: list[tuple[Lie, int, str]] = [
     (richer_owner, 4, "proof_invalid"),
     (invented_proposal, 4, "signature_invalid"),
     (invented_session, 4, "assertion_over_something_else"),
+    (no_login, 4, "account_unknown"),
     (no_approved_simulation, 4, "fact_missing"),
     (no_decisions, 4, "no_approval_counts"),
     (forged_assertion, 4, "assertion_invalid"),

@@ -76,13 +76,6 @@ def press(world: Living, person: str, challenge: bytes) -> Any:
     return device.sign(challenge, credential=credential)
 
 
-def signs(world: Living, policy: PolicySet, person: str) -> client.ChangeView:
-    """Let an officer sign a set; the risk officer does it by the second path."""
-    path = "console" if person == "risk-1" else "approval"
-    officer = world.officer(person)
-    return officer.speaks.sign_policy(policy.digest, officer.sign_policy(policy, path=path))
-
-
 def taken_over(world: Living, policy: PolicySet) -> None:
     """Assert that a set is in force, and let everybody work under it."""
     assert client.status(world.socket)["policy"] == policy.digest
@@ -152,7 +145,7 @@ def test_a_false_key(world: Living, capsys: pytest.CaptureFixture[str]) -> None:
     next_set = following(world, edit, wait_s=DELAY_S + 20)
     view = admin.amend(next_set)
     assert (view.standing, view.compared()) == ("pending", view.change)
-    signs(world, next_set, "risk-1")
+    world.signs(next_set, "risk-1")
     code, listed = told(world, capsys, "pending")
     assert (code, listed.split()[0]) == (commands.DONE, next_set.digest)
     assert "signed by risk-1" in listed
@@ -160,7 +153,7 @@ def test_a_false_key(world: Living, capsys: pytest.CaptureFixture[str]) -> None:
     assert code == commands.DONE
     assert f"trader-1 gains a credential for approval: {false.id[:12]}, model {UNSAFE_AAGUID}" in shown
     assert "It lies open for at least 0:00:02" in shown
-    assert signs(world, next_set, "cro-1").standing == "pending"
+    assert world.signs(next_set, "cro-1").standing == "pending"
     document = {"v": 1, "policy": next_set.digest, "person": "trader-1", "reason": "that key is not mine"}
     veto = Veto.load(document)
     signed = SignedVeto(veto=veto, assertion=press(world, "trader-1", veto.challenge))
@@ -177,8 +170,8 @@ def test_a_set_that_lay_open(world: Living) -> None:
     """What adds something is in force when its delay is over, without anybody's asking."""
     next_set = following(world, edited("trader-1", site="south"), wait_s=DELAY_S + 1)
     world.officer("admin-1").speaks.amend(next_set)
-    signs(world, next_set, "risk-1")
-    assert signs(world, next_set, "cro-1").standing == "pending"
+    world.signs(next_set, "risk-1")
+    assert world.signs(next_set, "cro-1").standing == "pending"
     until(lambda: client.status(world.socket)["policy"] == next_set.digest)
     taken_over(world, next_set)
 
@@ -192,8 +185,8 @@ def test_consent_under_an_older_set(world: Living) -> None:
     late = cro.sign(cro.decision(digest, verb="approve", role="cro", reason="a test"))
     next_set = following(world, edited("trader-1", credentials=but("approval")))
     world.officer("admin-1").speaks.amend(next_set)
-    signs(world, next_set, "risk-1")
-    assert signs(world, next_set, "committee-1").standing == "activated"
+    world.signs(next_set, "risk-1")
+    assert world.signs(next_set, "committee-1").standing == "activated"
     taken_over(world, next_set)
     view = world.pm.intent(digest)
     (given,) = view.decisions
@@ -247,11 +240,11 @@ def test_a_crash_while_taking_over(world: Living) -> None:
     theirs = trader.propose(world.allowance(10, proposer="trader-1")).digest
     next_set = following(world, leaves("trader-1"))
     world.officer("admin-1").speaks.amend(next_set)
-    signs(world, next_set, "risk-1")
+    world.signs(next_set, "risk-1")
     world.stack.kill(SERVICE)
     world.stack.start(SERVICE, crash_at="policy-activated")
     with pytest.raises(ServiceUnavailableError):
-        signs(world, next_set, "cro-1")
+        world.signs(next_set, "cro-1")
     world.stack.wait_for_end(SERVICE)
     assert in_force(world).digest == next_set.manifest.previous
     world.stack.start(SERVICE)

@@ -7,7 +7,7 @@ an assertion over whatever bytes it is given.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +45,7 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, SignedDecision, Subject
 from workbench.rules.documents import digest, signed_bytes, write_time
 from workbench.rules.facts import Given
-from workbench.rules.intent import INTENT_LINE, Intent, Proposal
+from workbench.rules.intent import ACCOUNT_LINE, INTENT_LINE, Intent, Proposal
 from workbench.rules.policy import Person, PolicySet, Signature, manifest_of
 from workbench.rules.session import SESSION_LINE, CertifiedSession, Session
 from workbench.rules.trust import UNSAFE_AAGUID, RelyingParty, TrustRoot
@@ -59,6 +59,8 @@ EVERY_PARTY = {**charter.PARTIES, CONSOLE: charter.CONSOLE}
 TREASURY_KEY = PrivateKey(b"\x42" * 32).public_key.format(compressed=False).hex()
 TREASURY = address_of(bytes.fromhex(TREASURY_KEY))
 SECOND_KEY = "committee-1"
+ACCOUNT = "oms-1"
+ACCOUNTS = "service_accounts.json"
 
 Json = dict[str, Any]
 
@@ -259,6 +261,20 @@ class World:
         signature = key.sign(signed_bytes(INTENT_LINE, intent.canonical()))
         return Proposal(intent=intent, signature=signature.hex(), session=certified)
 
+    def propose_as(
+        self, intent: Intent, *, signer: str = ACCOUNT, line: str = ACCOUNT_LINE, **changes: Any
+    ) -> Proposal:
+        """Return the intent as a service account proposes it, signed with the key of this name."""
+        signature = observer_key(signer).sign(signed_bytes(line, intent.canonical()))
+        return Proposal.load({"intent": intent.dump(), "signature": signature.hex()} | changes)
+
+    def enrolling(self, *accounts: Json) -> Self:
+        """Return this desk with service accounts in its genesis set."""
+        files = self.with_file(ACCOUNTS, lambda _: list(accounts))
+        policy = self.sign_set(files)
+        root = self.root(genesis_policy=policy.digest)
+        return replace(self, files=files, policy=policy, trust_root=root)
+
     # what observers attest
 
     def simulation(self, intent: Intent, /, **changes: Any) -> Simulation:
@@ -302,7 +318,7 @@ class World:
     def subject(self, intent: Intent) -> Subject:
         """Return what a decision on the intent must be about."""
         simulation = self.simulation(intent).digest
-        return Subject(intent=intent.digest, nonce=NONCE, simulation=simulation, proposer="pm-1")
+        return Subject(intent=intent.digest, nonce=NONCE, simulation=simulation, proposer=intent.proposer)
 
     def decision(self, person: str, role: str, /, **changes: Any) -> Decision:
         """Return a decision document on the swap."""
@@ -427,6 +443,21 @@ def press(
         authenticator_data=websafe_encode(data),
         signature=websafe_encode(signature),
     )
+
+
+def account(**changes: Any) -> Json:
+    """Return a service account of the trader's, whose keys are named after it."""
+    name = changes.get("id", ACCOUNT)
+    return {
+        "id": name,
+        "purpose": "order management",
+        "owner": "trader-1",
+        "certificate": digest_of(f"certificate of {name}"),
+        "public_key": public(name),
+        "keys": [charter.KEY_ID],
+        "proposals_per_minute": 60,
+        "expires_at": write_time(NOW + timedelta(days=30)),
+    } | changes
 
 
 def statement(observer: str, line: str, document: Json) -> Statement:

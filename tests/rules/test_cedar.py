@@ -50,7 +50,7 @@ def asked(
     return cedar.evaluate(
         policy,
         cast("Action", action),
-        person=world.policy.person(person),
+        proposer=world.policy.proposer(person),
         key=world.policy.key("treasury"),
         facts=facts,
     )
@@ -325,7 +325,7 @@ def test_rules_that_cannot_be_asked(world: World, rules: dict[str, Any]) -> None
             cedar.explain(
                 broken,
                 "sign",
-                person=world.policy.person("pm-1"),
+                proposer=world.policy.proposer("pm-1"),
                 key=world.policy.key("treasury"),
                 facts=GOOD,
             )
@@ -364,7 +364,7 @@ def test_a_permit_needs_no_name(world: World) -> None:
 def explained(world: World, action: Action, facts: Facts) -> cedar.Explanation:
     """Explain what is outstanding."""
     person, key = world.policy.person("pm-1"), world.policy.key("treasury")
-    return cedar.explain(world.policy, action, person=person, key=key, facts=facts)
+    return cedar.explain(world.policy, action, proposer=person, key=key, facts=facts)
 
 
 def test_an_explanation_permits_nothing(world: World) -> None:

@@ -272,7 +272,7 @@ def test_rule_4_who_gets_no_credential_owns_nothing(world: World) -> None:
 
 def test_nothing_takes_nothing_away() -> None:
     """An empty change acts no sooner than any other, and whoever joins has gained by that."""
-    assert not Change(people=[], altered=[]).only_takes_away
+    assert not Change(people=[], accounts=[], altered=[]).only_takes_away
     nothing: Json = {"roles_gained": [], "roles_lost": [], "credentials_added": [], "credentials_removed": []}
     joined = PersonChange.load({"person": "pm-9", "kind": "joins", "described": False} | nothing)
     assert not joined.only_loses

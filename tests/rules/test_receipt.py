@@ -50,7 +50,13 @@ def written(facts: Sequence[Fact], *, first: int = 0) -> list[Entry]:
 
 
 def receipt_of(
-    world: World, facts: Sequence[Fact], *, signer: str = "service", first: int = 0, **changes: Any
+    world: World,
+    facts: Sequence[Fact],
+    *,
+    signer: str = "service",
+    first: int = 0,
+    subject: str | None = None,
+    **changes: Any,
 ) -> Json:
     """Return the receipt that a service with this ledger would hand out."""
     entries = written(facts, first=first)
@@ -58,7 +64,7 @@ def receipt_of(
     body = Checkpoint("desk.test/ledger", len(leaves), root(leaves), entries[-1].h)
     key = observer_key(signer)
     note = notes.sign(body, "service", bytes.fromhex(public(signer)), key.sign)
-    subject = world.swap().digest
+    subject = subject or world.swap().digest
     return {
         "v": 1,
         "intent": subject,
@@ -268,7 +274,7 @@ def test_proposals_that_a_service_made_up(world: World) -> None:
     with refused(Refusal.SIGNATURE):
         check(world, receipt_of(world, _proposed(world, good | {"session": other["session"]})))
     theirs = world.propose(world.swap(), "trader-1").dump()
-    with refused(Refusal.DECISION_OTHER_INTENT):
+    with refused(Refusal.SESSION_FOREIGN):
         check(world, receipt_of(world, _proposed(world, theirs)))
 
 

@@ -41,6 +41,7 @@ TERMS = (
     "co-signer",
     "key ceremony",
     "session",
+    "service account",
     "checkpoint",
     "witness",
     "anchor",

@@ -1,4 +1,4 @@
-"""Who may have acted: the people of the policy sets in a bundle, and the processes of the trust root.
+"""Who may have acted: people and programs of the policy sets in a bundle, processes of the trust root.
 
 A bundle's writer could put anybody into a list of people. So a set counts only where the service and the
 co-signers would believe it: as a link of the chain that begins with the trust root's genesis set and whose
@@ -22,7 +22,7 @@ FOLDER = "policies/"
 
 
 def people(path: Path, files: Collection[str], trust_root: TrustRoot, *, now: datetime) -> frozenset[str]:
-    """Return the people of all policy sets in a bundle; raises RefusedError unless each set counts.
+    """Return who may act by a bundle's policy sets; raises RefusedError unless each of them counts.
 
     Args:
         path: the bundle's folder.
@@ -33,7 +33,7 @@ def people(path: Path, files: Collection[str], trust_root: TrustRoot, *, now: da
     """
     sets = [_read(path, name) for name in sorted(files) if name.startswith(FOLDER)]
     verify_chain(sets, trust_root=trust_root, now=now)
-    return frozenset(person for each in sets for person in each.people)
+    return frozenset(name for each in sets for name in (*each.people, *each.service_accounts))
 
 
 def processes(trust_root: TrustRoot) -> frozenset[str]:

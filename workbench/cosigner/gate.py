@@ -184,7 +184,7 @@ def _weigh(ground: _Ground) -> Permission:
         )
         computed = facts.compute(given)
         cedar.evaluate(
-            policy, "sign", person=policy.person(intent.proposer), key=key, facts=computed
+            policy, "sign", proposer=policy.proposer(intent.proposer), key=key, facts=computed
         ).require()
     record = Record(
         chain_id=intent.chain_id,

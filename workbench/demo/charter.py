@@ -178,6 +178,7 @@ def files(
             entry(deployment.router, "NewSwap router", "re-audited after the patch, no open finding", swap),
             entry(deployment.usdc, "USD Coin", "token contract, approve only", approve),
         ],
+        "service_accounts.json": [],
         "roles.json": json.loads((TEMPLATE / "roles.json").read_text()),
         "limits.json": {**json.loads((TEMPLATE / "limits.json").read_text()), **limits},
     }

@@ -236,6 +236,7 @@ def _configure(
     common: dict[str, Any] = {"module": None}
     configs: dict[str, dict[str, Any]] = {
         SERVICE: {
+            "accounts": {},
             "checkpoint_key": keys[SERVICE]["ed25519"],
             "cosigners": {charter.COSIGNER: str(places.socket(charter.COSIGNER))},
             "observer": str(places.socket(OBSERVER)),

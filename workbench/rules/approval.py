@@ -38,7 +38,7 @@ from workbench.rules.decision import (
 )
 from workbench.rules.documents import Digest, Document, Hex16, Name, Whole, read_time, write_time
 from workbench.rules.intent import Intent, Proposal, verify_proposal
-from workbench.rules.policy import SETS_MAX, Key, Person, PolicySet, verify_chain
+from workbench.rules.policy import SETS_MAX, Key, Person, PolicySet, Proposer, verify_chain
 from workbench.rules.roles import Permission
 from workbench.rules.trust import TrustRoot
 
@@ -78,7 +78,7 @@ class Asked:
     """A verified request: what is shown, and what a decision will be about."""
 
     person: Person
-    proposer: Person
+    proposer: Proposer
     intent: Intent
     key: Key
     nonce: int
@@ -94,9 +94,14 @@ class Asked:
     outstanding: cedar.Explanation
 
     @property
+    def own(self) -> bool:
+        """Whether this person proposes it, or answers for the account that does."""
+        return self.person.id == self.policy.answerable(self.proposer.id)
+
+    @property
     def roles(self) -> list[str]:
         """The roles under which this person may decide, those that are asked for first."""
-        if self.person.id == self.proposer.id:
+        if self.own:
             return list(self.person.roles)
         held = [role for role in self.person.roles if self.policy.permits(role, Permission.APPROVE)]
         return sorted(held, key=lambda role: role not in self.asked)
@@ -109,13 +114,13 @@ class Asked:
     @property
     def asks_person(self) -> bool:
         """Whether the rules ask for somebody like this person, here or by the second path."""
-        consents = bool(self.roles) and self.person.id != self.proposer.id
+        consents = bool(self.roles) and not self.own
         return consents and bool(self.asked & {*self.roles, ANYBODY, CONSOLE})
 
     @property
     def verbs(self) -> list[Verb]:
-        """What this person may say: a proposer can only withdraw."""
-        if self.person.id == self.proposer.id:
+        """What this person may say: who proposes, or answers for it, can only withdraw."""
+        if self.own:
             return ["reject"]
         return ["approve", "reject", "abstain"]
 
@@ -172,7 +177,7 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
         )
     )
     known |= {"session_active": request.session_active, "daily_usd_cents": request.daily_usd_cents}
-    proposer = policy.person(intent.proposer)
+    proposer = policy.proposer(intent.proposer)
     return Asked(
         person=person,
         proposer=proposer,
@@ -188,7 +193,7 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
         decisions=request.decisions,
         head=head,
         facts=known,
-        outstanding=cedar.explain(policy, "release", person=proposer, key=key, facts=known),  # (5)
+        outstanding=cedar.explain(policy, "release", proposer=proposer, key=key, facts=known),  # (5)
     )
 
 
@@ -200,7 +205,9 @@ def decide(
     It lives no longer than the policy set allows, and no longer than its intent.
     """
     if verb not in asked.verbs:
-        raise RefusedError(Refusal.DECISION_BY_PROPOSER, f"{asked.person.id} proposed this", path="/verb")
+        own = asked.person.id == asked.proposer.id
+        code = Refusal.DECISION_BY_PROPOSER if own else Refusal.DECISION_BY_OWNER
+        raise RefusedError(code, f"{asked.person.id} answers for this proposal", path="/verb")
     if role not in asked.roles:
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"{asked.person.id} is no {role} here", path="/role")
     if verb != "approve" and not reason.strip():

@@ -1,7 +1,7 @@
-"""A change of the policy set: what the next set does to people, and how long it must lie open first.
+"""A change of the policy set: what the next set does to people and accounts, and how long it must lie open.
 
 (1) The next set follows the one in force, and differs from it.
-(2) What only takes away (somebody leaves, a role or a credential is lost, and nothing else differs)
+(2) What only takes away (somebody or a service account leaves, a role or a credential is lost, no more)
     may act at once: revocation must not wait. Everything else lies open for `change_delay_s_min` of
     the set *in force*, from the ledger's time of its proposal on, so that people can look at it.
 (3) Whoever may consent or administer can lose an authenticator and still speak: he has at least
@@ -19,12 +19,14 @@ A co-signer cannot see when a set was proposed: delay and veto are the service's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
 from workbench.rules import roles as matrix
+from workbench.rules.account import FILE as ACCOUNTS
+from workbench.rules.account import ServiceAccount
 from workbench.rules.assertion import APPROVAL, CONSOLE, Assertion, Credential, verify_press
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Name, Said, digest, read_time
@@ -76,16 +78,30 @@ class PersonChange(Document):
         return not (self.kind == "joins" or self.roles_gained or self.credentials_added or self.described)
 
 
+class AccountChange(Document):
+    """What the next set does to one service account: as it is before and after, absent where it is not."""
+
+    before: ServiceAccount | None = None
+    after: ServiceAccount | None = None
+
+    @property
+    def only_loses(self) -> bool:
+        """Whether the account is gone; whatever else differs is for people to look at first."""
+        return self.after is None
+
+
 class Change(Document):
-    """What the next set does; `altered` is what differs beside the people in people.json."""
+    """What the next set does; `altered` is what differs beside people and service accounts."""
 
     people: list[PersonChange]
+    accounts: list[AccountChange]
     altered: list[str]
 
     @property
     def only_takes_away(self) -> bool:
         """(2) Whether somebody loses something and nothing else happens."""
-        return bool(self.people) and not self.altered and all(each.only_loses for each in self.people)
+        told: list[PersonChange | AccountChange] = [*self.people, *self.accounts]
+        return bool(told) and not self.altered and all(each.only_loses for each in told)
 
     def delay(self, limits: Limits) -> timedelta:
         """(2) Return how long this lies open under the limits of the set in force."""
@@ -129,24 +145,24 @@ def between(current: PolicySet, following: PolicySet) -> Change:
     before, after = current.people, following.people
     compared = [_person(before.get(name), after.get(name)) for name in sorted({*before, *after})]
     people = [each for each in compared if each is not None]
+    accounts = _accounts(current.service_accounts, following.service_accounts)
+    # the same people or accounts in other bytes: nobody can say what that is for
+    told = {name for name, found in ((PEOPLE, people), (ACCOUNTS, accounts)) if found}
     altered = [
         name
         for name in sorted(following.files)
-        if name != PEOPLE and following.files[name] != current.files[name]
+        if name not in told and following.files[name] != current.files[name]
     ]
-    # the same people in other bytes: nobody can say what that is for
-    if not people and following.files[PEOPLE] != current.files[PEOPLE]:
-        altered.append(PEOPLE)
     if following.manifest.name != current.manifest.name:
         altered.append("name")
-    return Change(people=people, altered=altered)
+    return Change(people=people, accounts=accounts, altered=altered)
 
 
 def verify_change(current: PolicySet, following: PolicySet, *, proposed_at: datetime) -> Change:
     """Verify (1) (2) (3) of a next set that was proposed then; return what it changes."""
     verify_succession(following, current)  # (1)
     change = between(current, following)
-    if not change.people and not change.altered:
+    if not (change.people or change.accounts or change.altered):
         raise RefusedError(Refusal.POLICY_INVALID, "this set changes nothing")
     delay = change.delay(current.limits)
     # (2) what only takes away has no delay: its time may be over before the last signature is there
@@ -204,8 +220,9 @@ def verify_veto(
 
 
 def words(change: Change) -> list[str]:
-    """Say in words what changes, one fact a line: people first."""
+    """Say in words what changes, one fact a line: people first, then accounts."""
     said = [line for each in change.people for line in _about(each)]
+    said += [line for each in change.accounts for line in _about_account(each)]
     return said + [f"{name} is altered" for name in change.altered]
 
 
@@ -267,6 +284,48 @@ def _person(before: Person | None, after: Person | None) -> PersonChange | None:
     lists = (change.roles_gained, change.roles_lost, change.credentials_added, change.credentials_removed)
     # the same in another order is the same
     return change if change.kind != "changes" or change.described or any(lists) else None
+
+
+def _accounts(
+    before: Mapping[str, ServiceAccount], after: Mapping[str, ServiceAccount]
+) -> list[AccountChange]:
+    found = []
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        # the same keys in another order are the same
+        if old is None or new is None or _said_of(old) != _said_of(new):
+            sides = {side: each for side, each in (("before", old), ("after", new)) if each is not None}
+            found.append(AccountChange(**sides))
+    return found
+
+
+def _said_of(account: ServiceAccount) -> dict[str, str]:
+    """Return each thing that can be said of an account, in words."""
+    return {
+        "is": account.purpose,
+        "is answered for by": account.owner,
+        "may propose for": ", ".join(sorted(account.keys)),
+        "may propose so often a minute:": str(account.proposals_per_minute),
+        "connects with the certificate": account.certificate,
+        "signs with the key": account.public_key,
+        "expires at": account.expires_at,
+    }
+
+
+def _about_account(change: AccountChange) -> Iterable[str]:
+    known = change.after or change.before
+    if known is None:
+        return
+    who = f"the service account {known.id}"
+    if change.after is None:
+        yield f"{who} leaves"
+        return
+    before = _said_of(change.before) if change.before else {}
+    if not before:
+        yield f"{who} joins"
+    for what, says in _said_of(change.after).items():
+        if before.get(what) != says:
+            yield f"{who} {what} {says}" + (f", before: {before[what]}" if before else "")
 
 
 def _all(person: Person | None) -> list[Credential]:

@@ -21,7 +21,6 @@ from pydantic import Field, model_validator
 from workbench.rules import cedar
 from workbench.rules.assertion import Assertion, Credential
 from workbench.rules.change import (
-    PEOPLE,
     Change,
     NextSet,
     SignedVeto,
@@ -117,7 +116,7 @@ def verify(request: ChangeRequest, *, trust_root: TrustRoot, now: datetime) -> A
         for each in request.signatures
     }
     person = policy.people.get(request.person) or following.person(request.person)
-    names = sorted({PEOPLE, *change.altered} & set(following.files))
+    names = sorted(name for name, raw in following.files.items() if policy.files[name] != raw)
     return AskedChange(
         person=person,
         sets=sets,

@@ -48,6 +48,10 @@ class Refusal(StrEnum):
     SESSION_ENDED = "session_ended"
     REPLAYED = "replayed"
     ORIGIN = "origin_not_ours"
+    # service accounts
+    ACCOUNT_UNKNOWN = "account_unknown"
+    KEY_NOT_ALLOWED = "key_not_of_this_account"
+    RATE = "rate_exceeded"
     # intents
     ID_REUSED = "id_reused_with_other_bytes"
     ASSET_UNKNOWN = "asset_unknown"
@@ -65,6 +69,7 @@ class Refusal(StrEnum):
     DECISION_OTHER_SIMULATION = "decision_over_another_simulation"
     DECISION_NOT_APPROVAL = "decision_is_no_approval"
     DECISION_BY_PROPOSER = "decision_by_the_proposer"
+    DECISION_BY_OWNER = "decision_by_the_accounts_owner"
     DECISION_REPEATED = "person_counted_already"
     DECISION_LIMIT = "too_many_decisions"
     NO_APPROVAL = "no_approval_counts"

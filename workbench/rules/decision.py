@@ -3,8 +3,9 @@
 A decision document names everything the person could see: the intent, the nonce, the
 policy set, the simulation with its tolerance, the ledger head. The assertion signs its
 digest. An approval counts when its person is in the policy set under the role it names,
-is not the proposer, has not been counted, pressed a key for the approval path, and the
-document is about exactly this intent, nonce, policy set and simulation, unexpired.
+is neither the proposer nor the owner of the service account that proposes, has not been
+counted, pressed a key for the approval path, and the document is about exactly this intent,
+nonce, policy set and simulation, unexpired.
 
 What does not count is skipped and named, never fatal: otherwise anyone able to attach a
 bad approval could veto a good quorum. A valid rejection, though, ends the matter.
@@ -131,7 +132,7 @@ def verify_decision(
     person = policy.person(decision.person)
     # a proposer may withdraw; otherwise who cannot consent cannot refuse either
     consents = policy.permits(decision.role, Permission.APPROVE)
-    if decision.verb == "reject" and person.id != subject.proposer and not consents:
+    if decision.verb == "reject" and person.id != policy.answerable(subject.proposer) and not consents:
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"a {decision.role} rejects nothing")
     if decision.role not in person.roles:
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"{person.id} does not hold {decision.role}")
@@ -167,6 +168,11 @@ def verify_approval(
         )
     if signed.decision.person == subject.proposer:
         raise RefusedError(Refusal.DECISION_BY_PROPOSER, f"{subject.proposer} approves what he proposed")
+    # a program of one's own is no second pair of eyes
+    if signed.decision.person == policy.answerable(subject.proposer):
+        raise RefusedError(
+            Refusal.DECISION_BY_OWNER, f"{signed.decision.person} answers for {subject.proposer}"
+        )
     if not policy.permits(signed.decision.role, Permission.APPROVE):
         raise RefusedError(Refusal.ROLE_NOT_HELD, f"a {signed.decision.role} approves nothing")
     verify_decision(signed, subject=subject, policy=policy, trust_root=trust_root, now=now)

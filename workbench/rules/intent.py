@@ -1,21 +1,26 @@
 """An intent: what a proposer wants done, to the last byte; its digest names it for ever.
 
-A proposal is an intent, the signature of the session that proposes it, and the login
-that certifies the session, so that anyone can attribute it offline and the service
-cannot invent one. Here stands what can be said of the intent alone and of its author;
+A proposal is an intent and its author's signature, so that anyone can attribute it offline
+and the service cannot invent one. The author is
+(a) a person's session: the proposal carries the login that certifies it; or
+(b) a service account: the proposal carries no session, and the policy set has the key.
+`verify_author` alone tells the two apart; the service, the co-signers, the approver and a
+receipt's reader call it. Each kind signs under a line of its own, so that a signature of the
+one is never the other's. Here stands what can be said of the intent alone and of its author;
 whether it may be done is `facts` and the policy set.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workbench.evm.call import call_digest
 from workbench.evm.errors import EvmError
 from workbench.evm.transaction import UnsignedTransaction
+from workbench.rules.account import verify_in_force
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import (
     Address,
@@ -38,6 +43,8 @@ from workbench.rules.session import CertifiedSession, verify_begun, verify_sessi
 from workbench.rules.trust import TrustRoot
 
 INTENT_LINE = "oms-intent/v1"
+ACCOUNT_LINE = "oms-account-intent/v1"
+"""What a service account signs; an intent's name is its digest under `INTENT_LINE`, whoever proposes it."""
 INTENT_MAX = 32 * 1024
 PROPOSING_ROLES = frozenset({"trader", "portfolio_manager"})
 
@@ -112,11 +119,18 @@ class Intent(Document):
 
 
 class Proposal(Document):
-    """An intent with its author's signature and the login behind it."""
+    """An intent with its author's signature, and the login behind it where a person proposes."""
 
     intent: Intent
     signature: Hex
-    session: CertifiedSession
+    session: CertifiedSession | None = None
+
+    @model_validator(mode="after")
+    def _absent_or_there(self) -> Self:
+        # null would be a second spelling of a proposal that has no session
+        if self.session is None and "session" in self.model_fields_set:
+            raise ValueError("a session is there or absent, not null")
+        return self
 
     @classmethod
     def sized(cls, value: object, *, at: str = "") -> Proposal:
@@ -130,25 +144,24 @@ class Proposal(Document):
         return proposal
 
 
+def verify_author(proposal: Proposal, *, policy: PolicySet, trust_root: TrustRoot, now: datetime) -> str:
+    """Verify who proposes and that he may, as this set had it at this time; return when his word ends."""
+    if proposal.session is None:
+        return _verify_account(proposal, policy, now)
+    return _verify_person(proposal, proposal.session, policy, trust_root)
+
+
 def verify_proposal(proposal: Proposal, *, policy: PolicySet, trust_root: TrustRoot, now: datetime) -> None:
     """Verify who proposes, that he may, and that the intent is one this desk can speak of.
 
-    An intent must not outlive the session that signed it: otherwise a session key that
+    An intent must not outlive the session or account that signed it: otherwise a key that
     leaks after its end could still be used to date proposals back.
     """
-    intent, session = proposal.intent, proposal.session.session
-    person = verify_session(proposal.session, policy=policy, trust_root=trust_root)
-    verify_ed25519(session.public_key, proposal.signature, INTENT_LINE, intent.canonical(), what="intent")
-    if intent.proposer != person.id:
-        raise RefusedError(
-            Refusal.SESSION_FOREIGN, f"{person.id} proposes as {intent.proposer}", path="/proposer"
-        )
-    if not PROPOSING_ROLES & set(session.roles):
-        raise RefusedError(
-            Refusal.NOT_PERMITTED_TO_PROPOSE, f"{person.id} holds {session.roles}", path="/proposer"
-        )
-    verify_begun(session, now=now)
-    _verify_times(intent, policy, session.expires_at, now)
+    intent = proposal.intent
+    ends = verify_author(proposal, policy=policy, trust_root=trust_root, now=now)
+    if proposal.session is not None:
+        verify_begun(proposal.session.session, now=now)
+    _verify_times(intent, policy, ends, now)
     key = policy.key(intent.key)
     if intent.chain_id != trust_root.chain_id:
         raise RefusedError(
@@ -168,19 +181,51 @@ def verify_proposal(proposal: Proposal, *, policy: PolicySet, trust_root: TrustR
         raise RefusedError(Refusal.MALFORMED, f"no transaction carries this out: {error}") from error
 
 
+def _verify_person(
+    proposal: Proposal, certified: CertifiedSession, policy: PolicySet, trust_root: TrustRoot
+) -> str:
+    """Verify (a): a person's login, his session's signature, and that he proposes in his own name."""
+    intent, session = proposal.intent, certified.session
+    person = verify_session(certified, policy=policy, trust_root=trust_root)
+    verify_ed25519(session.public_key, proposal.signature, INTENT_LINE, intent.canonical(), what="intent")
+    if intent.proposer != person.id:
+        raise RefusedError(
+            Refusal.SESSION_FOREIGN, f"{person.id} proposes as {intent.proposer}", path="/proposer"
+        )
+    if not PROPOSING_ROLES & set(session.roles):
+        raise RefusedError(
+            Refusal.NOT_PERMITTED_TO_PROPOSE, f"{person.id} holds {session.roles}", path="/proposer"
+        )
+    return session.expires_at
+
+
+def _verify_account(proposal: Proposal, policy: PolicySet, now: datetime) -> str:
+    """Verify (b): that an account of the set, in its time, signs for a key that it may propose for."""
+    intent = proposal.intent
+    account = policy.account(intent.proposer)
+    verify_in_force(account, now=now)
+    raw = intent.canonical()
+    verify_ed25519(account.public_key, proposal.signature, ACCOUNT_LINE, raw, what="intent")
+    if intent.key not in account.keys:
+        raise RefusedError(
+            Refusal.KEY_NOT_ALLOWED, f"{account.id} may propose for {', '.join(account.keys)}", path="/key"
+        )
+    return account.expires_at
+
+
 def outflows(intent: Intent) -> list[tuple[str, str]]:
     """Return what a reservation sets aside: (asset, amount) of everything that leaves."""
     return [(delta.asset, delta.amount[1:]) for delta in intent.deltas if delta.amount.startswith("-")]
 
 
-def _verify_times(intent: Intent, policy: PolicySet, session_ends: str, now: datetime) -> None:
+def _verify_times(intent: Intent, policy: PolicySet, ends: str, now: datetime) -> None:
     expires = read_time(intent.expires_at)
     if expires <= now:
         raise RefusedError(Refusal.EXPIRED, f"expired at {intent.expires_at}", path="/expires_at")
     if expires > now + timedelta(seconds=policy.limits.intent_life_s_max):
         raise RefusedError(Refusal.EXPIRED, f"lives until {intent.expires_at}, too long", path="/expires_at")
-    if expires > read_time(session_ends):
-        raise RefusedError(Refusal.EXPIRED, f"outlives its session ({session_ends})", path="/expires_at")
+    if expires > read_time(ends):
+        raise RefusedError(Refusal.EXPIRED, f"outlives whoever signed it ({ends})", path="/expires_at")
 
 
 def _verify_assets(intent: Intent, policy: PolicySet, owner: str) -> None:

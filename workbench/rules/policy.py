@@ -20,15 +20,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import Field, model_validator
 
 from ledger.encoding import canonical
 from workbench.evm import calldata
 from workbench.evm.errors import EvmError
+from workbench.rules import account as accounts
 from workbench.rules import assertion as webauthn
 from workbench.rules import roles as matrix
+from workbench.rules.account import ServiceAccount
 from workbench.rules.assertion import CONSOLE, Assertion, Credential, verify_press
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import (
@@ -64,6 +66,7 @@ FILES = frozenset(
         "policies.cedar",
         "roles.json",
         "schema.cedarschema",
+        accounts.FILE,
         "whitelist.json",
     }
 )
@@ -96,6 +99,10 @@ class Person(Document):
     team: Name
     site: Name
     credentials: Annotated[list[Credential], Field(max_length=16)]
+
+
+Proposer: TypeAlias = Person | ServiceAccount
+"""Whoever an intent names as its proposer."""
 
 
 class Key(Document):
@@ -237,6 +244,11 @@ class PolicySet:
         return _by(self._list("keys.json", Key), "id")
 
     @cached_property
+    def service_accounts(self) -> Mapping[str, ServiceAccount]:
+        """The service accounts by id."""
+        return _by(self._list(accounts.FILE, ServiceAccount), "id")
+
+    @cached_property
     def assets(self) -> Mapping[str, AssetFacts]:
         """The assets by address, the chain's own coin as "ETH"."""
         return _by(self._list("assets.json", AssetFacts), "asset")
@@ -280,6 +292,12 @@ class PolicySet:
         _by(list(self.keys.values()), "address")
         for entry in self.whitelist.values():
             _callable(entry)
+        accounts.check(
+            self.service_accounts.values(),
+            people={person.id: person.roles for person in self.people.values()},
+            roles=self.roles,
+            keys=self.keys,
+        )
         _ = self.assets
 
     def person(self, person_id: str) -> Person:
@@ -290,6 +308,30 @@ class PolicySet:
             raise RefusedError(
                 Refusal.PERSON_UNKNOWN, f"{person_id} is not in policy set {self.digest[:12]}"
             ) from None
+
+    def proposer(self, name: str) -> Proposer:
+        """Return the person or the service account of this name, or refuse."""
+        return self.service_accounts.get(name) or self.person(name)
+
+    def account(self, name: str) -> ServiceAccount:
+        """Return a service account, or refuse."""
+        try:
+            return self.service_accounts[name]
+        except KeyError:
+            raise RefusedError(
+                Refusal.ACCOUNT_UNKNOWN, f"{name} is no service account of policy set {self.digest[:12]}"
+            ) from None
+
+    def answerable(self, proposer: str) -> str:
+        """Return the person who answers for what is proposed: an account's owner, else whoever proposes."""
+        account = self.service_accounts.get(proposer)
+        return proposer if account is None else account.owner
+
+    def answered_for(self, proposer: str) -> frozenset[str]:
+        """Return every name under which the person behind a proposer proposes."""
+        person = self.answerable(proposer)
+        owned = (each.id for each in self.service_accounts.values() if each.owner == person)
+        return frozenset({proposer, person, *owned})
 
     def permits(self, role: str, permission: Permission) -> bool:
         """Whether a role permits something, whoever holds it."""

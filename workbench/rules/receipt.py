@@ -25,12 +25,11 @@ from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.rules.change import Event as PolicyEvent
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision, check_assertion
-from workbench.rules.documents import Digest, Document, read_time, verify_ed25519
+from workbench.rules.documents import Digest, Document, read_time
 from workbench.rules.evidence import EntryProof
-from workbench.rules.intent import INTENT_LINE, Proposal
+from workbench.rules.intent import Proposal, verify_author
 from workbench.rules.lifecycle import PROPOSED_EVENT, Event
 from workbench.rules.policy import PolicySet, verify_chain
-from workbench.rules.session import verify_session
 from workbench.rules.trust import TrustRoot
 
 VERBS: Mapping[str, frozenset[str]] = {
@@ -128,13 +127,9 @@ def _people(line: Line, intent: str, sets: _Sets, trust_root: TrustRoot) -> None
 
 def _proposal(line: Line, intent: str, sets: _Sets, trust_root: TrustRoot) -> None:
     proposal = Proposal.sized(line.data, at=f"/entries/{line.seq}")
-    session = proposal.session.session
-    if (proposal.intent.digest, session.person) != (intent, proposal.intent.proposer):
+    if proposal.intent.digest != intent:
         raise RefusedError(Refusal.DECISION_OTHER_INTENT, f"entry {line.seq} holds another proposal")
-    verify_session(proposal.session, policy=sets.at(line), trust_root=trust_root)
-    raw = proposal.intent.canonical()
-    what = f"entry {line.seq}: intent"
-    verify_ed25519(session.public_key, proposal.signature, INTENT_LINE, raw, what=what)
+    verify_author(proposal, policy=sets.at(line), trust_root=trust_root, now=line.at)
 
 
 def _decision(line: Line, intent: str, sets: _Sets, trust_root: TrustRoot) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from workbench.evm import calldata
 from workbench.evm.fields import from_decimal
 from workbench.rules import facts
+from workbench.rules.account import ServiceAccount
 from workbench.rules.approval import ANYBODY, ASKS, Asked
 from workbench.rules.assertion import CONSOLE
 from workbench.rules.attestation import Simulation
@@ -45,7 +46,7 @@ PURPOSES: Final = {
     "console": "decide at a terminal, by the second path",
 }
 NEEDS: Final = {
-    "session:renew": "the proposer's session has ended: he has to propose again",
+    "session:renew": "the proposer's session has ended, or the account's time: propose again",
     "review:contract": "the contract has to be reviewed and whitelisted as it is now",
     "review:function": "this function has to be reviewed",
     "propose:within-bounds": "an argument is out of its bounds: propose again",
@@ -175,26 +176,40 @@ def registered(made: Registered) -> str:
 
 
 def _asked(asked: Asked) -> Iterator[Row]:
-    person, proposer = asked.person, asked.proposer
+    person = asked.person
     yield Row(label="You are", says=f"{person.name} ({person.id})", remark=", ".join(person.roles))
     if asked.person.id == asked.proposer.id:
         why, alarm = "this is your own proposal: you can only withdraw it", True
+    elif asked.own:
+        why, alarm = "you answer for the account that proposes this: you can only withdraw it", True
     elif asked.asks_person:
         why, alarm = f"the rules ask for {_consents(asked)}", False
     else:
         why, alarm = "the rules do not ask for you: your word is recorded, and lifts nothing more", False
     yield Row(label="Why you", says=why, alarm=alarm)
-    yield Row(
-        label="Who proposes",
-        says=f"{proposer.name} ({proposer.id})",
-        remark=f"{', '.join(proposer.roles)} · team {proposer.team}, {proposer.site}",
-    )
+    yield _proposer(asked)
     yield Row(label="Purpose", says=asked.intent.purpose, remark="the proposer's own words")
     if asked.intent.programme is not None:
         part = asked.intent.programme
         yield Row(
             label="Part of", says=f"tranche {part.index + 1} of {part.count} of one programme", hex=part.id
         )
+
+
+def _proposer(asked: Asked) -> Row:
+    proposer = asked.proposer
+    if isinstance(proposer, ServiceAccount):
+        owner = asked.policy.person(proposer.owner)
+        return Row(
+            label="Who proposes",
+            says=f"a program, the service account {proposer.id}: {proposer.purpose}",
+            remark=f"{owner.name} ({owner.id}) answers for it",
+        )
+    return Row(
+        label="Who proposes",
+        says=f"{proposer.name} ({proposer.id})",
+        remark=f"{', '.join(proposer.roles)} · team {proposer.team}, {proposer.site}",
+    )
 
 
 def _transaction(asked: Asked, now: datetime) -> Iterator[Row]:

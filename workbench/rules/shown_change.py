@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from workbench.rules.assertion import CONSOLE
+from workbench.rules.change import Change
 from workbench.rules.change import words as in_words
 from workbench.rules.change_request import AskedChange
 from workbench.rules.documents import printable, read_time, write_time
@@ -74,12 +75,15 @@ def _changes(asked: AskedChange) -> Iterator[Row]:
     for each in asked.change.people:
         gains = bool(each.roles_gained or each.credentials_added) or each.kind == "joins"
         label = {"joins": "Joins", "leaves": "Leaves", "changes": "Somebody changes"}[each.kind]
-        for line in in_words(type(asked.change)(people=[each], altered=[])):
+        for line in in_words(Change(people=[each], accounts=[], altered=[])):
             yield Row(label=label, says=line, alarm=gains)
         yield from (
             Row(label=f"New credential for {made.path}", says=f"model {made.aaguid}", hex=made.cose)
             for made in each.credentials_added
         )
+    for account in asked.change.accounts:
+        for line in in_words(Change(people=[], accounts=[account], altered=[])):
+            yield Row(label="Service account", says=line, alarm=not account.only_loses)
     for name in asked.change.altered:
         says = "the set has another name" if name == "name" else f"{name} is altered"
         yield Row(label="Rules", says=says, remark="every value stands below", alarm=True)

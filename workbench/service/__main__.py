@@ -1,7 +1,8 @@
-"""The service's process: ledger, token, policy sets and trust root in; a unix socket out.
+"""The service's process: ledger, token, policy sets and trust root in; a unix socket out, and perhaps a port.
 
 State root: config.json, pin, token, ledger.duckdb, checkpoints/, timestamps/, policies/, blobs/, bundles/,
 segments/.
+`accounts` in the configuration is {} or names a TLS listener for service accounts (`listener`).
 At start it verifies its policy sets and its own ledger against the newest checkpoint kept
 outside the database, and takes up what a crash left unfinished.
 
@@ -44,7 +45,8 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX
 from workbench.rules.policy import PolicySet, verify_chain
 from workbench.rules.trust import TrustRoot
-from workbench.service import app
+from workbench.service import accounts, app
+from workbench.service import listener as tls
 from workbench.service.anchoring import Anchoring
 from workbench.service.books import Books
 from workbench.service.changes import Changes, in_force, keep
@@ -58,6 +60,7 @@ from workbench.service.stamping import Stamping
 from workbench.service.witnesses import Witnesses
 
 CONFIG: Final = (
+    "accounts",
     "anchor",
     "anchor_every_s",
     "checkpoint_key",
@@ -110,7 +113,7 @@ def main() -> int:
     """Serve until ended; exit code 2 when the process cannot start."""
     options = arguments("Service: sole writer of the ledger, courier between all others.").parse_args()
     try:
-        desk, changes, anchoring, stamping, bundles = _desk(options)
+        desk, changes, anchoring, stamping, programs = _desk(options)
         bound = listener(options.socket, mode=0o660)
     except COULD_NOT_START as error:
         print(f"service: {error}", file=sys.stderr)
@@ -122,7 +125,11 @@ def main() -> int:
     threading.Thread(target=_take_up, args=(desk, changes), daemon=True).start()
     threading.Thread(target=_anchor, args=(anchoring,), daemon=True).start()
     threading.Thread(target=_stamp, args=(stamping,), daemon=True).start()
-    _serve(desk, changes, bundles, bound)
+    if programs is not None:
+        programs.start(accounts.build(desk, lost))
+    _serve(desk, changes, options.state / "bundles", bound)
+    if programs is not None:
+        programs.stop()
     desk.lane.recorder.close()
     return 0
 
@@ -202,9 +209,12 @@ def lost(error: StoreError) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", "workbench.service", *sys.argv[1:]])
 
 
-def _desk(options: argparse.Namespace) -> tuple[Desk, Changes, Anchoring, Stamping, Path]:
+def _desk(
+    options: argparse.Namespace,
+) -> tuple[Desk, Changes, Anchoring, Stamping, tls.Listener | None]:
     root = StateRoot(options.state)
     config = root.config(CONFIG)
+    programs = tls.opened(config["accounts"])
     pinned = options.trust_root.read_bytes()
     trust_root = TrustRoot.read(pinned)
     if options.testing_only_crash_at is not None and trust_root.profile != "demo":
@@ -237,7 +247,7 @@ def _desk(options: argparse.Namespace) -> tuple[Desk, Changes, Anchoring, Stampi
     sessions.revoke()
     desk = Desk(lane, sessions)
     changes = Changes(desk, options.state / "policies")
-    return desk, changes, anchoring, _stamping(recorder, config), options.state / "bundles"
+    return desk, changes, anchoring, _stamping(recorder, config), programs
 
 
 def _stamping(recorder: Recorder, config: dict[str, Any]) -> Stamping:

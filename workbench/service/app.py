@@ -7,12 +7,9 @@ knows HTTP; what a request means is `desk` and `sessions`.
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeAlias
@@ -26,7 +23,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ledger import checkpoint as notes
-from ledger.encoding import canonical
 from ledger.store import StoreError
 from workbench.rules import roles
 from workbench.rules.assertion import Assertion
@@ -42,30 +38,13 @@ from workbench.rules.intent import Proposal
 from workbench.rules.policy import Signature
 from workbench.rules.roles import Permission
 from workbench.rules.session import CertifiedSession, Request
+from workbench.service.answers import Strangers, about, answered, body_of, problem
 from workbench.service.changes import Changes
 from workbench.service.desk import Desk
 from workbench.service.enrolment import Enrolment
 
 BODY_MAX = DOCUMENT_MAX
-BODY_S = 10.0
 STRANGER = "uid:"
-STRANGERS_MAX = 120
-STRANGERS_WINDOW = timedelta(minutes=1)
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
-"""Whoever reaches the socket can be refused for ever; two entries a second bound what that costs."""
-STATUS = {
-    Refusal.MALFORMED: HTTPStatus.BAD_REQUEST,
-    Refusal.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Refusal.NOT_FOUND: HTTPStatus.NOT_FOUND,
-    Refusal.STATE: HTTPStatus.CONFLICT,
-    Refusal.ID_REUSED: HTTPStatus.CONFLICT,
-    Refusal.SESSION_UNKNOWN: HTTPStatus.UNAUTHORIZED,
-    Refusal.SESSION_ENDED: HTTPStatus.UNAUTHORIZED,
-    Refusal.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
-    Refusal.BUSY: HTTPStatus.TOO_MANY_REQUESTS,
-    Refusal.CHANGE_VETOED: HTTPStatus.CONFLICT,
-    Refusal.CHANGE_VOID: HTTPStatus.CONFLICT,
-}
 
 OPEN = None
 """Open to whoever reaches the socket: a login has no session yet, and the approver has none at all."""
@@ -143,28 +122,6 @@ class Call:
 
 Action = Callable[[Call], dict[str, Any]]
 Lost = Callable[[StoreError], NoReturn]
-
-
-@dataclass(slots=True)
-class Strangers:
-    """How many refusals of callers without a session are recorded: anybody can cause them, without end."""
-
-    since: datetime = LONG_AGO
-    recorded: int = 0
-    left_out: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def admit(self, now: datetime) -> int | None:
-        """Return how many were left out before this one is recorded, or None when it is left out too."""
-        with self._lock:
-            if now - self.since >= STRANGERS_WINDOW:
-                self.since, self.recorded = now, 0
-            if self.recorded >= STRANGERS_MAX:
-                self.left_out += 1
-                return None
-            self.recorded += 1
-            left_out, self.left_out = self.left_out, 0
-            return left_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,7 +406,7 @@ class Api:
                 if permitted is not None:
                     # whoever brings no session brings no body either
                     _signed_request(request)
-                body = await asyncio.wait_for(_body(request), BODY_S)
+                body = await body_of(request, limit=BODY_MAX)
                 return await run_in_threadpool(
                     self._run, request, action, body, permitted=permitted, os_user=os_user
                 )
@@ -480,7 +437,7 @@ class Api:
                 actor = speaker.session.person
                 roles.require(self.desk.lane.policy.roles, speaker.session.roles, permitted, person=actor)
             digest = str(request.path_params.get("digest", ""))
-            return _json(HTTPStatus.OK, action(Call(speaker, digest, body, os_user)))
+            return answered(action(Call(speaker, digest, body, os_user)))
         except RefusedError as refused:
             return self._refuse(request, refused, actor)
 
@@ -491,20 +448,9 @@ class Api:
         return self.desk.sessions.speaking(signed, signature, body=body, os_user=os_user)
 
     def _refuse(self, request: HttpRequest, refused: RefusedError, actor: str) -> Response:
-        seq = self._record(refused, actor, f"{request.method} {request.url.path}"[:400])
-        status = STATUS.get(refused.code, HTTPStatus.FORBIDDEN)
-        problem = {
-            "type": f"urn:custody-workbench:refusal:{refused.code.value}",
-            "title": refused.code.value.replace("_", " "),
-            "status": int(status),
-            "detail": refused.detail,
-            "code": refused.code.value,
-            "path": refused.path,
-            "entry_seq": seq,
-        }
-        return _json(status, problem, kind="application/problem+json")
+        return problem(refused, self._record(refused, actor, about(request)))
 
-    def _record(self, refused: RefusedError, actor: str, about: str) -> int | None:
+    def _record(self, refused: RefusedError, actor: str, asked: str) -> int | None:
         """Record a refusal; return its entry, or None where strangers have caused too many."""
         lane = self.desk.lane
         if refused.code is Refusal.BUSY:
@@ -513,22 +459,13 @@ class Api:
             left_out = self.strangers.admit(lane.clock())
             if left_out is None:
                 return None
-            about += f" ({left_out} more before it)" if left_out else ""
-        return lane.recorder.refusal(refused, actor=actor, about=about)
+            asked += f" ({left_out} more before it)" if left_out else ""
+        return lane.recorder.refusal(refused, actor=actor, about=asked)
 
 
 def build(desk: Desk, changes: Changes, bundles: Path, lost: Lost) -> Starlette:
     """Return the application; `lost` ends the process when the ledger cannot be written any more."""
     return Starlette(routes=Api(desk, changes, Enrolment(desk), bundles, lost).routes())
-
-
-async def _body(request: HttpRequest) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_MAX:
-            raise RefusedError(Refusal.TOO_LARGE, f"a body of over {BODY_MAX} bytes")
-    return bytes(body)
 
 
 def _signed_request(request: HttpRequest) -> tuple[Request, Hex]:
@@ -540,7 +477,3 @@ def _signed_request(request: HttpRequest) -> tuple[Request, Hex]:
     except ValueError as error:
         raise RefusedError(Refusal.MALFORMED, f"Workbench-Request: {error}") from error
     return Request.read(document, limit=4096), signature
-
-
-def _json(status: HTTPStatus, value: dict[str, Any], *, kind: str = "application/json") -> Response:
-    return Response(canonical(value, limit=4 * BODY_MAX), status_code=status, media_type=kind)

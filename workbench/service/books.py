@@ -7,7 +7,7 @@ believed by anybody: co-signers and auditors look at the entries' own signatures
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -119,14 +119,14 @@ class Books:
             and (matter.proposal.intent.key, matter.proposal.intent.chain_id) == (key, chain_id)
         }
 
-    def released_cents(self, proposer: str, *, since: datetime) -> int:
-        """Return what was released for a proposer since then, in cents."""
+    def released_cents(self, proposers: Collection[str], *, since: datetime) -> int:
+        """Return what was released for these proposers together since then, in cents."""
         return sum(
             matter.released_cents
             for matter in list(self.matters.values())
             if matter.released_at is not None
             and matter.released_at > since
-            and matter.proposal.intent.proposer == proposer
+            and matter.proposal.intent.proposer in proposers
         )
 
     def enter(self, entry: Entry) -> None:

@@ -59,11 +59,25 @@ class Desk:
             self._lock.release()
 
     def propose(self, proposal: Proposal, speaker: CertifiedSession) -> dict[str, Any]:
-        """(1) Verify and record a proposal; the same bytes again are the same proposal."""
+        """(1) Verify and record a proposal of a session's own; the same bytes again are the same proposal."""
+        session = proposal.session
+        if session is None or session.session.digest != speaker.session.digest:
+            raise RefusedError(Refusal.SESSION_FOREIGN, "a proposal of another session", path="/session")
+        return self._propose(proposal)
+
+    def propose_as(self, account: str, proposal: Proposal) -> dict[str, Any]:
+        """(1) Verify and record a proposal of the service account that brings it."""
+        if proposal.session is not None:
+            raise RefusedError(Refusal.SESSION_FOREIGN, f"{account} brings a session's word", path="/session")
+        if proposal.intent.proposer != account:
+            raise RefusedError(
+                Refusal.SESSION_FOREIGN, f"{account} proposes as {proposal.intent.proposer}", path="/proposer"
+            )
+        return self._propose(proposal)
+
+    def _propose(self, proposal: Proposal) -> dict[str, Any]:
         with self.held():
             lane, intent = self.lane, proposal.intent
-            if proposal.session.session.digest != speaker.session.digest:
-                raise RefusedError(Refusal.SESSION_FOREIGN, "a proposal of another session", path="/session")
             if intent.digest not in lane.books.matters:
                 verify_proposal(proposal, policy=lane.policy, trust_root=lane.trust_root, now=lane.clock())
                 lane.crash.reached("1")
@@ -229,12 +243,14 @@ class Desk:
     def _explain(self, digest: str, matter: Matter) -> cedar.Explanation:
         """Say what is outstanding; who proposed, or the key, may be gone from the set in force."""
         policy, intent = self.lane.policy, matter.proposal.intent
-        person, key = policy.people.get(intent.proposer), policy.keys.get(intent.key)
-        if person is None or key is None:
-            gone = "proposer" if person is None else "key"
+        name = intent.proposer
+        proposer = policy.people.get(name) or policy.service_accounts.get(name)
+        key = policy.keys.get(intent.key)
+        if proposer is None or key is None:
+            gone = "proposer" if proposer is None else "key"
             return cedar.Explanation(denying=(), needs=("propose:again",), missing=(gone,))
         known = self._facts(digest, matter, self.lane.clock())
-        return cedar.explain(policy, "release", person=person, key=key, facts=known)
+        return cedar.explain(policy, "release", proposer=proposer, key=key, facts=known)
 
     def _void(self, digest: str, matter: Matter) -> dict[str, str]:
         """Return the decisions that have lost their object before the signature, and why."""
@@ -250,9 +266,9 @@ class Desk:
         return lost
 
     def _concerned(self, matter: Matter, speaker: CertifiedSession) -> None:
-        """Refuse who neither proposed nor may approve: a new simulation or a draft has consequences."""
+        """Refuse who neither answers for it nor may approve: a new simulation or a draft has consequences."""
         person = speaker.session.person
-        if person != matter.proposal.intent.proposer:
+        if person != self.lane.policy.answerable(matter.proposal.intent.proposer):
             roles.require(
                 self.lane.policy.roles, speaker.session.roles, [roles.Permission.APPROVE], person=person
             )
@@ -335,16 +351,16 @@ class Desk:
     def _try_release(self, digest: str) -> None:
         """(3) Release the intent when the rules say yes to fresh facts; otherwise it stays outstanding."""
         lane, matter = self.lane, self.lane.books.matter(digest)
-        person = lane.policy.person(matter.proposal.intent.proposer)
+        proposer = lane.policy.proposer(matter.proposal.intent.proposer)
         key = lane.policy.key(matter.proposal.intent.key)
         known = self._facts(digest, matter, lane.clock())
-        explained = cedar.explain(lane.policy, "release", person=person, key=key, facts=known)
+        explained = cedar.explain(lane.policy, "release", proposer=proposer, key=key, facts=known)
         # ages are lifted by a fresh look; anything else is somebody's to do first
         if set(explained.denying) - {"simulation.fresh"}:
             return
         self._refresh(digest, matter)
         known = self._facts(digest, matter, lane.clock())
-        verdict = cedar.evaluate(lane.policy, "release", person=person, key=key, facts=known)
+        verdict = cedar.evaluate(lane.policy, "release", proposer=proposer, key=key, facts=known)
         if not verdict.allowed:
             return
         data = {"facts": known, "policy": lane.policy.digest}
@@ -388,10 +404,18 @@ class Desk:
             now=now,
         )
         computed = facts.compute(given)
-        computed["session_active"] = self.sessions.active(matter.proposal.session.session.digest)
-        before = lane.books.released_cents(intent.proposer, since=now - DAY)
+        computed["session_active"] = self._speaks(matter.proposal, now)
+        # a person and his programs have one day together: splitting must not buy a way round
+        before = lane.books.released_cents(lane.policy.answered_for(intent.proposer), since=now - DAY)
         computed["daily_usd_cents"] = min(before + int(computed["amount_usd_cents"]), facts.CENTS_MAX)
         return computed
+
+    def _speaks(self, proposal: Proposal, now: datetime) -> bool:
+        """Whether the proposer's word still holds: his session lives, or the account's time is not over."""
+        if proposal.session is not None:
+            return self.sessions.active(proposal.session.session.digest)
+        account = self.lane.policy.service_accounts.get(proposal.intent.proposer)
+        return account is not None and read_time(account.expires_at) > now
 
     def _state(self, attested: AttestedState, now: datetime) -> attestation.State:
         # age is a fact that the rules judge; here the signature and the proofs are what counts
