@@ -90,6 +90,12 @@ class LoginRequest(Document):
     public_key: Digest
 
 
+class NextKey(Document):
+    """The key that is to speak in a session's place."""
+
+    public_key: Digest
+
+
 class Certificate(Document):
     """The person's assertion over an open login."""
 
@@ -183,6 +189,7 @@ class Api:
             ("POST", session, OPEN, self.certify),
             ("GET", session, OPEN, self.session),
             ("DELETE", session, ANYBODY, self.end_session),
+            ("POST", session + "/renewal", ANYBODY, self.renew),
             ("GET", "/v1/access", REVIEW, self.access),
             ("POST", intents, PROPOSE, self.propose),
             ("GET", intents, READ, self.intents),
@@ -263,6 +270,13 @@ class Api:
         """End a session: one's own, or anybody's where that is permitted."""
         self.desk.sessions.end(call.digest, call.session)
         return {"ended": call.digest}
+
+    def renew(self, call: Call) -> dict[str, Any]:
+        """Open the login that is to take the place of the session that asks."""
+        key = NextKey.load(call.read()).public_key
+        return {
+            "session": self.desk.sessions.renewal(call.digest, public_key=key, speaker=call.session).dump()
+        }
 
     def access(self, _: Call) -> dict[str, Any]:
         """Say who holds what, and when it was used last."""

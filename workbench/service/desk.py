@@ -388,7 +388,7 @@ class Desk:
             now=now,
         )
         computed = facts.compute(given)
-        computed["session_active"] = self.sessions.active(matter.proposal.session.session.digest)
+        computed["session_active"] = self.sessions.carried_on(matter.proposal.session.session.digest)
         before = lane.books.released_cents(intent.proposer, since=now - DAY)
         computed["daily_usd_cents"] = min(before + int(computed["amount_usd_cents"]), facts.CENTS_MAX)
         return computed
