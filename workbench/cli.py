@@ -22,6 +22,7 @@ COMMANDS = {
     "logout": ("session", "logout"),
     "policy": ("policy", "changes"),
     "renew": ("session", "renew"),
+    "revoke": ("revoke", "revoke"),
     "sessions": ("session", "sessions"),
     "states": ("tables", "states"),
 }
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (pending, show):
         _speaks(command)
     _sessions(commands)
+    _revoke(commands)
     commands.add_parser("states", help="print the lifecycle's state table")
     return parser
 
@@ -87,6 +89,19 @@ def _sessions(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for
         _speaks(command)
     for command in (login, renew):
         command.add_argument("--trust-root", type=Path, help="names the login page, whose address is printed")
+
+
+def _revoke(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
+    revoke = commands.add_parser(
+        "revoke", help="propose that somebody leaves or loses a key; say what it ended"
+    )
+    what = revoke.add_mutually_exclusive_group(required=True)
+    what.add_argument("--who", metavar="X", help="whose; everything, unless something is named")
+    what.add_argument("--status", metavar="DIGEST", help="what a set has ended since it is in force")
+    revoke.add_argument("--credential", action="append", default=[], metavar="ID", help="a lost key")
+    revoke.add_argument("--role", action="append", default=[], metavar="R", help="a role that is given back")
+    revoke.add_argument("--trust-root", type=Path, help="your own, to verify the set in force under")
+    _speaks(revoke)
 
 
 def _second_path(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it

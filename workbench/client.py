@@ -134,6 +134,35 @@ class ChangeView(ChangeSummary):
         return between(previous, following)
 
 
+class RevokedSession(Document):
+    """A session that a policy set has ended, and the entry that says so."""
+
+    session: Digest
+    person: Name
+    seq: Whole
+    at: Time
+
+
+class VoidDecision(Document):
+    """A decision on an intent still open that a policy set has made void."""
+
+    intent: Digest
+    decision: Hex16
+    person: Name
+    verb: Name
+
+
+class Effect(Document):
+    """What a policy set has ended: the entry from which on it counts, sessions, whose word is void."""
+
+    digest: Digest
+    standing: Name
+    since: Whole | None
+    at: Time | None
+    sessions: list[RevokedSession]
+    void: list[VoidDecision]
+
+
 class Place(Document):
     """Where the ledger keeps an event: its number, its link of the chain, its leaf of the tree."""
 
@@ -267,6 +296,14 @@ class Client:
     def change(self, digest: str) -> ChangeView:
         """Return one proposed policy set and its predecessor."""
         return ChangeView.load(self.get(f"/v1/policies/{digest}"))
+
+    def policy_chain(self) -> list[PolicySet]:
+        """Return the policy sets up to the one in force: claims, until `verify_chain` has seen them."""
+        return [PolicySet.load(each) for each in self.get("/v1/policy")["policy_chain"]]
+
+    def effect(self, digest: str) -> Effect:
+        """Return what a proposed set has ended by being taken over."""
+        return Effect.load(self.get(f"/v1/policies/{digest}/effect"))
 
     def amend(self, policy: PolicySet) -> ChangeView:
         """Propose a policy set; its signatures come one by one."""

@@ -65,9 +65,14 @@ def speaking(options: argparse.Namespace) -> Iterator[Client]:
             client.logout()
 
 
+def believed(path: Path | None) -> TrustRoot | None:
+    """Return the trust root that somebody names, if anybody does."""
+    return None if path is None else TrustRoot.read(path.read_bytes())
+
+
 def _login(options: argparse.Namespace) -> Iterator[str]:
     # before the press: a session that could not be kept afterwards would be nobody's
-    place, trust_root = _place(options), _believed(options.trust_root)
+    place, trust_root = _place(options), believed(options.trust_root)
     if _speaks(place) is not None:
         raise RefusedError(
             Refusal.STATE, f"{options.person} is logged in: `workbench renew` or `workbench logout`"
@@ -80,7 +85,7 @@ def _login(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _renew(options: argparse.Namespace) -> Iterator[str]:
-    place, trust_root = _place(options), _believed(options.trust_root)
+    place, trust_root = _place(options), believed(options.trust_root)
     client = _speaks(place)
     if client is None:
         raise NothingToDoError(f"{options.person} is not logged in: `workbench login`")
@@ -188,10 +193,6 @@ def _over_already() -> Iterator[None]:
     except ProblemError as problem:
         if problem.code not in OVER:
             raise
-
-
-def _believed(path: Path | None) -> TrustRoot | None:
-    return None if path is None else TrustRoot.read(path.read_bytes())
 
 
 def _asked(session: Session, trust_root: TrustRoot | None) -> Iterator[str]:

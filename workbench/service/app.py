@@ -42,6 +42,7 @@ from workbench.rules.roles import Permission
 from workbench.rules.session import CertifiedSession, Request
 from workbench.service.changes import Changes
 from workbench.service.desk import Desk
+from workbench.service.effects import effect
 
 BODY_MAX = DOCUMENT_MAX
 BODY_S = 10.0
@@ -222,6 +223,8 @@ class Api:
             ("POST", one + "/signatures", ANYBODY, self.sign_policy),
             ("POST", one + "/veto", ANYBODY, self.veto),
             ("POST", one + "/activation", AMEND, self.activate),
+            ("GET", one + "/effect", READ, self.policy_effect),
+            ("GET", "/v1/policy", READ, self.in_force),
         ]
 
     def status(self, _: Call) -> dict[str, Any]:
@@ -353,6 +356,14 @@ class Api:
     def activate(self, call: Call) -> dict[str, Any]:
         """Take a proposed set over, or say what is missing."""
         return self.changes.activate(call.digest)
+
+    def policy_effect(self, call: Call) -> dict[str, Any]:
+        """Say from which entry on a set counts, and which sessions and whose consent it has ended."""
+        return effect(self.changes, call.digest)
+
+    def in_force(self, _: Call) -> dict[str, Any]:
+        """Return the set in force and those before it."""
+        return {"policy_chain": [policy.dump() for policy in self.desk.lane.policies]}
 
     def entries(self, call: Call) -> dict[str, Any]:
         """Record a batch of a person's own events; the receipts come after the disk has them."""

@@ -22,7 +22,7 @@ from ledger import checkpoint as notes
 from workbench.rules import attestation, cedar, decision, facts, roles
 from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.decision import LedgerHead, SignedDecision, Subject
+from workbench.rules.decision import Decision, LedgerHead, SignedDecision, Subject
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.intent import Intent, Proposal, outflows, verify_proposal
 from workbench.rules.lifecycle import PROPOSED_EVENT, Event, State, free_nonce
@@ -214,6 +214,14 @@ class Desk:
             "outcome": matter.outcome,
             "entry_seq": matter.seq,
         }
+
+    def void(self) -> list[tuple[str, Decision]]:
+        """Return every decision that has lost its object, with the intent that it was about."""
+        found = []
+        for digest, matter in list(self.lane.books.matters.items()):
+            lost = self._void(digest, matter)
+            found += [(digest, each.decision) for each in matter.decisions if each.decision.id in lost]
+        return found
 
     def _ticket(self, name: str) -> Ticket:
         """Return an open ticket whose session still lives."""
