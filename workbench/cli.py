@@ -98,7 +98,9 @@ def _revoke(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for i
     what = revoke.add_mutually_exclusive_group(required=True)
     what.add_argument("--who", metavar="X", help="whose; everything, unless something is named")
     what.add_argument("--status", metavar="DIGEST", help="what a set has ended since it is in force")
-    revoke.add_argument("--credential", action="append", default=[], metavar="ID", help="a lost key")
+    revoke.add_argument(
+        "--credential", action="append", default=[], metavar="ID", help="a lost key: --credential=ID"
+    )
     revoke.add_argument("--role", action="append", default=[], metavar="R", help="a role that is given back")
     revoke.add_argument("--trust-root", type=Path, help="your own, to verify the set in force under")
     _speaks(revoke)

@@ -119,7 +119,7 @@ def test_what_is_not_proposed(terminal: Terminal) -> None:
     root = str(terminal.world.world.places.trust_root)
     for asked, why in (
         (["--who", "nobody-1"], "person_unknown"),
-        (["--who", "pm-1", "--credential", key], "credential_unknown"),
+        (["--who", "pm-1", f"--credential={key}"], "credential_unknown"),
         (["--who", "pm-1", "--credential", "\x1b[2J" * 4], "credential_unknown"),
         (["--who", "pm-1", "--role", "trader"], "role_not_held"),
         (["--who", "pm-1", "--role", "portfolio_manager", "--trust-root", root], "policy_invalid"),
@@ -212,7 +212,7 @@ def test_a_lost_key(terminal: Terminal) -> None:
     lost, spare = (each.id for each in held)
     by_lost = logs_in(world, TRADER, TRADER, lost)
     by_spare = logs_in(world, TRADER, TRADER + charter.SPARE, spare)
-    named, out = proposed(terminal, "--who", TRADER, "--credential", lost[:12])
+    named, out = proposed(terminal, "--who", TRADER, f"--credential={lost[:12]}")
     assert f"  {TRADER} loses a credential for login: {lost[:12]}, model " in out
     assert "leaves" not in out
     admin = terminal.place(ADMIN).read()

@@ -18,6 +18,7 @@ from workbench.client import Client
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED, kept
 from workbench.commands.kept import Place
 from workbench.commands.said import WIDTH
+from workbench.demo import people
 from workbench.rules.words import words
 
 PERSON = "risk-1"
@@ -136,7 +137,7 @@ def test_without_a_trust_root(terminal: Terminal) -> None:
     """Where nobody says which page, the login is named by its digest and its words."""
     _, out = terminal.run("login")
     digest = terminal.speaks().certified.session.digest
-    assert f"Sign the login {digest} with your key" in out
+    assert f"\n  {digest}\n" in out
     assert words(digest) in out
 
 
@@ -145,7 +146,7 @@ def test_nobody_presses(terminal: Terminal) -> None:
     code, out = terminal.run("login", person="trader-1", wait=0.3)
     assert (code, terminal.place("trader-1").read()) == (COULD_NOT_RUN, None)
     assert "did not sign the login within" in terminal.err
-    assert "Sign the login" in out
+    assert "Sign this login" in out
 
 
 def test_a_session_that_cannot_be_kept(terminal: Terminal) -> None:
@@ -252,6 +253,35 @@ def test_renew(terminal: Terminal) -> None:
     assert words(digest) in out
     assert sorted(terminal.own()) == sorted([digest, other])
     refused("session_ended", first.sessions)
+
+
+def renewed(world: Living, person: str) -> None:
+    """Let somebody renew his session at his key."""
+    officer = world.officer(person)
+    key, session = officer.speaks.open_renewal()
+    certified = people.sign_login(
+        session,
+        person=person,
+        folder=world.world.places.officers,
+        socket=world.socket,
+        policy=world.world.policy,
+        party=world.world.trust_root.login,
+    )
+    officer.speaks = Client(world.socket, key, certified)
+
+
+def test_what_was_proposed_before(terminal: Terminal) -> None:
+    """The intent of a session that was renewed goes on; that of one that has ended wants a living one."""
+    world = terminal.world
+    digest = world.outstanding(world.allowance(4712)).digest
+    renewed(world, "pm-1")
+    view = world.settled(world.approve(digest, person="committee-1", role="committee"))
+    assert view.state == "confirmed"
+    stranded = world.outstanding(world.allowance(4713)).digest
+    world.officer("pm-1").speaks.logout()
+    del world._officers["pm-1"]
+    view = world.approve(stranded, person="committee-1", role="committee")
+    assert (view.state, view.needs) == ("outstanding", ["session:renew"])
 
 
 def test_renew_without_a_session(terminal: Terminal) -> None:

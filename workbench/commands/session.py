@@ -200,7 +200,8 @@ def _asked(session: Session, trust_root: TrustRoot | None) -> Iterator[str]:
         yield "Open this page, compare the words, press your key:"
         yield f"{trust_root.login.origin}/login/{session.digest}"
     else:
-        yield f"Sign the login {session.digest} with your key; its words:"
+        yield "Sign this login with your key, and compare the words:"
+        yield f"  {session.digest}"
     yield f"  {words(session.digest)}"
 
 
