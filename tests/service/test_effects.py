@@ -84,6 +84,26 @@ def test_each_set_for_itself(office: Office, world: World) -> None:
     again.hall.recorder.close()
 
 
+def test_the_same_person_twice(office: Office, world: World) -> None:
+    """Of one person's sessions each is told of the set that ended it, and none of those that he ended."""
+    first = office.hall.login("cro-1")
+    role = without(world.policy, "cro-1", roles=["cro"], activates_at=NOW)
+    office.proposes(role)
+    office.signs(role, "committee-1", "risk-1")
+    second, out = office.hall.login("cro-1"), office.hall.login("cro-1")
+    out.ends(out)
+    whole = without(office.in_force, "cro-1", activates_at=NOW)
+    office.proposes(whole)
+    office.signs(whole, "committee-1", "risk-1")
+    assert [end[:2] for end in office.hall.ends()] == [
+        (first.digest, "revoked"),
+        (out.digest, "logout"),
+        (second.digest, "revoked"),
+    ]
+    assert [each.session for each in ended(office, role).sessions] == [first.digest]
+    assert [each.session for each in ended(office, whole).sessions] == [second.digest]
+
+
 def test_a_set_that_gives(office: Office, world: World) -> None:
     """Also a set that does more than take away is told of."""
     trader = office.hall.login("trader-1")

@@ -64,6 +64,7 @@ def without(
         at=write_time(activates_at),
     )
     following = PolicySet(manifest, files, [])
+    # what the files say of each other, too: another one may name whoever leaves
     following.validate()
     _usable(following)
     # (4) by its own comparison, not by how it was made
