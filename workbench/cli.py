@@ -18,8 +18,13 @@ COMMANDS = {
     "demo": ("demo", "demo"),
     "hand-in": ("second_path", "hand_in"),
     "lab": ("demo", "run_lab"),
+    "login": ("session", "login"),
+    "logout": ("session", "logout"),
     "policy": ("policy", "changes"),
     "register": ("second_path", "register"),
+    "renew": ("session", "renew"),
+    "revoke": ("revoke", "revoke"),
+    "sessions": ("session", "sessions"),
     "states": ("tables", "states"),
 }
 """Module and function of each command; a module is loaded when its command is given, some take seconds."""
@@ -69,11 +74,47 @@ def _parser() -> argparse.ArgumentParser:
     show = asked.add_parser("show", help="say in words what one of them changes")
     show.add_argument("digest", metavar="DIGEST", help="the proposed set")
     for command in (pending, show):
-        command.add_argument("--socket", type=Path, required=True, help="the service's socket")
-        command.add_argument("--person", required=True, help="who asks; signs the login at an authenticator")
-        command.add_argument("--wait", type=float, default=60.0, metavar="S", help="for that signature")
+        _speaks(command)
+    _sessions(commands)
+    _revoke(commands)
     commands.add_parser("states", help="print the lifecycle's state table")
     return parser
+
+
+def _speaks(command: argparse.ArgumentParser) -> None:
+    """Let a command speak in a session: the one that is kept, or one of its own."""
+    command.add_argument("--socket", type=Path, required=True, help="the service's socket")
+    command.add_argument("--person", required=True, help="who asks; signs a login at an authenticator")
+    command.add_argument("--wait", type=float, default=60.0, metavar="S", help="for that signature")
+    command.add_argument("--runtime", type=Path, help="where sessions are kept (default: XDG_RUNTIME_DIR)")
+
+
+def _sessions(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
+    login = commands.add_parser("login", help="begin a session and keep it for the commands that follow")
+    renew = commands.add_parser("renew", help="put another session in its place, by another key press")
+    logout = commands.add_parser("logout", help="end that session and forget its key")
+    sessions = commands.add_parser("sessions", help="list a person's sessions, or end one")
+    sessions.add_argument("what", nargs="?", choices=["list", "end"], default="list")
+    sessions.add_argument("digest", nargs="?", metavar="DIGEST", default="", help="which one to end")
+    for command in (login, renew, logout, sessions):
+        _speaks(command)
+    for command in (login, renew):
+        command.add_argument("--trust-root", type=Path, help="names the login page, whose address is printed")
+
+
+def _revoke(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
+    revoke = commands.add_parser(
+        "revoke", help="propose that somebody leaves or loses a key; say what it ended"
+    )
+    what = revoke.add_mutually_exclusive_group(required=True)
+    what.add_argument("--who", metavar="X", help="whose; everything, unless something is named")
+    what.add_argument("--status", metavar="DIGEST", help="what a set has ended since it is in force")
+    revoke.add_argument(
+        "--credential", action="append", default=[], metavar="ID", help="a lost key: --credential=ID"
+    )
+    revoke.add_argument("--role", action="append", default=[], metavar="R", help="a role that is given back")
+    revoke.add_argument("--trust-root", type=Path, help="your own, to verify the set in force under")
+    _speaks(revoke)
 
 
 def _second_path(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it

@@ -136,6 +136,35 @@ class ChangeView(ChangeSummary):
         return between(previous, following)
 
 
+class RevokedSession(Document):
+    """A session that a policy set has ended, and the entry that says so."""
+
+    session: Digest
+    person: Name
+    seq: Whole
+    at: Time
+
+
+class VoidDecision(Document):
+    """A decision on an intent still open that a policy set has made void."""
+
+    intent: Digest
+    decision: Hex16
+    person: Name
+    verb: Name
+
+
+class Effect(Document):
+    """What a policy set has ended: the entry from which on it counts, sessions, whose word is void."""
+
+    digest: Digest
+    standing: Name
+    since: Whole | None
+    at: Time | None
+    sessions: list[RevokedSession]
+    void: list[VoidDecision]
+
+
 class Place(Document):
     """Where the ledger keeps an event: its number, its link of the chain, its leaf of the tree."""
 
@@ -201,14 +230,34 @@ class Client:
     def login(cls, service: Path, person: str, *, wait_s: float = 60.0) -> Self:
         """Open a login and wait until the person has signed it at an authenticator."""
         key, session = open_login(service, person)
+        return cls.signed(service, key, session, wait_s=wait_s)
+
+    @classmethod
+    def signed(cls, service: Path, key: Ed25519PrivateKey, session: Session, *, wait_s: float) -> Self:
+        """Wait until the person of an open login has signed it."""
         deadline = time.monotonic() + wait_s
         while True:
             found = certified(service, session)
             if found is not None:
                 return cls(service, key, found)
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{person} did not sign the login within {wait_s:.0f} s")
+                raise TimeoutError(f"{session.person} did not sign the login within {wait_s:.0f} s")
             time.sleep(POLL_S)
+
+    def open_renewal(self) -> tuple[Ed25519PrivateKey, Session]:
+        """Make another key and open the login by which it takes this session's place."""
+        key = Ed25519PrivateKey.generate()
+        asked = {"public_key": key.public_key().public_bytes_raw().hex()}
+        answer = self.post(f"/v1/sessions/{self.certified.session.digest}/renewal", asked)
+        return key, _own(answer, asked["public_key"], self.person)
+
+    def renew(self, *, wait_s: float = 60.0) -> Self:
+        """Wait until the person has signed a renewal; return the client that takes this one's place.
+
+        This one's key is worth nothing from then on, and tickets that it asked for open nothing.
+        """
+        key, session = self.open_renewal()
+        return self.signed(self.service, key, session, wait_s=wait_s)
 
     @property
     def person(self) -> str:
@@ -256,6 +305,14 @@ class Client:
     def change(self, digest: str) -> ChangeView:
         """Return one proposed policy set and its predecessor."""
         return ChangeView.load(self.get(f"/v1/policies/{digest}"))
+
+    def policy_chain(self) -> list[PolicySet]:
+        """Return the policy sets up to the one in force: claims, until `verify_chain` has seen them."""
+        return [PolicySet.load(each) for each in self.get("/v1/policy")["policy_chain"]]
+
+    def effect(self, digest: str) -> Effect:
+        """Return what a proposed set has ended by being taken over."""
+        return Effect.load(self.get(f"/v1/policies/{digest}/effect"))
 
     def amend(self, policy: PolicySet) -> ChangeView:
         """Propose a policy set; its signatures come one by one."""
@@ -370,11 +427,16 @@ def open_login(service: Path, person: str) -> tuple[Ed25519PrivateKey, Session]:
     """Make a session key and open a login for it."""
     key = Ed25519PrivateKey.generate()
     asked = {"person": person, "public_key": key.public_key().public_bytes_raw().hex()}
-    session = Session.load(_send(service, "POST", "/v1/sessions", canonical(asked), {})["session"])
+    answer = _send(service, "POST", "/v1/sessions", canonical(asked), {})
+    return key, _own(answer, asked["public_key"], person)
+
+
+def _own(answer: dict[str, Any], public_key: str, person: str) -> Session:
+    session = Session.load(answer["session"])
     # the service must not slip another key, person or user under the person's finger
-    if (session.public_key, session.person, session.os_user) != (asked["public_key"], person, os.getuid()):
+    if (session.public_key, session.person, session.os_user) != (public_key, person, os.getuid()):
         raise ServiceUnavailableError("the service answered with a session of somebody else")
-    return key, session
+    return session
 
 
 def certified(service: Path, session: Session) -> CertifiedSession | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,9 +16,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.approver.browser import Screen, chromium, plug_in
 from tests.world import Living, living
+from workbench import client
+from workbench.client import ProblemError
+from workbench.demo import people
 from workbench.demo.lab import Lab, running
 from workbench.desk import live
 from workbench.desk.live import SOCKET, TRUST_ROOT
+from workbench.desk.show import Shown
 from workbench.rules.lifecycle import Event
 from workbench.rules.words import words
 from workbench.runner import notebook
@@ -128,6 +133,62 @@ def test_nobody_looks(world: Living, tmp_path: Path, monkeypatch: pytest.MonkeyP
     source = Path(__file__).parents[2] / "notebooks" / NOTEBOOK
     with world.unchanged(refusals=0), pytest.raises(NotebookError, match="no browser shows this notebook"):
         notebook.run(source, tmp_path, {"person": "committee-1"})
+
+
+def test_renew_in_a_notebook(world: Living, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The desk and its queue go on with the new key, at the limit too; nobody in front of it, no renewal."""
+    places = world.world.places
+    person, looks = "trader-1", True
+
+    def drawn(link: live.Link) -> None:
+        # what the browser's half of the link says once it is on a screen
+        link.seen = looks
+
+    def sign() -> None:
+        for session in client.waiting_logins(world.socket, person):
+            people.sign_login(
+                session,
+                person=person,
+                folder=places.officers,
+                socket=world.socket,
+                policy=world.world.policy,
+                party=world.world.trust_root.login,
+            )
+
+    async def pressed(action: Coroutine[Any, Any, Shown]) -> Shown:
+        task = asyncio.ensure_future(action)
+        while not task.done():
+            await asyncio.to_thread(sign)
+            await asyncio.sleep(0.05)
+        return task.result()
+
+    monkeypatch.setattr(live, "display", drawn)
+    monkeypatch.setattr(live, "SEEN_S", 1.0)
+    monkeypatch.setattr(live, "_current", [])
+
+    async def act() -> None:
+        nonlocal looks
+        with pytest.raises(live.NotLoggedInError):
+            await live.renew()
+        await pressed(live.login(person, socket=str(world.socket), trust_root=str(places.trust_root)))
+        here, first = live.desk(), live.desk().client
+        queue = live.Queue(here)
+        await pressed(live.renew())
+        assert live.desk() is here
+        assert here.client.certified.session.digest != first.certified.session.digest
+        queue.refresh()
+        assert queue.note == ""
+        with pytest.raises(ProblemError, match="renewed"):
+            first.sessions()
+        looks, renewed = False, here.client
+        with pytest.raises(live.HeadlessError):
+            await live.renew()
+        assert here.client is renewed
+        assert [each.session for each in renewed.sessions()] == [renewed.certified.session.digest]
+        renewed.logout()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, act()).result()
 
 
 def test_nobody_looks_at_an_approval(world: Living, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from ledger.encoding import canonical
 from tests.world import Living, living, refused
 from workbench import client
 from workbench.client import Client, ProblemError
-from workbench.demo import charter
+from workbench.demo import charter, people
 from workbench.demo.people import Officer
 from workbench.demo.world import OBSERVER, SERVICE
 from workbench.rules.codes import Refusal, RefusedError
@@ -225,6 +225,39 @@ def test_third_session(world: Living) -> None:
     world.officer("admin-1").speaks.end(second.certified.session.digest)
     with world.unchanged(refusals=1):
         refused("session_ended", second.sessions)
+
+
+def test_renewal(world: Living, waiting: str) -> None:
+    """Over the socket: a session renews itself with a press, and nobody else's; its tickets end with it."""
+    person = "committee-1"
+    first, second = (charter_login(world, person).speaks for _ in range(2))
+    ticket = first.ask(waiting).ticket
+    path = f"/v1/sessions/{first.certified.session.digest}/renewal"
+    body = {"public_key": "ab" * 32}
+    with world.unchanged(refusals=5):
+        refused("session_ended", lambda: charter_login(world, person))
+        refused("session_unknown", lambda: client._send(world.socket, "POST", path, canonical(body), {}))
+        refused("session_of_another", lambda: second.post(path, body))
+        refused("session_of_another", lambda: world.officer("admin-1").speaks.post(path, body))
+        refused("malformed", lambda: first.post(path, body | {"person": "admin-1"}))
+    key, session = first.open_renewal()
+    assert client.certified(world.socket, session) is None
+    certified = people.sign_login(
+        session,
+        person=person,
+        folder=world.world.places.officers,
+        socket=world.socket,
+        policy=world.world.policy,
+        party=world.world.trust_root.login,
+    )
+    renewed = client.Client(world.socket, key, certified)
+    with world.unchanged(refusals=2):
+        refused("session_ended", first.sessions)
+        refused("session_ended", lambda: client.asked(world.socket, ticket))
+    open_now = {each.certified.session.digest for each in (renewed, second)}
+    assert {each.session for each in second.sessions()} == open_now
+    for each in (renewed, second):
+        each.logout()
 
 
 def test_access_review(world: Living) -> None:

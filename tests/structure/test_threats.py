@@ -21,8 +21,9 @@ PLACES = {
     "<nonce>": "[0-9]+-0x[0-9a-fA-F]{40}-[0-9]+",
     "<person>": "[a-z]+-[0-9]+",
 }
-# Only a run of the notebook makes these, and a world with a time-stamp authority.
-NOT_IN_THIS_WORLD = {"reports/<notebook>", "service/timestamps/<size>.<authority>.tsr"}
+KEPT = "custody-workbench/<session>.json`, below `$XDG_RUNTIME_DIR` or `/run/user/<uid>"
+# Only a run of the notebook makes these, a world with a time-stamp authority, and a command of a person's.
+NOT_IN_THIS_WORLD = {"reports/<notebook>", "service/timestamps/<size>.<authority>.tsr", KEPT}
 
 
 def first_column(section: str) -> list[str]:

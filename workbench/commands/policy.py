@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Iterator
 
-from workbench.client import ChangeView, Client, ProblemError, ServiceUnavailableError
-from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
+from workbench.client import ChangeView, Client
+from workbench.commands.said import outcome
+from workbench.commands.session import speaking
 from workbench.rules import change
-from workbench.rules.codes import RefusedError
-from workbench.rules.documents import printable
 from workbench.rules.policy import PolicySet
 
 
 def changes(options: argparse.Namespace) -> int:
     """List the proposed sets, or say what one changes."""
-    try:
-        client = Client.login(options.socket, options.person, wait_s=options.wait)
-        try:
-            lines = _pending(client) if options.asked == "pending" else _change(client.change(options.digest))
-        finally:
-            client.logout()
-    except (ServiceUnavailableError, TimeoutError) as error:
-        print(f"workbench: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
-    except (ProblemError, RefusedError) as error:
-        print(f"workbench: {error}", file=sys.stderr)
-        return REFUSED
-    for line in lines:
-        print(printable(line))
-    return DONE
+    return outcome(_changes(options))
 
 
-def _pending(client: Client) -> list[str]:
+def _changes(options: argparse.Namespace) -> Iterator[str]:
+    with speaking(options) as client:
+        yield from _pending(client) if options.asked == "pending" else _change(client.change(options.digest))
+
+
+def _pending(client: Client) -> Iterator[str]:
     found = [each for each in client.changes().changes if each.standing == "pending"]
-    return [
-        f"{each.digest}  version {each.version}, proposed by {each.proposer}, activates at "
-        f"{each.activates_at}, signed by {', '.join(each.signed_by) or 'nobody'}"
-        for each in found
-    ] or ["nothing is proposed"]
+    for each in found:
+        yield each.digest
+        yield f"  version {each.version}, proposed by {each.proposer}, activates at {each.activates_at}"
+        yield f"  signed by {', '.join(each.signed_by) or 'nobody'}"
+    if not found:
+        yield "nothing is proposed"
 
 
 def _change(view: ChangeView) -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.client import Access, PolicyChanges
+from workbench.client import Access, ChangeView, Client, Effect, PolicyChanges
 from workbench.desk.show import Shown, facts, table
+from workbench.rules.change import words
 
 SPARE_MIN = 4
 """A credential for logging in and one for deciding, on two authenticators: one can be lost."""
 DECIDES = frozenset({"administer", "approve"})
+LOOKED_AT = 50
+"""So many of the newest sets are looked at: a review is about a quarter."""
 
 
 def held(people: Sequence[Access]) -> Shown:
@@ -57,6 +60,30 @@ def sessions(people: Sequence[Access]) -> Shown:
             for session in each.sessions
         ],
     )
+
+
+def revocations(client: Client) -> Shown:
+    """Return what was taken away, newest first: from which entry on it counts, and what that ended."""
+    taken_over = [each.digest for each in client.changes().changes if each.standing == "activated"]
+    views = [client.change(digest) for digest in reversed(taken_over[-LOOKED_AT:])]
+    return table(
+        "What was taken away",
+        [_revoked(view, client.effect(view.digest)) for view in views if view.compared().only_takes_away],
+    )
+
+
+def _revoked(view: ChangeView, effect: Effect) -> dict[str, object]:
+    people = {each.person for each in view.compared().people}
+    theirs = [each for each in effect.void if each.person in people]
+    return {
+        "from entry": effect.since,
+        "at": (effect.at or "")[:16].replace("T", " "),
+        "what": "; ".join(words(view.compared())),
+        "signed by": ", ".join(view.signed_by),
+        "sessions ended": ", ".join(f"{each.session[:12]} (entry {each.seq})" for each in effect.sessions)
+        or "none",
+        "void for open intents": ", ".join(f"{each.verb} {each.intent}" for each in theirs) or "nothing",
+    }
 
 
 def conclusion(people: Sequence[Access], changes: PolicyChanges) -> Shown:

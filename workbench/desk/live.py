@@ -30,6 +30,7 @@ from workbench.desk import show
 from workbench.rules.documents import DOCUMENT_MAX
 from workbench.rules.enrolment import CONSOLE, CredentialPath, party_of
 from workbench.rules.lifecycle import State
+from workbench.rules.session import CertifiedSession, Session
 from workbench.rules.trust import TrustRoot
 from workbench.rules.words import words
 
@@ -210,8 +211,36 @@ async def login(person: str, *, socket: str = "", trust_root: str = "") -> show.
     """Make a session key and wait until its person has certified it on the login page."""
     service, believed = Path(socket or os.environ[SOCKET]), _believed(trust_root)
     key, session = client.open_login(service, person)
+    certified = await _signed(service, session, believed, title=f"Log in as {person}", done="logged in")
+    _current[:] = [Desk(Client(service, key, certified), believed, asyncio.get_running_loop())]
+    return _session(certified)
+
+
+async def renew() -> show.Shown:
+    """Put another session in the place of this one, once its person has certified that on the login page.
+
+    The desk and its queue go on with the new key; a page that was opened before asks for nothing more.
+    """
+    here = desk()
+    key, session = await asyncio.to_thread(here.client.open_renewal)
+    title = f"Renew the session of {here.client.person}"
+    certified = await _signed(here.client.service, session, here.trust_root, title=title, done="renewed")
+    here.client = Client(here.client.service, key, certified)
+    return _session(certified)
+
+
+def _session(certified: CertifiedSession) -> show.Shown:
+    session = certified.session
+    told = {"person": session.person, "as": ", ".join(session.roles), "until": session.expires_at}
+    return show.facts("Session", told)
+
+
+async def _signed(
+    service: Path, session: Session, believed: TrustRoot, *, title: str, done: str
+) -> CertifiedSession:
+    """Show the link to the login page and wait until the person has pressed a key there."""
     link = Link(
-        title=f"Log in as {person}",
+        title=title,
         url=f"{believed.login.origin}/login/{session.digest}",
         words=words(session.digest),
         status="waiting for your key press",
@@ -222,12 +251,10 @@ async def login(person: str, *, socket: str = "", trust_root: str = "") -> show.
     while (certified := await asyncio.to_thread(client.certified, service, session)) is None:
         if time.monotonic() > deadline:
             link.status = "nobody has pressed a key in time"
-            raise TimeoutError(f"{person} did not sign the login within {LOGIN_S:.0f} s")
+            raise TimeoutError(f"{session.person} did not sign the login within {LOGIN_S:.0f} s")
         await asyncio.sleep(POLL_S)
-    link.url, link.status = "", "logged in"
-    _current[:] = [Desk(Client(service, key, certified), believed, asyncio.get_running_loop())]
-    told = {"person": person, "as": ", ".join(certified.session.roles), "until": certified.session.expires_at}
-    return show.facts("Session", told)
+    link.url, link.status = "", done
+    return certified
 
 
 def _believed(path: str) -> TrustRoot:

@@ -46,6 +46,7 @@ class Refusal(StrEnum):
     SESSION_UNKNOWN = "session_unknown"
     SESSION_FOREIGN = "session_of_another"
     SESSION_ENDED = "session_ended"
+    SESSION_FILE = "session_file_unsafe"
     REPLAYED = "replayed"
     ORIGIN = "origin_not_ours"
     # service accounts

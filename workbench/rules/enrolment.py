@@ -33,9 +33,8 @@ from workbench.rules.documents import (
     Time,
     Whole,
     read_json,
-    write_time,
 )
-from workbench.rules.policy import SETS_MAX, Person, PolicySet, manifest_of, verify_chain
+from workbench.rules.policy import SETS_MAX, Person, PolicySet, next_set, verify_chain
 from workbench.rules.trust import RelyingParty, TrustRoot
 
 REGISTERED = "credential.registered"
@@ -181,17 +180,8 @@ def including(
     for each in listed:
         if each["id"] == person:
             each["credentials"] += [made.dump() for made in credentials]
-    files = {**policy.files, PEOPLE: canonical(listed, limit=DOCUMENT_MAX)}
-    manifest = manifest_of(
-        files,
-        name=policy.manifest.name,
-        version=policy.manifest.version + 1,
-        previous=policy.digest,
-        at=write_time(activates_at),
-    )
-    following = PolicySet(manifest, files, [])
-    following.validate()
-    return following
+    people = canonical(listed, limit=DOCUMENT_MAX)
+    return next_set(policy, {PEOPLE: people}, activates_at=activates_at)
 
 
 def check_added(change: Change, registered: Mapping[str, Iterable[Credential]]) -> None:

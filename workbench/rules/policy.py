@@ -48,6 +48,7 @@ from workbench.rules.documents import (
     digest,
     read_json,
     read_time,
+    write_time,
 )
 from workbench.rules.roles import Permission
 from workbench.rules.trust import TrustRoot
@@ -486,3 +487,18 @@ def manifest_of(
     }
     canonical(value)
     return Manifest.load(value)
+
+
+def next_set(policy: PolicySet, changed: Mapping[str, bytes], *, activates_at: datetime) -> PolicySet:
+    """Return the unsigned set that follows one, with these files in place of its own, or refuse it."""
+    files = {**policy.files, **changed}
+    manifest = manifest_of(
+        files,
+        name=policy.manifest.name,
+        version=policy.manifest.version + 1,
+        previous=policy.digest,
+        at=write_time(activates_at),
+    )
+    following = PolicySet(manifest, files, [])
+    following.validate()
+    return following

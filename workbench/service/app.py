@@ -41,6 +41,7 @@ from workbench.rules.session import CertifiedSession, Request
 from workbench.service.answers import Strangers, about, answered, body_of, problem
 from workbench.service.changes import Changes
 from workbench.service.desk import Desk
+from workbench.service.effects import effect
 from workbench.service.enrolment import Enrolment
 
 BODY_MAX = DOCUMENT_MAX
@@ -69,6 +70,12 @@ class LoginRequest(Document):
     """A key that wants to speak for a person."""
 
     person: Name
+    public_key: Digest
+
+
+class NextKey(Document):
+    """The key that is to speak in a session's place."""
+
     public_key: Digest
 
 
@@ -151,6 +158,7 @@ class Api:
             ("POST", session, OPEN, self.certify),
             ("GET", session, OPEN, self.session),
             ("DELETE", session, ANYBODY, self.end_session),
+            ("POST", session + "/renewal", ANYBODY, self.renew),
             ("GET", "/v1/access", REVIEW, self.access),
             ("POST", intents, PROPOSE, self.propose),
             ("GET", intents, READ, self.intents),
@@ -190,6 +198,8 @@ class Api:
             ("POST", one + "/tickets", ANYBODY, self.ask_change),
             ("GET", "/v1/policy-tickets/{digest}", OPEN, self.asked_change),
             ("POST", "/v1/policy-tickets/{digest}", OPEN, self.answer_change),
+            ("GET", one + "/effect", READ, self.policy_effect),
+            ("GET", "/v1/policy", READ, self.in_force),
         ]
 
     def status(self, _: Call) -> dict[str, Any]:
@@ -238,6 +248,13 @@ class Api:
         """End a session: one's own, or anybody's where that is permitted."""
         self.desk.sessions.end(call.digest, call.session)
         return {"ended": call.digest}
+
+    def renew(self, call: Call) -> dict[str, Any]:
+        """Open the login that is to take the place of the session that asks."""
+        key = NextKey.load(call.read()).public_key
+        return {
+            "session": self.desk.sessions.renewal(call.digest, public_key=key, speaker=call.session).dump()
+        }
 
     def access(self, _: Call) -> dict[str, Any]:
         """Say who holds what, and when it was used last."""
@@ -343,6 +360,14 @@ class Api:
     def answer_registration(self, call: Call) -> dict[str, Any]:
         """Record what the holder of a ticket has registered."""
         return self.enrolment.answer(call.digest, Registration.load(call.read()))
+
+    def policy_effect(self, call: Call) -> dict[str, Any]:
+        """Say from which entry on a set counts, and which sessions and whose consent it has ended."""
+        return effect(self.changes, call.digest)
+
+    def in_force(self, _: Call) -> dict[str, Any]:
+        """Return the set in force and those before it."""
+        return {"policy_chain": [policy.dump() for policy in self.desk.lane.policies]}
 
     def entries(self, call: Call) -> dict[str, Any]:
         """Record a batch of a person's own events; the receipts come after the disk has them."""

@@ -60,14 +60,25 @@ class Matter:
         return None if self.approved is None else Simulation.load(self.approved.document)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The end of a session: whose it was, why, the entry that says so, and what took its place."""
+
+    person: str
+    reason: str
+    seq: int
+    at: datetime
+    successor: str | None
+
+
 @dataclass(slots=True)
 class Books:
     """Every intent and every session, by digest."""
 
     matters: dict[str, Matter] = field(default_factory=dict)
     sessions: dict[str, CertifiedSession] = field(default_factory=dict)
-    ended: dict[str, str] = field(default_factory=dict)
-    """Why each session that is over has ended."""
+    ended: dict[str, Ended] = field(default_factory=dict)
+    """How each session that is over has ended."""
     logins: dict[str, datetime] = field(default_factory=dict)
     """When each person logged in last."""
     counters: dict[str, int] = field(default_factory=dict)
@@ -138,8 +149,7 @@ class Books:
             self.logins[session.session.person] = entry.time
             self._count(session.assertion)
         elif entry.type == SESSION_ENDED:
-            self.sessions.pop(data["session"], None)
-            self.ended[data["session"]] = data["reason"]
+            self._end(entry, data)
         elif entry.type == CREDENTIAL_FROZEN:
             self.frozen.add(data["credential"])
         elif entry.type == REGISTERED:
@@ -152,6 +162,16 @@ class Books:
             self._policy(entry, PolicyEvent(entry.type), data)
         elif entry.type in _EVENTS:
             self._move(entry, Event(entry.type), data)
+
+    def _end(self, entry: Entry, data: dict[str, Any]) -> None:
+        over = self.sessions.pop(data["session"])
+        self.ended[data["session"]] = Ended(
+            person=over.session.person,
+            reason=data["reason"],
+            seq=entry.seq,
+            at=entry.time,
+            successor=data.get("successor"),
+        )
 
     def _policy(self, entry: Entry, event: PolicyEvent, data: dict[str, Any]) -> None:
         self.changes.append(entry)

@@ -22,7 +22,7 @@ from ledger import checkpoint as notes
 from workbench.rules import attestation, cedar, decision, facts, roles
 from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.decision import LedgerHead, SignedDecision, Subject
+from workbench.rules.decision import Decision, LedgerHead, SignedDecision, Subject
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.intent import Intent, Proposal, outflows, verify_proposal
 from workbench.rules.lifecycle import PROPOSED_EVENT, Event, State, free_nonce
@@ -229,6 +229,14 @@ class Desk:
             "entry_seq": matter.seq,
         }
 
+    def void(self) -> list[tuple[str, Decision]]:
+        """Return every decision that has lost its object, with the intent that it was about."""
+        found = []
+        for digest, matter in list(self.lane.books.matters.items()):
+            lost = self._void(digest, matter)
+            found += [(digest, each.decision) for each in matter.decisions if each.decision.id in lost]
+        return found
+
     def ticket(self, tickets: Tickets, name: str) -> Ticket:
         """Return an open ticket whose session still lives."""
         ticket = tickets.find(name, now=self.lane.clock())
@@ -411,9 +419,9 @@ class Desk:
         return computed
 
     def _speaks(self, proposal: Proposal, now: datetime) -> bool:
-        """Whether the proposer's word still holds: his session lives, or the account's time is not over."""
+        """Whether the proposer's word still holds: his session goes on, or the account's time is not over."""
         if proposal.session is not None:
-            return self.sessions.active(proposal.session.session.digest)
+            return self.sessions.carried_on(proposal.session.session.digest)
         account = self.lane.policy.service_accounts.get(proposal.intent.proposer)
         return account is not None and read_time(account.expires_at) > now
 

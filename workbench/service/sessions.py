@@ -7,9 +7,16 @@ that the session names. Documents are verified in `rules`; what stands here is m
 open challenges, used nonces, the last time a session spoke.
 
 A session ends once, for one reason, which the ledger has: its person logged out, somebody
-who may administer ended it, it was idle or its time ran out, or the policy set in force no
-longer bears its certificate (the person, a role or the credential is gone). A restart knows
-every end; what it does not know, when a session spoke last, it takes for its own start.
+who may administer ended it, it was idle or its time ran out, it was renewed, or the policy
+set in force no longer bears its certificate (the person, a role or the credential is gone).
+A restart knows every end; what it does not know, when a session spoke last, it takes for its
+own start.
+
+A renewal is a login that a session asks for, and that takes that session's place: another
+key, another key press. The session ends first and its successor starts then, so that a crash
+in between leaves one fewer and never one more than is permitted. It is renewed once; where it
+is over when the key is pressed, nothing is left to take the place of, and the login is one
+like any other.
 """
 
 from __future__ import annotations
@@ -56,8 +63,18 @@ class End(StrEnum):
     LOGOUT = "logout"
     ADMINISTERED = "ended by an administrator"
     IDLE = "idle"
+    RENEWED = "renewed"
     EXPIRED = "expired"
     REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A login that nobody has signed yet, how long it may wait, and the session that it would renew."""
+
+    session: Session
+    until: datetime
+    renews: str | None
 
 
 @dataclass(slots=True)
@@ -71,12 +88,12 @@ class Sessions:
     credentials: Credentials
     clock: Callable[[], datetime]
     started: datetime
-    _open: dict[str, tuple[Session, datetime]] = field(default_factory=dict)
+    _open: dict[str, Opened] = field(default_factory=dict)
     _nonces: dict[str, datetime] = field(default_factory=dict)
     _spoke: dict[str, datetime] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def challenge(self, *, person: str, public_key: str, os_user: int) -> Session:
+    def challenge(self, *, person: str, public_key: str, os_user: int, renews: str | None = None) -> Session:
         """Return the session document for a key; it means nothing until it is signed."""
         now = self.clock()
         known = self.policy.person(person)
@@ -93,46 +110,57 @@ class Sessions:
             }
         )
         with self._lock:
-            self._open = {name: item for name, item in self._open.items() if item[1] > now}
+            self._open = {name: item for name, item in self._open.items() if item.until > now}
             if len(self._open) >= CHALLENGES_MAX:
                 raise RefusedError(Refusal.UNAVAILABLE, f"{len(self._open)} logins are open")
-            self._open[session.digest] = (session, now + CHALLENGE_LIFE)
+            self._open[session.digest] = Opened(session, now + CHALLENGE_LIFE, renews)
         return session
+
+    def renewal(self, digest: str, *, public_key: str, speaker: CertifiedSession) -> Session:
+        """Open the login whose session is to take the place of the one that asks for it."""
+        own = speaker.session
+        # who holds one session's key must not put an end to another one, not even of the same person
+        if digest != own.digest:
+            raise RefusedError(Refusal.SESSION_FOREIGN, "a session renews itself and no other")
+        return self.challenge(person=own.person, public_key=public_key, os_user=own.os_user, renews=digest)
 
     def waiting(self, person: str) -> list[Session]:
         """Return the open logins that this person could sign."""
         now = self.clock()
         with self._lock:
             logins = list(self._open.values())
-        return [session for session, until in logins if session.person == person and until > now]
+        return [each.session for each in logins if each.session.person == person and each.until > now]
 
     def opened(self, digest: str) -> Session:
-        """Return an open login, or refuse."""
+        """Return the document of an open login, or refuse."""
+        return self._opened(digest).session
+
+    def _opened(self, digest: str) -> Opened:
         with self._lock:
-            session, until = self._open.get(digest, (None, self.clock()))
-        if session is None or until <= self.clock():
+            found = self._open.get(digest)
+        if found is None or found.until <= self.clock():
             raise RefusedError(Refusal.SESSION_UNKNOWN, "no open login of this name")
-        return session
+        return found
 
     def pending(self, digest: str) -> bool:
         """Whether a login is open and not signed yet."""
         with self._lock:
-            _, until = self._open.get(digest, (None, self.clock()))
-        return until > self.clock()
+            found = self._open.get(digest)
+        return found is not None and found.until > self.clock()
 
     def certify(self, digest: str, assertion: Assertion) -> CertifiedSession:
         """Start a session whose document its person has signed."""
         # one at a time: two logins at once must not both find room for one
         with self._lock:
-            session = self.opened(digest)
+            opened = self._opened(digest)
+            session = opened.session
             certified = CertifiedSession(session=session, assertion=assertion)
             verify_session(certified, policy=self.policy, trust_root=self.trust_root)
-            alive = [each for each in list(self.books.sessions.values()) if self._alive(each, session.person)]
-            if len(alive) >= self.policy.limits.sessions_per_person_max:
-                raise RefusedError(
-                    Refusal.SESSION_ENDED, f"{session.person} has {len(alive)} sessions already"
-                )
+            renewed = self._room(opened)
             self.credentials.admit(assertion, person=session.person)
+            if renewed is not None:
+                self._end(renewed, End.RENEWED, by=session.person, successor=digest)
+                # a crash here leaves the person without either: he logs in again
             receipt = self.recorder.append(SESSION_STARTED, digest, certified.dump(), actor=session.person)
             self.books.enter(next(self.recorder.ledger.entries(receipt.seq, receipt.seq)))
             self._spoke[digest] = self.clock()
@@ -140,13 +168,29 @@ class Sessions:
             del self._open[digest]
             return certified
 
+    def _room(self, opened: Opened) -> str | None:
+        """Return the session that a login takes the place of, if it does; refuse where there is no room."""
+        before = self.books.ended.get(opened.renews) if opened.renews else None
+        # many renewals of one session at once: one of them has its place, the others have none
+        if before is not None and before.reason == End.RENEWED:
+            raise RefusedError(Refusal.SESSION_ENDED, "that session was renewed already")
+        person = opened.session.person
+        sessions = list(self.books.sessions.values())
+        alive = {each.session.digest for each in sessions if self._alive(each, person)}
+        others = alive - {opened.renews}
+        if len(others) >= self.policy.limits.sessions_per_person_max:
+            raise RefusedError(Refusal.SESSION_ENDED, f"{person} has {len(others)} sessions already")
+        return opened.renews if opened.renews in alive else None
+
     def get(self, digest: str) -> CertifiedSession:
         """Return a session that has been certified, or refuse."""
         certified = self.books.sessions.get(digest)
         if certified is not None and not self._doubled(certified):
             return certified
-        reason = self.books.ended.get(digest) if certified is None else End.REVOKED
-        if reason is not None:
+        if certified is not None:
+            raise RefusedError(Refusal.SESSION_ENDED, f"this session has ended: {End.REVOKED}")
+        if digest in self.books.ended:
+            reason = self.books.ended[digest].reason
             raise RefusedError(Refusal.SESSION_ENDED, f"this session has ended: {reason}")
         raise RefusedError(Refusal.SESSION_UNKNOWN, "no such session")
 
@@ -238,12 +282,13 @@ class Sessions:
             )
         return reviewed
 
-    def _end(self, digest: str, reason: End, *, by: str) -> None:
+    def _end(self, digest: str, reason: End, *, by: str, successor: str | None = None) -> None:
         # one end for each session, also when an administrator and its person press at once
         with self._lock:
             if digest not in self.books.sessions:
                 return
             data = {"v": 1, "session": digest, "reason": reason.value}
+            data |= {} if successor is None else {"successor": successor}
             receipt = self.recorder.append(SESSION_ENDED, digest, data, actor=by)
             self.books.enter(next(self.recorder.ledger.entries(receipt.seq, receipt.seq)))
             self._spoke.pop(digest, None)
@@ -252,6 +297,12 @@ class Sessions:
         """Whether a session could still speak."""
         certified = self.books.sessions.get(digest)
         return certified is not None and self._alive(certified, certified.session.person)
+
+    def carried_on(self, digest: str) -> bool:
+        """Whether a session, or the one that renewals have put in its place, could still speak."""
+        while (ended := self.books.ended.get(digest)) is not None and ended.successor is not None:
+            digest = ended.successor
+        return self.active(digest)
 
     def _doubled(self, certified: CertifiedSession) -> bool:
         # the original or its copy may have certified this: nobody can tell which
