@@ -16,6 +16,7 @@ COMMANDS = {
     "audit": ("audit", "receipt"),
     "codes": ("tables", "codes"),
     "demo": ("demo", "demo"),
+    "enrol": ("enrol", "enrol"),
     "hand-in": ("second_path", "hand_in"),
     "lab": ("demo", "run_lab"),
     "login": ("session", "login"),
@@ -73,9 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     pending = asked.add_parser("pending", help="list the sets that are proposed and open")
     show = asked.add_parser("show", help="say in words what one of them changes")
     show.add_argument("digest", metavar="DIGEST", help="the proposed set")
-    for command in (pending, show):
+    sign = asked.add_parser("sign", help="print the page on which it is signed, or export it")
+    sign.add_argument("digest", metavar="DIGEST", help="the proposed set")
+    sign.add_argument("--trust-root", type=Path, required=True, help="names the page")
+    sign.add_argument("--out", type=Path, help="a file for `workbench approve`, by the second path")
+    for command in (pending, show, sign):
         _speaks(command)
     _sessions(commands)
+    _enrol(commands)
     _revoke(commands)
     commands.add_parser("states", help="print the lifecycle's state table")
     return parser
@@ -100,6 +106,21 @@ def _sessions(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for
         _speaks(command)
     for command in (login, renew):
         command.add_argument("--trust-root", type=Path, help="names the login page, whose address is printed")
+
+
+def _enrol(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
+    enrol = commands.add_parser("enrol", help="have somebody's key registered; propose the set that lists it")
+    enrol.add_argument("--who", required=True, metavar="X", help="whose key")
+    what = enrol.add_mutually_exclusive_group(required=True)
+    what.add_argument("--path", choices=["login", "approval", "console"], help="what the key is to be for")
+    what.add_argument("--propose", action="store_true", help="propose the set that lists what was registered")
+    enrol.add_argument("--out", type=Path, help="a file for `workbench register`, for the second path")
+    enrol.add_argument("--name", default="", help="a newcomer's")
+    enrol.add_argument("--role", action="append", default=[], metavar="R", help="a newcomer's")
+    enrol.add_argument("--team", default="", help="a newcomer's")
+    enrol.add_argument("--site", default="", help="a newcomer's")
+    enrol.add_argument("--trust-root", type=Path, required=True, help="your own")
+    _speaks(enrol)
 
 
 def _revoke(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it

@@ -211,6 +211,20 @@ class Ticket(Document):
     expires_at: Time
 
 
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A request as a file for another machine, and until when its answer is taken."""
+
+    raw: bytes
+    expires_at: str
+
+    @classmethod
+    def of(cls, ticket: Ticket, name: str, request: Document) -> Self:
+        """Put a request and its ticket together."""
+        document = {"v": 1, "ticket": ticket.ticket, name: request.dump()}
+        return cls(canonical(document, limit=ANSWER_MAX), ticket.expires_at)
+
+
 class RegisteredKey(Document):
     """A key that was registered for a person; it counts when a policy set lists it."""
 
@@ -340,6 +354,21 @@ class Client:
         """Return what was registered: what a policy set may give to people."""
         found = self.get("/v1/registrations")["registrations"]
         return [RegisteredKey.load(each) for each in found]
+
+    def export(self, digest: str) -> Exported:
+        """Return what this person is asked of an intent, for the second path."""
+        ticket = self.ask(digest)
+        return Exported.of(ticket, "request", asked(self.service, ticket.ticket))
+
+    def export_change(self, digest: str) -> Exported:
+        """Return what this person is asked of a proposed set, for the second path."""
+        ticket = self.ask_change(digest)
+        return Exported.of(ticket, "change", asked_change(self.service, ticket.ticket))
+
+    def export_registration(self, person: str) -> Exported:
+        """Return a registration of a person's key for the second path."""
+        ticket = self.register(person, "console")
+        return Exported.of(ticket, "registration", asked_registration(self.service, ticket.ticket))
 
     def activate(self, digest: str) -> ChangeView:
         """Ask for a proposed set to be taken over."""

@@ -7,19 +7,40 @@ from collections.abc import Iterator
 
 from workbench.client import ChangeView, Client
 from workbench.commands.said import outcome
-from workbench.commands.session import speaking
+from workbench.commands.session import lasting, speaking
 from workbench.rules import change
 from workbench.rules.policy import PolicySet
+from workbench.rules.trust import TrustRoot
+from workbench.rules.words import words
 
 
 def changes(options: argparse.Namespace) -> int:
-    """List the proposed sets, or say what one changes."""
+    """List the proposed sets, say what one changes, or where it is signed."""
     return outcome(_changes(options))
 
 
 def _changes(options: argparse.Namespace) -> Iterator[str]:
+    if options.asked == "sign":
+        yield from _sign(lasting(options), options)
+        return
     with speaking(options) as client:
         yield from _pending(client) if options.asked == "pending" else _change(client.change(options.digest))
+
+
+def _sign(client: Client, options: argparse.Namespace) -> Iterator[str]:
+    """Say where the set is signed: on the approver's page, or elsewhere from a file."""
+    if options.out is not None:
+        exported = client.export_change(options.digest)
+        with options.out.open("xb") as file:
+            file.write(exported.raw)
+        yield f"on your own machine: workbench approve {options.out}"
+        yield f"until {exported.expires_at}, or until your session ends"
+        return
+    origin = TrustRoot.read(options.trust_root.read_bytes()).approval.origin
+    ticket = client.ask_change(options.digest)
+    yield "Open this page, read it to the end, press your key:"
+    yield f"{origin}/change/{ticket.ticket}"
+    yield f"  {words(options.digest)}"
 
 
 def _pending(client: Client) -> Iterator[str]:

@@ -65,6 +65,14 @@ def speaking(options: argparse.Namespace) -> Iterator[Client]:
             client.logout()
 
 
+def lasting(options: argparse.Namespace) -> Client:
+    """Return the session that is kept: what a ticket opens ends with the session that asked for it."""
+    client = _speaks(_place(options))
+    if client is None:
+        raise NothingToDoError(f"{options.person} is not logged in: `workbench login`")
+    return client
+
+
 def believed(path: Path | None) -> TrustRoot | None:
     """Return the trust root that somebody names, if anybody does."""
     return None if path is None else TrustRoot.read(path.read_bytes())
@@ -86,9 +94,7 @@ def _login(options: argparse.Namespace) -> Iterator[str]:
 
 def _renew(options: argparse.Namespace) -> Iterator[str]:
     place, trust_root = _place(options), believed(options.trust_root)
-    client = _speaks(place)
-    if client is None:
-        raise NothingToDoError(f"{options.person} is not logged in: `workbench login`")
+    client = lasting(options)
     key, session = client.open_renewal()
     yield from _asked(session, trust_root)
     renewed = client.signed(place.socket, key, session, wait_s=options.wait)

@@ -23,12 +23,10 @@ import anywidget
 import traitlets
 from IPython.display import display
 
-from ledger.encoding import canonical
 from workbench import client
-from workbench.client import Client, IntentView, ProblemError, ServiceUnavailableError
+from workbench.client import Client, Exported, IntentView, ProblemError, ServiceUnavailableError
 from workbench.desk import show
-from workbench.rules.documents import DOCUMENT_MAX
-from workbench.rules.enrolment import CONSOLE, CredentialPath, party_of
+from workbench.rules.enrolment import CredentialPath, party_of
 from workbench.rules.lifecycle import State
 from workbench.rules.session import CertifiedSession, Session
 from workbench.rules.trust import TrustRoot
@@ -134,10 +132,7 @@ class Desk:
 
     def export(self, digest: str, path: str | Path) -> show.Shown:
         """Write what this person is asked to a file, for the second path: `workbench approve FILE`."""
-        ticket = self.client.ask(digest)
-        request = client.asked(self.client.service, ticket.ticket)
-        document = {"v": 1, "ticket": ticket.ticket, "request": request.dump()}
-        return _exported(path, document, digest=digest, until=ticket.expires_at)
+        return _kept(path, self.client.export(digest), about=digest)
 
     def change_url(self, digest: str) -> str:
         """Return the address of the page on which this person signs or vetoes a proposed policy set."""
@@ -145,10 +140,7 @@ class Desk:
 
     def export_change(self, digest: str, path: str | Path) -> show.Shown:
         """Write what this person is asked of a policy set to a file, for the second path."""
-        ticket = self.client.ask_change(digest)
-        request = client.asked_change(self.client.service, ticket.ticket)
-        document = {"v": 1, "ticket": ticket.ticket, "change": request.dump()}
-        return _exported(path, document, digest=digest, until=ticket.expires_at)
+        return _kept(path, self.client.export_change(digest), about=digest)
 
     def registration_url(self, person: str, path: CredentialPath) -> str:
         """Return the address of the page on which a key of this person's is registered, whoever opens it."""
@@ -157,10 +149,7 @@ class Desk:
 
     def export_registration(self, person: str, path: str | Path) -> show.Shown:
         """Write a registration for the second path to a file: `workbench register FILE`."""
-        ticket = self.client.register(person, CONSOLE)
-        request = client.asked_registration(self.client.service, ticket.ticket)
-        document = {"v": 1, "ticket": ticket.ticket, "registration": request.dump()}
-        return _exported(path, document, digest=ticket.ticket, until=ticket.expires_at)
+        return _kept(path, self.client.export_registration(person))
 
     def receipt(self, digest: str) -> show.Shown:
         """Return what the ledger holds of an intent, verified under the trust root."""
@@ -186,9 +175,10 @@ class Desk:
         return [_row(self.client.intent(digest)) for digest in found[:LISTED_MAX]]
 
 
-def _exported(path: str | Path, document: dict[str, Any], *, digest: str, until: str) -> show.Shown:
-    Path(path).write_bytes(canonical(document, limit=4 * DOCUMENT_MAX))
-    return show.facts("Exported", {"file": path, "words": words(digest), "until": until})
+def _kept(path: str | Path, exported: Exported, *, about: str = "") -> show.Shown:
+    Path(path).write_bytes(exported.raw)
+    told = {"file": path, "until": exported.expires_at} | ({"words": words(about)} if about else {})
+    return show.facts("Exported", told)
 
 
 def _row(view: IntentView) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -40,7 +40,6 @@ from workbench.rules.trust import RelyingParty, TrustRoot
 REGISTERED = "credential.registered"
 """The type of the ledger's entry."""
 CredentialPath = Literal["login", "approval", "console"]
-CONSOLE: Final = "console"
 ANSWER_MAX = 16 * 1024
 
 
