@@ -501,19 +501,25 @@ def test_step_3_an_older_policy_set_is_not_tried_again(courier: Courier) -> None
     """What was refused under a newer policy set is refused under the older one for being older."""
     world, evidence = courier.world, copy.deepcopy(courier.evidence)
     places, previous = world.world.places, world.world.policy
-    newer = charter.signed(
-        previous.files,
-        officers=places.officers,
-        version=2,
-        previous=previous,
-        now=datetime.now(UTC),
-        party=world.world.trust_root.approval,
+    pages, newer = (
+        charter.signed(
+            previous.files,
+            officers=places.officers,
+            version=2,
+            previous=previous,
+            now=datetime.now(UTC),
+            party=world.world.trust_root.approval,
+            consoles=consoles,
+        )
+        for consoles in (0, 1)
     )
     size = call(places.socket(COSIGNER), {"v": 1, "operation": "status"}, timeout_s=30)["size"]
     evidence["head"] |= {"from": size, "leaves": []}
     second_nonce(courier, evidence)
     before = courier.memory()
     for chain, refusal in (
+        # three officers on pages are one machine's word
+        ([previous.dump(), pages.dump()], (3, "policy_chain_broken")),
         ([previous.dump(), newer.dump()], (4, "decision_under_another_policy")),
         ([previous.dump()], (3, "policy_superseded")),
     ):

@@ -16,7 +16,7 @@ from typing import Final
 
 from workbench.client import Client
 from workbench.commands.said import NothingToDoError, outcome
-from workbench.commands.session import lasting, speaking
+from workbench.commands.session import lasting, speaking, written
 from workbench.rules import change
 from workbench.rules.assertion import CONSOLE
 from workbench.rules.codes import Refusal, RefusedError
@@ -42,10 +42,7 @@ def _register(options: argparse.Namespace) -> Iterator[str]:
     client = lasting(options)
     if options.path == CONSOLE:
         exported = client.export_registration(options.who)
-        with options.out.open("xb") as file:
-            file.write(exported.raw)
-        yield f"on the machine of {options.who}: workbench register {options.out}"
-        yield f"until {exported.expires_at}, or until your session ends"
+        yield from written(options.out, exported, how=f"on the machine of {options.who}: workbench register")
         return
     ticket = client.register(options.who, options.path)
     yield f"Let {options.who} open this page and press the key there:"

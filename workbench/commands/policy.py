@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from workbench.client import ChangeView, Client
 from workbench.commands.said import outcome
-from workbench.commands.session import lasting, speaking
+from workbench.commands.session import lasting, speaking, written
 from workbench.rules import change
 from workbench.rules.policy import PolicySet
 from workbench.rules.trust import TrustRoot
@@ -31,10 +31,7 @@ def _sign(client: Client, options: argparse.Namespace) -> Iterator[str]:
     """Say where the set is signed: on the approver's page, or elsewhere from a file."""
     if options.out is not None:
         exported = client.export_change(options.digest)
-        with options.out.open("xb") as file:
-            file.write(exported.raw)
-        yield f"on your own machine: workbench approve {options.out}"
-        yield f"until {exported.expires_at}, or until your session ends"
+        yield from written(options.out, exported, how="on your own machine: workbench approve")
         return
     origin = TrustRoot.read(options.trust_root.read_bytes()).approval.origin
     ticket = client.ask_change(options.digest)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workbench.client import Client, OpenSession, ProblemError, open_login
+from workbench.client import Client, Exported, OpenSession, ProblemError, open_login
 from workbench.commands import kept
 from workbench.commands.kept import Place
 from workbench.commands.said import NothingToDoError, complain, outcome
@@ -71,6 +71,14 @@ def lasting(options: argparse.Namespace) -> Client:
     if client is None:
         raise NothingToDoError(f"{options.person} is not logged in: `workbench login`")
     return client
+
+
+def written(out: Path, exported: Exported, *, how: str) -> Iterator[str]:
+    """Write a request for another machine, over nothing that is there; say what is done with it."""
+    with out.open("xb") as file:
+        file.write(exported.raw)
+    yield f"{how} {out}"
+    yield f"until {exported.expires_at}, or until your session ends"
 
 
 def believed(path: Path | None) -> TrustRoot | None:
