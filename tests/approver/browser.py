@@ -113,17 +113,8 @@ def screen(
         tab.close()
 
 
-def plug_in(
-    cdp: CDPSession,
-    world: Living,
-    person: str,
-    *,
-    path: str = "approval",
-    counter: int = COUNTED,
-    synced: bool = False,
-    **options: Any,
-) -> str:
-    """Give the browser a person's key for one path; return the virtual authenticator's id."""
+def virtual_key(cdp: CDPSession, **options: Any) -> str:
+    """Give the browser a security key with nothing on it; return its id."""
     cdp.send("WebAuthn.enable")
     made = {
         "protocol": "ctap2",
@@ -136,6 +127,21 @@ def plug_in(
         **options,
     }
     authenticator: str = cdp.send("WebAuthn.addVirtualAuthenticator", {"options": made})["authenticatorId"]
+    return authenticator
+
+
+def plug_in(
+    cdp: CDPSession,
+    world: Living,
+    person: str,
+    *,
+    path: str = "approval",
+    counter: int = COUNTED,
+    synced: bool = False,
+    **options: Any,
+) -> str:
+    """Give the browser a person's key for one path; return the virtual authenticator's id."""
+    authenticator = virtual_key(cdp, **options)
     store = json.loads((world.world.places.officers / f"{person}.json").read_text())
     for each in world.world.policy.person(person).credentials:
         raw = base64.urlsafe_b64decode(each.id + "=" * (-len(each.id) % 4))

@@ -18,7 +18,7 @@ from fido2.webauthn import AttestationObject
 from playwright.sync_api import Browser
 
 from ledger.encoding import canonical
-from tests.approver.browser import Screen
+from tests.approver.browser import Screen, virtual_key
 from tests.approver.test_page import CLIPPED, last_refusal
 from tests.identity.test_registration import VENDOR, Publisher, der, entry
 from tests.world import Living, living, refused
@@ -51,18 +51,7 @@ def with_key(browser: Browser, world: Living, **how: Any) -> Iterator[Screen]:
     try:
         page = context.new_page()
         cdp = context.new_cdp_session(page)
-        cdp.send("WebAuthn.enable")
-        options = {
-            "protocol": "ctap2",
-            "ctap2Version": "ctap2_1",
-            "transport": "usb",
-            "hasResidentKey": True,
-            "hasUserVerification": True,
-            "isUserVerified": True,
-            "automaticPresenceSimulation": True,
-        }
-        made = cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options | how})
-        yield Screen(world, page, cdp, made["authenticatorId"])
+        yield Screen(world, page, cdp, virtual_key(cdp, **how))
     finally:
         context.close()
 
