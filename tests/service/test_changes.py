@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from ledger.encoding import canonical, parse
+from ledger.store import Receipt
 from tests.rules.build import EVERY_PARTY, NOW, World, build, deciding, press, refused
 from tests.rules.test_change import but, edited, following, gains, joins, leaves, limits
 from tests.service.test_sessions import Hall
@@ -27,10 +28,12 @@ from workbench.rules.enrolment import REGISTERED
 from workbench.rules.policy import PolicySet, Signature, verify_chain
 from workbench.rules.session import CertifiedSession
 from workbench.service.__main__ import _adopt, _in_force, _policies
+from workbench.service.books import SESSION_ENDED
 from workbench.service.changes import OPEN_PER_PROPOSER_MAX, SET_MAX, Changes, keep
 from workbench.service.desk import Desk
 from workbench.service.lane import Lane
 from workbench.service.links import Links
+from workbench.service.record import Recorder
 
 DELAY = timedelta(days=1)
 AT = NOW + DELAY + timedelta(hours=1)
@@ -693,6 +696,60 @@ def test_a_crash(
     ]
     assert [path.name for path in sorted(office.policies.iterdir())] == ["000001.json", "000002.json"]
     office.restarted().hall.recorder.close()
+
+
+def test_a_folder_that_takes_no_file(office: Office, more: PolicySet, revoked: PolicySet) -> None:
+    """What was activated acts although its file cannot be kept yet, and no second set follows the first."""
+    leaver = office.hall.login("pm-1")
+    for each in (more, revoked):
+        office.proposes(each)
+    aside = office.policies.rename(office.folder / "aside")
+    office.policies.write_text("in the way")
+    office.signs(revoked, "cro-1", "risk-1")
+    assert (office.standing(revoked), office.standing(more)) == ("activated", "void")
+    assert office.in_force.digest == revoked.digest
+    with refused(Refusal.SESSION_ENDED):
+        leaver.speaks()
+    with pytest.raises(FileExistsError):
+        office.changes.keep_files()  # said every second, until somebody helps
+    office.policies.unlink()
+    aside.rename(office.policies)
+    office.changes.keep_files()
+    assert [path.name for path in sorted(office.policies.iterdir())] == ["000001.json", "000002.json"]
+    again = office.restarted()
+    assert again.in_force.dump() == office.in_force.dump()
+    again.hall.recorder.close()
+
+
+def test_a_ledger_too_busy_for_the_ends(office: Office, revoked: PolicySet) -> None:
+    """Whoever keeps the ledger busy does not keep his session: it is over before its end is recorded."""
+    first, second = office.hall.login("pm-1"), office.hall.login("pm-1")
+    office.proposes(revoked)
+    office.signs(revoked, "cro-1")
+    books, sessions = office.desk.lane.books, office.desk.sessions
+
+    class Full(Recorder):
+        """A recorder whose queue is full when ends are to be recorded."""
+
+        def append(self, kind: str, *args: Any, **named: Any) -> Receipt:
+            """Refuse the ends, as the writer's queue does."""
+            if kind == SESSION_ENDED:
+                raise RefusedError(Refusal.BUSY, "20000 events are waiting")
+            return Recorder.append(self, kind, *args, **named)
+
+    known = {each.name: getattr(office.hall.recorder, each.name) for each in fields(Recorder)}
+    sessions.recorder = Full(**known)
+    office.signs(revoked, "risk-1")
+    assert office.in_force.digest == revoked.digest
+    for each in (first, second):
+        assert each.digest in books.sessions
+        with refused(Refusal.SESSION_ENDED):
+            each.speaks()
+        assert not sessions.active(each.digest)
+    sessions.recorder = office.hall.recorder
+    sessions.end_overdue()
+    ended = [(each.digest, "revoked", "service") for each in (first, second)]
+    assert sorted(office.hall.ends()) == sorted(ended)
 
 
 def test_a_set_in_the_folder_that_the_ledger_does_not_know(

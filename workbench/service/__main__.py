@@ -157,6 +157,8 @@ def _take_up(desk: Desk, changes: Changes) -> None:
             desk.sessions.end_overdue()
             for digest in desk.unfinished():
                 _resume(desk, digest, told)
+            # last: a folder that takes no file must not keep anything else from being done
+            changes.keep_files()
         except StoreError as error:
             lost(error)
         except Exception:  # noqa: BLE001 - the outermost loop: one failure must not end all that follow

@@ -5,7 +5,8 @@
 (2) signed: an officer's assertion, verified at once; one for each person counts
 (3) vetoed: by somebody entitled, for good; a successor is another manifest
 (4) activated: both quorums have signed, its time has come, the delay was kept. That is recorded first,
-    then the set is kept as a file, then it is taken over; sessions that it does not bear end
+    then it is taken over, then the set is kept as a file; sessions that it does not bear end. A folder that
+    takes no file must not leave the desk under the old set, so that is tried again until it does
 (5) void: another set was activated in its place
 
 The ledger is the memory. The files of a set are too large for an entry: they are a blob that the entry
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -126,8 +128,7 @@ def in_force(kept: Sequence[PolicySet], recorder: Recorder, entries: Sequence[En
 def keep(folder: Path, policy: PolicySet) -> None:
     """Put a set where the next start finds it."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{policy.manifest.version:06d}.json"
-    files.replace(path, canonical(policy.dump(), limit=DOCUMENT_MAX))
+    files.replace(_file(folder, policy), canonical(policy.dump(), limit=DOCUMENT_MAX))
 
 
 @dataclass(slots=True)
@@ -251,6 +252,12 @@ class Changes:
             for amendment in self._all(Standing.PENDING):
                 self._try(amendment)
 
+    def keep_files(self) -> None:
+        """Put every set that has no file yet where the next start finds it."""
+        for policy in self.desk.lane.policies:
+            if not _file(self.folder, policy).exists():
+                keep(self.folder, policy)
+
     def listed(self) -> dict[str, Any]:
         """Return the digest of every set that is or was in force, and every change, oldest first."""
         chain = [policy.digest for policy in self.desk.lane.policies]
@@ -287,11 +294,12 @@ class Changes:
         self._record(Event.ACTIVATED, digest, data, actor=SERVICE)
         # from here on it is in force: a start makes the file again and begins under this set
         lane.crash.reached("policy-activated")
-        keep(self.folder, following)
-        lane.crash.reached("policy-kept")
         lane.policies = [*lane.policies, following]
         self.desk.sessions.adopt(following)
         lane.crash.reached("policy-taken-over")
+        with suppress(OSError):  # the service's next turn says so
+            self.keep_files()
+        lane.crash.reached("policy-kept")
         self._void()
 
     def _void(self) -> None:
@@ -383,6 +391,10 @@ class Changes:
             "previous": previous.dump(),
             "following": following.dump(),
         }
+
+
+def _file(folder: Path, policy: PolicySet) -> Path:
+    return folder / f"{policy.manifest.version:06d}.json"
 
 
 def _again(digest: str, known: Mapping[str, Amendment], recorder: Recorder) -> PolicySet:
