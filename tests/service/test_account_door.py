@@ -21,7 +21,7 @@ from ledger.encoding import canonical
 from ledger.store import StoreError
 from tests.rules.build import ACCOUNT, NOW, World, account, build, refused
 from tests.service.test_changes import Office
-from workbench.rules.account import ServiceAccount
+from workbench.rules.account import FILE, ServiceAccount
 from workbench.rules.codes import Refusal
 from workbench.rules.documents import write_time
 from workbench.rules.intent import Proposal
@@ -173,6 +173,21 @@ def test_an_account_proposes_and_reads_its_own(door: Door, world: World) -> None
         assert (found.status, found.value["code"]) == (404, "not_found")
         assert found.value["detail"] == f"no intent {digest}"
     assert door.refusals() == [(ACCOUNT, "not_found")] * 2
+
+
+def test_a_name_that_was_a_persons(door: Door, world: World) -> None:
+    """An account that has a former person's name does not see what that person proposed."""
+    before = world.propose(world.swap(proposer="trader-1"), "trader-1")
+    assert before.session is not None
+    door.office.desk.propose(before, before.session)
+    lane, shown = door.office.desk.lane, door.certificates[ACCOUNT]
+    named = account(id="trader-1", owner="pm-1", certificate=hashlib.sha256(shown).hexdigest())
+    without = world.with_file("people.json", lambda listed: [e for e in listed if e["id"] != "trader-1"])
+    files = {**without, FILE: canonical([named], limit=2**20)}
+    lane.policies = [*lane.policies, world.sign_set(files, after=world.policy)]
+    assert door.asks("GET", "/v1/intents", shows=shown).value == {"intents": []}
+    assert door.asks("GET", f"/v1/intents/{before.intent.digest}", shows=shown).status == 404
+    assert door.matters() == [before.intent.digest]
 
 
 def test_what_it_brings_must_be_its_own(door: Door, world: World) -> None:

@@ -50,6 +50,7 @@ from workbench.service.credentials import Credentials
 from workbench.service.record import Recorder
 
 CHALLENGES_MAX = 64
+"""Each OS user has places of his own, so that nobody can keep the others out by filling them."""
 CHALLENGE_LIFE = timedelta(seconds=120)
 NONCES_MAX = 100_000
 STALE_AFTER = timedelta(days=90)
@@ -113,8 +114,9 @@ class Sessions:
         )
         with self._lock:
             self._open = {name: item for name, item in self._open.items() if item.until > now}
-            if len(self._open) >= CHALLENGES_MAX:
-                raise RefusedError(Refusal.UNAVAILABLE, f"{len(self._open)} logins are open")
+            own = sum(item.session.os_user == os_user for item in self._open.values())
+            if own >= CHALLENGES_MAX:
+                raise RefusedError(Refusal.UNAVAILABLE, f"{own} logins of OS user {os_user} are open")
             self._open[session.digest] = Opened(session, now + CHALLENGE_LIFE, renews)
         return session
 
