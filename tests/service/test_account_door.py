@@ -375,3 +375,27 @@ def test_a_person_and_his_programs_share_a_day(door: Door, world: World) -> None
         matter.released_at, matter.released_cents = NOW, cents
     assert books.released_cents(people(ACCOUNT), since=day) == 12
     assert books.released_cents(people("pm-1"), since=day) == 11
+
+
+def test_a_day_with_a_program_that_is_gone(door: Door, world: World) -> None:
+    """A set without the account, or with another owner of it, does not give its owner a new day."""
+    program, own = (
+        door.proposal(world),
+        world.propose(world.swap(proposer="trader-1", id="cd" * 16), "trader-1"),
+    )
+    desk = door.office.desk
+    for proposal in (program, own):
+        desk._propose(proposal)
+    lane, matter = desk.lane, desk.lane.books.matters[program.intent.digest]
+    matter.released_at, matter.released_cents, matter.released_under = NOW, 5, lane.policy.digest
+
+    def day() -> int:
+        known = desk._facts(own.intent.digest, lane.books.matters[own.intent.digest], NOW)
+        return int(known["daily_usd_cents"]) - int(known["amount_usd_cents"])
+
+    assert day() == 5
+    theirs = account(owner="pm-1", certificate=hashlib.sha256(door.certificates[ACCOUNT]).hexdigest())
+    for listed in ([], [theirs]):
+        files = world.with_file(FILE, lambda _, each=listed: each)
+        lane.policies = [world.policy, world.sign_set(files, after=world.policy)]
+        assert day() == 5
