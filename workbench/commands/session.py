@@ -107,7 +107,7 @@ def _logout(options: argparse.Namespace) -> Iterator[str]:
             client.logout()
     finally:
         # also where nobody answers: without its key the session is idle, and ends
-        place.remove()
+        place.remove(client)
     yield f"{options.person} is logged out"
 
 
@@ -125,7 +125,7 @@ def _end(options: argparse.Namespace) -> Iterator[str]:
         client.end(digest)
         place = _place_if_any(options)
         if digest == client.certified.session.digest and place is not None:
-            place.remove()
+            place.remove(client)
     yield f"ended {digest}"
 
 
@@ -170,8 +170,9 @@ def _speaks(place: Place | None) -> Client | None:
     except ProblemError as problem:
         if problem.code not in OVER:
             raise
-        place.remove()
-        return None
+        place.remove(client)
+        # none is left, or the one that a renewal has put there meanwhile
+        return _speaks(place)
     return client
 
 
