@@ -375,6 +375,35 @@ def test_replayed_signatures(office: Office, world: World, more: PolicySet, revo
     assert world.policy.digest == office.in_force.digest
 
 
+def test_a_key_that_only_one_of_the_sets_has(office: Office, world: World) -> None:
+    """Who signs again with the key that a set takes from him does not take his first signature back."""
+    old = world.credential("cro-1", "console")
+    kept = edited("cro-1", credentials=lambda own: [each for each in own if each["id"] != old.id])
+    policy = following(world, kept, activates_at=write_time(NOW))
+    office.proposes(policy)
+    office.changes.sign(policy.digest, office.signature(policy, "cro-1", path="approval"), "cro-1")
+    pressed = {"party": EVERY_PARTY["console"], "counter": next(office.numbers)}
+    again = Signature(person="cro-1", assertion=press(world.keys, old.id, policy.challenge, **pressed))
+    with office.unchanged(Refusal.DECISION_REPEATED):
+        office.changes.sign(policy.digest, again, "cro-1")
+    office.signs(policy, "risk-1")
+    assert office.in_force.digest == policy.digest
+
+
+def test_what_is_not_due_is_not_looked_into(office: Office, more: PolicySet) -> None:
+    """Sets that lie open cost nothing each second: their files are not read before their time."""
+    office.proposes(more)
+    office.signs(more, "cro-1", "risk-1")
+    for blob in (office.folder / "blobs").iterdir():
+        blob.unlink()
+    before = office.hall.ledger.head()
+    office.changes.step()
+    assert office.hall.ledger.head() == before
+    wait(office)
+    assert office.hall.ledger.head() != before
+    assert office.in_force.digest != more.digest
+
+
 def test_a_signature_by_a_double(office: Office, more: PolicySet) -> None:
     """A credential that counts backwards signs nothing, and what it signed before counts no more."""
     office.proposes(more)

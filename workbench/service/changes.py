@@ -45,7 +45,7 @@ from workbench.rules.change_request import Word
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_json, read_time, write_time
 from workbench.rules.enrolment import check_added
-from workbench.rules.policy import Manifest, PolicySet, Signature, verify_chain
+from workbench.rules.policy import Manifest, PolicySet, Signature, verify_chain, verify_signature
 from workbench.rules.session import CertifiedSession
 from workbench.service.desk import Desk
 from workbench.service.lane import SERVICE
@@ -214,8 +214,17 @@ class Changes:
                 amendment.set(lane.recorder), signature, current=lane.policy, trust_root=lane.trust_root
             )
             # who has signed on the page may sign by the second path as well
-            if self._counted(amendment).get(signature.person) in {path, CONSOLE}:
+            before = self._counted(amendment).get(signature.person)
+            if before in {path, CONSOLE}:
                 raise RefusedError(Refusal.DECISION_REPEATED, f"{signature.person} has signed already")
+            # one of each person is kept: by a key that only one of the sets has he would take back the other
+            if before and self._judges(amendment, amendment.signatures[signature.person]) - self._judges(
+                amendment, signature
+            ):
+                raise RefusedError(
+                    Refusal.DECISION_REPEATED,
+                    f"{signature.person} has signed already, with a key that counts for more of the two sets",
+                )
             self.desk.sessions.credentials.admit(signature.assertion, person=signature.person)
             self.desk.lane.crash.reached("policy-signed")
             # a person whose credential was frozen signs again with another one
@@ -312,12 +321,13 @@ class Changes:
 
     def _due(self, amendment: Amendment) -> bool:
         """Whether it is worth looking: its time has come, and those have signed whom the desk demands."""
-        lane, counted = self.desk.lane, self._counted(amendment)
-        return (
-            read_time(amendment.manifest.activates_at) <= lane.clock()
-            and len(counted) >= lane.policy.limits.policy_quorum
-            and CONSOLE in counted.values()
-        )
+        lane = self.desk.lane
+        quorum = lane.policy.limits.policy_quorum
+        # asked every second of everything that is open: its files are read when little else is missing
+        if read_time(amendment.manifest.activates_at) > lane.clock() or len(amendment.signatures) < quorum:
+            return False
+        counted = self._counted(amendment)
+        return len(counted) >= quorum and CONSOLE in counted.values()
 
     def _counted(self, amendment: Amendment) -> dict[str, str]:
         """Return who has signed with a credential that has no double, and by which path."""
@@ -328,6 +338,16 @@ class Changes:
             for person, signature in sorted(amendment.signatures.items())
             if signature.assertion.credential not in lane.books.frozen
         }
+
+    def _judges(self, amendment: Amendment, signature: Signature) -> set[str]:
+        """Return for which of the two sets' quorums a signature counts."""
+        lane = self.desk.lane
+        following, found = amendment.set(lane.recorder), set()
+        for judge in (lane.policy, following):
+            with suppress(RefusedError):
+                verify_signature(following, signature, judge=judge, trust_root=lane.trust_root)
+                found.add(judge.digest)
+        return found
 
     def _signers(self, amendment: Amendment) -> list[str]:
         frozen = self.desk.lane.books.frozen
