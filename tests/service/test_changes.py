@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, cast
 
 import pytest
@@ -27,7 +28,7 @@ from workbench.rules.documents import DOCUMENT_MAX, write_time
 from workbench.rules.enrolment import REGISTERED
 from workbench.rules.policy import PolicySet, Signature, verify_chain
 from workbench.rules.session import CertifiedSession
-from workbench.service.__main__ import _adopt, _in_force, _policies
+from workbench.service.__main__ import _adopt, _in_force, _policies, _turn
 from workbench.service.books import SESSION_ENDED
 from workbench.service.changes import OPEN_PER_PROPOSER_MAX, SET_MAX, Changes, keep
 from workbench.service.desk import Desk
@@ -779,6 +780,27 @@ def test_a_ledger_too_busy_for_the_ends(office: Office, revoked: PolicySet) -> N
     sessions.end_overdue()
     ended = [(each.digest, "revoked", "service") for each in (first, second)]
     assert sorted(office.hall.ends()) == sorted(ended)
+
+
+def test_a_turn_while_the_desk_is_busy(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that hangs keeps nobody's session open: what needs no desk is done without it."""
+    speaker = office.hall.login("pm-1")
+    office.after(days=1)
+    monkeypatch.setattr("workbench.service.desk.BUSY_S", 0.05)
+    holds, goes = Event(), Event()
+
+    def hang() -> None:
+        with office.desk.held():
+            holds.set()
+            goes.wait()
+
+    peer = Thread(target=hang)
+    peer.start()
+    holds.wait()
+    _turn(office.desk, office.changes, {})
+    goes.set()
+    peer.join()
+    assert [digest for digest, *_ in office.hall.ends()] == [speaker.digest]
 
 
 def test_a_set_in_the_folder_that_the_ledger_does_not_know(
