@@ -130,7 +130,10 @@ def register(world: Living, person: str, device: Authenticator) -> Credential:
     forged = (
         {"challenge": "AA"},
         {"registered": done["registered"] | {"credential": made | {"cose": key}}},
-        {"registered": done["registered"] | {"credential": made | {"id": made["id"][:-2] + "AA"}}},
+        {
+            "registered": done["registered"]
+            | {"credential": made | {"id": "AB"[made["id"][0] == "A"] + made["id"][1:]}}
+        },
         {"answer": done["answer"] | {"response": done["answer"]["response"] | {"attestationObject": "AA"}}},
     )
     with world.unchanged(refusals=len(forged)):
