@@ -107,9 +107,21 @@ def test_another_takes_its_place(full: Place, desk: World, client: Client) -> No
     assert found is not None
     assert seed(found) == seed(other) != seed(client)
     assert mode(full.path) == 0o600
-    full.remove()
-    full.remove()
+    full.remove(other)
+    full.remove(other)
     assert (full.read(), list(full.folder.iterdir())) == (None, [])
+
+
+def test_a_successor_is_not_forgotten(full: Place, client: Client, desk: World) -> None:
+    """A command that finds its session over leaves what a renewal has put in its place meanwhile."""
+    successor = speaks(desk)
+    full.replace(successor)
+    full.remove(client)
+    found = full.read()
+    assert found is not None
+    assert found.certified == successor.certified
+    full.remove(successor)
+    assert full.read() is None
 
 
 def test_each_has_a_file_of_its_own(place: Place) -> None:

@@ -28,6 +28,7 @@ from workbench.rules.decision import Decision, SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, signed_bytes, verify_ed25519, write_time
 from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
 from workbench.rules.intent import INTENT_LINE, Intent
+from workbench.rules.policy import PolicySet, manifest_of
 
 Evidence = dict[str, Any]
 UNHURRIED = {"attestation_age_s_max": 900, "simulation_age_s_max": 900}
@@ -498,30 +499,36 @@ def test_untouched_evidence_is_signed(courier: Courier) -> None:
 
 
 def test_step_3_an_older_policy_set_is_not_tried_again(courier: Courier) -> None:
-    """What was refused under a newer policy set is refused under the older one for being older."""
+    """What was refused under a newer policy set is refused under the older one for being older.
+
+    So is a longer chain that leaves the newer one out: a set that was signed and never activated, and one
+    after it by officers whom the newer one may have taken away.
+    """
     world, evidence = courier.world, copy.deepcopy(courier.evidence)
     places, previous = world.world.places, world.world.policy
-    pages, newer = (
-        charter.signed(
-            previous.files,
-            officers=places.officers,
-            version=2,
-            previous=previous,
-            now=datetime.now(UTC),
-            party=world.world.trust_root.approval,
-            consoles=consoles,
-        )
-        for consoles in (0, 1)
-    )
+
+    def following(before: PolicySet, *, days: int = 0, second: str = "console") -> PolicySet:
+        version, at = before.manifest.version + 1, write_time(datetime.now(UTC) - timedelta(days=days))
+        manifest = manifest_of(previous.files, name="desk", version=version, previous=before.digest, at=at)
+        unsigned = PolicySet(manifest, previous.files, [])
+        pressed = (("cro-1", "approval"), ("risk-1", second))
+        signatures = [world.officer(who).sign_policy(unsigned, path=path) for who, path in pressed]
+        return PolicySet(manifest, previous.files, signatures)
+
+    pages = following(previous, second="approval")
+    newer, never = following(previous), following(previous, days=1)
+    after_it = following(never)
     size = call(places.socket(COSIGNER), {"v": 1, "operation": "status"}, timeout_s=30)["size"]
     evidence["head"] |= {"from": size, "leaves": []}
     second_nonce(courier, evidence)
     before = courier.memory()
     for chain, refusal in (
-        # three officers on pages are one machine's word
+        # two officers on pages are one machine's word
         ([previous.dump(), pages.dump()], (3, "policy_chain_broken")),
         ([previous.dump(), newer.dump()], (4, "decision_under_another_policy")),
         ([previous.dump()], (3, "policy_superseded")),
+        ([previous.dump(), never.dump()], (3, "policy_chain_broken")),
+        ([previous.dump(), never.dump(), after_it.dump()], (3, "policy_chain_broken")),
     ):
         answer = courier.hand_over({**evidence, "policy_chain": chain}).answer
         assert answer.refused is not None

@@ -23,9 +23,10 @@ from fido2.webauthn import AttestationObject, AttestedCredentialData, Authentica
 
 from tests.rules.build import World, build, press, refused
 from workbench.demo import charter
-from workbench.identity.registration import Metadata, Registered, begin, complete
+from workbench.identity.registration import Metadata, Registered, begin, check, complete
 from workbench.rules.assertion import Credential, verify
 from workbench.rules.codes import Refusal
+from workbench.rules.enrolment import Registration
 from workbench.rules.trust import TrustRoot
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -413,6 +414,38 @@ def test_metadata_that_is_not_the_publishers(bend: Callable[[bytes], bytes]) -> 
     raw = bend(PUBLISHER.published([entry(VENDOR)]))
     with refused(Refusal.METADATA):
         Metadata.read(raw, root=der(PUBLISHER.root), now=NOW)
+
+
+def test_who_has_no_metadata_checks_the_rest(trust_root: TrustRoot) -> None:
+    """The answer must make the key that is named, here and for this challenge; production has an edition."""
+    own = key()
+    made = answer(own=own)
+    done = Registration.load(
+        {
+            "v": 1,
+            "registered": registered(trust_root, made).dump(),
+            "challenge": websafe_encode(CHALLENGE),
+            "answer": made,
+        }
+    )
+    check(done, path="approval", trust_root=trust_root)
+    other = done.registered.credential.model_copy(
+        update={"cose": cbor.encode(dict(ES256.from_cryptography_key(key().public_key()))).hex()}
+    )
+    bent = (
+        (Refusal.REGISTRATION, {"challenge": websafe_encode(b"\x02" * 32)}),
+        (Refusal.REGISTRATION, {"registered": done.registered.model_copy(update={"credential": other})}),
+    )
+    for code, changes in bent:
+        with refused(code):
+            check(done.model_copy(update=changes), path="approval", trust_root=trust_root)
+    with refused(Refusal.REGISTRATION):
+        check(done, path="login", trust_root=trust_root)
+    unvouched = done.registered.model_copy(update={"metadata": None})
+    production = trust_root.model_copy(update={"profile": "production"})
+    check(done, path="approval", trust_root=production)
+    with refused(Refusal.METADATA):
+        check(done.model_copy(update={"registered": unvouched}), path="approval", trust_root=production)
 
 
 def test_a_registration_is_a_credential_of_people_json(trust_root: TrustRoot) -> None:

@@ -90,3 +90,12 @@ def test_lines() -> None:
         Difference("line 2 of before", "two", None),
         Difference("line 2 of now", None, "three"),
     ]
+
+
+def test_letters_that_look_like_others() -> None:
+    """A rule that was put out of force by another alphabet's letter does not look as it did."""
+    before, after = b'resource.tier == "cold"', 'resource.tier == "c\u043eld"'.encode()
+    assert differences("policies.cedar", before, after) == [
+        Difference("line 1 of before", 'resource.tier == "cold"', None),
+        Difference("line 1 of now", None, '"resource.tier == \\"c\\u043eld\\""'),
+    ]

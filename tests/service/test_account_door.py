@@ -21,7 +21,7 @@ from ledger.encoding import canonical
 from ledger.store import StoreError
 from tests.rules.build import ACCOUNT, NOW, World, account, build, refused
 from tests.service.test_changes import Office
-from workbench.rules.account import ServiceAccount
+from workbench.rules.account import FILE, ServiceAccount
 from workbench.rules.codes import Refusal
 from workbench.rules.documents import write_time
 from workbench.rules.intent import Proposal
@@ -173,6 +173,21 @@ def test_an_account_proposes_and_reads_its_own(door: Door, world: World) -> None
         assert (found.status, found.value["code"]) == (404, "not_found")
         assert found.value["detail"] == f"no intent {digest}"
     assert door.refusals() == [(ACCOUNT, "not_found")] * 2
+
+
+def test_a_name_that_was_a_persons(door: Door, world: World) -> None:
+    """An account that has a former person's name does not see what that person proposed."""
+    before = world.propose(world.swap(proposer="trader-1"), "trader-1")
+    assert before.session is not None
+    door.office.desk.propose(before, before.session)
+    lane, shown = door.office.desk.lane, door.certificates[ACCOUNT]
+    named = account(id="trader-1", owner="pm-1", certificate=hashlib.sha256(shown).hexdigest())
+    without = world.with_file("people.json", lambda listed: [e for e in listed if e["id"] != "trader-1"])
+    files = {**without, FILE: canonical([named], limit=2**20)}
+    lane.policies = [*lane.policies, world.sign_set(files, after=world.policy)]
+    assert door.asks("GET", "/v1/intents", shows=shown).value == {"intents": []}
+    assert door.asks("GET", f"/v1/intents/{before.intent.digest}", shows=shown).status == 404
+    assert door.matters() == [before.intent.digest]
 
 
 def test_what_it_brings_must_be_its_own(door: Door, world: World) -> None:
@@ -360,3 +375,27 @@ def test_a_person_and_his_programs_share_a_day(door: Door, world: World) -> None
         matter.released_at, matter.released_cents = NOW, cents
     assert books.released_cents(people(ACCOUNT), since=day) == 12
     assert books.released_cents(people("pm-1"), since=day) == 11
+
+
+def test_a_day_with_a_program_that_is_gone(door: Door, world: World) -> None:
+    """A set without the account, or with another owner of it, does not give its owner a new day."""
+    program, own = (
+        door.proposal(world),
+        world.propose(world.swap(proposer="trader-1", id="cd" * 16), "trader-1"),
+    )
+    desk = door.office.desk
+    for proposal in (program, own):
+        desk._propose(proposal)
+    lane, matter = desk.lane, desk.lane.books.matters[program.intent.digest]
+    matter.released_at, matter.released_cents, matter.released_under = NOW, 5, lane.policy.digest
+
+    def day() -> int:
+        known = desk._facts(own.intent.digest, lane.books.matters[own.intent.digest], NOW)
+        return int(known["daily_usd_cents"]) - int(known["amount_usd_cents"])
+
+    assert day() == 5
+    theirs = account(owner="pm-1", certificate=hashlib.sha256(door.certificates[ACCOUNT]).hexdigest())
+    for listed in ([], [theirs]):
+        files = world.with_file(FILE, lambda _, each=listed: each)
+        lane.policies = [world.policy, world.sign_set(files, after=world.policy)]
+        assert day() == 5

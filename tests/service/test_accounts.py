@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPSConnection
@@ -36,7 +36,7 @@ from workbench.rules.policy import PolicySet, manifest_of
 from workbench.rules.receipt import verify_receipt
 from workbench.service import listener
 from workbench.service.accounts import BODY_MAX
-from workbench.service.listener import HANDSHAKE_S, IDLE_S
+from workbench.service.listener import BACKLOG, HANDSHAKE_S, IDLE_S, OPEN_MAX
 
 DELAY_S = 2
 WITHIN_S = 30.0
@@ -282,6 +282,23 @@ def test_connections_that_ask_nothing(programs: Programs) -> None:
         assert _rest(plain) == b""
         assert _rest(secured) == b""
     assert time.monotonic() - started < 2 * max(HANDSHAKE_S, IDLE_S) + 1
+
+
+def test_more_connections_than_a_process_should_hold(programs: Programs) -> None:
+    """Whoever reaches the port does not use up what people's connections and the ledger need to be opened."""
+    folder = Path(f"/proc/{programs.world.stack.pid(SERVICE)}/fd")
+    before = len(list(folder.iterdir()))
+    with ExitStack() as held:
+        for _ in range(2 * OPEN_MAX):
+            with suppress(OSError):
+                held.enter_context(_connected(programs))
+        assert len(list(folder.iterdir())) - before <= OPEN_MAX
+        assert client.status(programs.world.socket)["v"] == 1
+    deadline = time.monotonic() + WITHIN_S
+    while len(list(folder.iterdir())) - before > BACKLOG:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    programs.client(OMS).intents()
 
 
 def test_a_certificate_that_no_set_names(programs: Programs) -> None:

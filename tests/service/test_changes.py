@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, cast
 
 import pytest
 
 from ledger.encoding import canonical, parse
+from ledger.store import Receipt
 from tests.rules.build import EVERY_PARTY, NOW, World, build, deciding, press, refused
 from tests.rules.test_change import but, edited, following, gains, joins, leaves, limits
 from tests.service.test_sessions import Hall
@@ -26,11 +28,13 @@ from workbench.rules.documents import DOCUMENT_MAX, write_time
 from workbench.rules.enrolment import REGISTERED
 from workbench.rules.policy import PolicySet, Signature, verify_chain
 from workbench.rules.session import CertifiedSession
-from workbench.service.__main__ import _adopt, _in_force, _policies
+from workbench.service.__main__ import _adopt, _in_force, _policies, _turn
+from workbench.service.books import SESSION_ENDED
 from workbench.service.changes import OPEN_PER_PROPOSER_MAX, SET_MAX, Changes, keep
 from workbench.service.desk import Desk
 from workbench.service.lane import Lane
 from workbench.service.links import Links
+from workbench.service.record import Recorder
 
 DELAY = timedelta(days=1)
 AT = NOW + DELAY + timedelta(hours=1)
@@ -372,6 +376,35 @@ def test_replayed_signatures(office: Office, world: World, more: PolicySet, revo
     assert world.policy.digest == office.in_force.digest
 
 
+def test_a_key_that_only_one_of_the_sets_has(office: Office, world: World) -> None:
+    """Who signs again with the key that a set takes from him does not take his first signature back."""
+    old = world.credential("cro-1", "console")
+    kept = edited("cro-1", credentials=lambda own: [each for each in own if each["id"] != old.id])
+    policy = following(world, kept, activates_at=write_time(NOW))
+    office.proposes(policy)
+    office.changes.sign(policy.digest, office.signature(policy, "cro-1", path="approval"), "cro-1")
+    pressed = {"party": EVERY_PARTY["console"], "counter": next(office.numbers)}
+    again = Signature(person="cro-1", assertion=press(world.keys, old.id, policy.challenge, **pressed))
+    with office.unchanged(Refusal.DECISION_REPEATED):
+        office.changes.sign(policy.digest, again, "cro-1")
+    office.signs(policy, "risk-1")
+    assert office.in_force.digest == policy.digest
+
+
+def test_what_is_not_due_is_not_looked_into(office: Office, more: PolicySet) -> None:
+    """Sets that lie open cost nothing each second: their files are not read before their time."""
+    office.proposes(more)
+    office.signs(more, "cro-1", "risk-1")
+    for blob in (office.folder / "blobs").iterdir():
+        blob.unlink()
+    before = office.hall.ledger.head()
+    office.changes.step()
+    assert office.hall.ledger.head() == before
+    wait(office)
+    assert office.hall.ledger.head() != before
+    assert office.in_force.digest != more.digest
+
+
 def test_a_signature_by_a_double(office: Office, more: PolicySet) -> None:
     """A credential that counts backwards signs nothing, and what it signed before counts no more."""
     office.proposes(more)
@@ -693,6 +726,81 @@ def test_a_crash(
     ]
     assert [path.name for path in sorted(office.policies.iterdir())] == ["000001.json", "000002.json"]
     office.restarted().hall.recorder.close()
+
+
+def test_a_folder_that_takes_no_file(office: Office, more: PolicySet, revoked: PolicySet) -> None:
+    """What was activated acts although its file cannot be kept yet, and no second set follows the first."""
+    leaver = office.hall.login("pm-1")
+    for each in (more, revoked):
+        office.proposes(each)
+    aside = office.policies.rename(office.folder / "aside")
+    office.policies.write_text("in the way")
+    office.signs(revoked, "cro-1", "risk-1")
+    assert (office.standing(revoked), office.standing(more)) == ("activated", "void")
+    assert office.in_force.digest == revoked.digest
+    with refused(Refusal.SESSION_ENDED):
+        leaver.speaks()
+    with pytest.raises(FileExistsError):
+        office.changes.keep_files()  # said every second, until somebody helps
+    office.policies.unlink()
+    aside.rename(office.policies)
+    office.changes.keep_files()
+    assert [path.name for path in sorted(office.policies.iterdir())] == ["000001.json", "000002.json"]
+    again = office.restarted()
+    assert again.in_force.dump() == office.in_force.dump()
+    again.hall.recorder.close()
+
+
+def test_a_ledger_too_busy_for_the_ends(office: Office, revoked: PolicySet) -> None:
+    """Whoever keeps the ledger busy does not keep his session: it is over before its end is recorded."""
+    first, second = office.hall.login("pm-1"), office.hall.login("pm-1")
+    office.proposes(revoked)
+    office.signs(revoked, "cro-1")
+    books, sessions = office.desk.lane.books, office.desk.sessions
+
+    class Full(Recorder):
+        """A recorder whose queue is full when ends are to be recorded."""
+
+        def append(self, kind: str, *args: Any, **named: Any) -> Receipt:
+            """Refuse the ends, as the writer's queue does."""
+            if kind == SESSION_ENDED:
+                raise RefusedError(Refusal.BUSY, "20000 events are waiting")
+            return Recorder.append(self, kind, *args, **named)
+
+    known = {each.name: getattr(office.hall.recorder, each.name) for each in fields(Recorder)}
+    sessions.recorder = Full(**known)
+    office.signs(revoked, "risk-1")
+    assert office.in_force.digest == revoked.digest
+    for each in (first, second):
+        assert each.digest in books.sessions
+        with refused(Refusal.SESSION_ENDED):
+            each.speaks()
+        assert not sessions.active(each.digest)
+    sessions.recorder = office.hall.recorder
+    sessions.end_overdue()
+    ended = [(each.digest, "revoked", "service") for each in (first, second)]
+    assert sorted(office.hall.ends()) == sorted(ended)
+
+
+def test_a_turn_while_the_desk_is_busy(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that hangs keeps nobody's session open: what needs no desk is done without it."""
+    speaker = office.hall.login("pm-1")
+    office.after(days=1)
+    monkeypatch.setattr("workbench.service.desk.BUSY_S", 0.05)
+    holds, goes = Event(), Event()
+
+    def hang() -> None:
+        with office.desk.held():
+            holds.set()
+            goes.wait()
+
+    peer = Thread(target=hang)
+    peer.start()
+    holds.wait()
+    _turn(office.desk, office.changes, {})
+    goes.set()
+    peer.join()
+    assert [digest for digest, *_ in office.hall.ends()] == [speaker.digest]
 
 
 def test_a_set_in_the_folder_that_the_ledger_does_not_know(

@@ -29,7 +29,7 @@ from workbench.rules.session import REQUEST_LINE, SESSION_LINE, CertifiedSession
 from workbench.service.books import Books
 from workbench.service.credentials import Credentials
 from workbench.service.record import Recorder
-from workbench.service.sessions import STALE_AFTER, Sessions
+from workbench.service.sessions import CHALLENGE_LIFE, CHALLENGES_MAX, STALE_AFTER, Sessions
 from workbench.service.witnesses import Witnesses
 
 UID, THIEF = 1000, 1001
@@ -337,6 +337,18 @@ def test_twenty_logins_at_once(hall: Hall) -> None:
     assert len(started) == len(hall.sessions.of("pm-1")) == 2
 
 
+def test_logins_that_nobody_signs(hall: Hall) -> None:
+    """Whoever opens logins without end keeps himself out for a while, and nobody else."""
+    for _ in range(CHALLENGES_MAX):
+        hall.sessions.challenge(person="trader-1", public_key="00" * 32, os_user=UID + 1)
+    with refused(Refusal.UNAVAILABLE):
+        hall.sessions.challenge(person="trader-1", public_key="00" * 32, os_user=UID + 1)
+    speaker = hall.login()
+    assert speaker.speaks() == speaker.certified
+    hall.after(seconds=CHALLENGE_LIFE.total_seconds())
+    hall.sessions.challenge(person="trader-1", public_key="00" * 32, os_user=UID + 1)
+
+
 def test_many_ends_at_once(hall: Hall) -> None:
     """A session that several people end at the same moment ends once."""
     speaker, administrator = hall.login(), hall.login("admin-1")
@@ -420,3 +432,9 @@ def test_access_review(hall: Hall) -> None:
     gone = next(each for each in again.sessions.access() if each["person"] == "pm-1")
     assert (gone["left"], gone["roles"], gone["permissions"], gone["credentials"]) == (True, [], [], 0)
     again.recorder.close()
+
+
+def test_a_name_that_the_ledger_does_not_take(hall: Hall) -> None:
+    """What is too long to name an entry is refused like everything else that does not fit."""
+    with refused(Refusal.MALFORMED):
+        hall.recorder.append("request.refused", "x" * 1025, {}, actor="pm-1")

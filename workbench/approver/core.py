@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -57,16 +58,20 @@ class Looks(Generic[A, M]):
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, ticket: str, asked: A) -> Look[A]:
-        """Keep what a page shows; the oldest of too many is over."""
+        """Keep what a page shows; of too many the oldest is over of the ticket that has the most.
+
+        A ticket opens its page as often as somebody likes, and others are reading theirs.
+        """
         now = self.clock()
         look = Look(name=secrets.token_hex(32), ticket=ticket, asked=asked, until=now + LOOK_LIFE)
         with self._lock:
             self._open = {name: each for name, each in self._open.items() if each.until > now}
             self._made = {name: each for name, each in self._made.items() if name in self._open}
             if len(self._open) >= LOOKS_MAX:
-                oldest = next(iter(self._open))
-                del self._open[oldest]
-                self._made.pop(oldest, None)
+                (most, _), *_ = Counter(each.ticket for each in self._open.values()).most_common(1)
+                over = next(each.name for each in self._open.values() if each.ticket == most)
+                del self._open[over]
+                self._made.pop(over, None)
             self._open[look.name] = look
         return look
 

@@ -81,9 +81,11 @@ class Place:
         """Keep a session in place of the one that is there."""
         files.replace(self._writable(), self._kept(client))
 
-    def remove(self) -> None:
-        """Forget the session."""
-        self.path.unlink(missing_ok=True)
+    def remove(self, client: Client) -> None:
+        """Forget this session; another command may have put its successor in its place meanwhile."""
+        kept = self.read()
+        if kept is not None and kept.certified == client.certified:
+            self.path.unlink(missing_ok=True)
 
     def _writable(self) -> Path:
         self.folder.mkdir(mode=0o700, exist_ok=True)

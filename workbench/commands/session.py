@@ -121,7 +121,7 @@ def _logout(options: argparse.Namespace) -> Iterator[str]:
             client.logout()
     finally:
         # also where nobody answers: without its key the session is idle, and ends
-        place.remove()
+        place.remove(client)
     yield f"{options.person} is logged out"
 
 
@@ -139,7 +139,7 @@ def _end(options: argparse.Namespace) -> Iterator[str]:
         client.end(digest)
         place = _place_if_any(options)
         if digest == client.certified.session.digest and place is not None:
-            place.remove()
+            place.remove(client)
     yield f"ended {digest}"
 
 
@@ -184,8 +184,9 @@ def _speaks(place: Place | None) -> Client | None:
     except ProblemError as problem:
         if problem.code not in OVER:
             raise
-        place.remove()
-        return None
+        place.remove(client)
+        # none is left, or the one that a renewal has put there meanwhile
+        return _speaks(place)
     return client
 
 

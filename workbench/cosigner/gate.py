@@ -290,7 +290,9 @@ def _policy(evidence: Evidence, memory: Snapshot, trust_root: TrustRoot, now: da
         raise RefusedError(
             Refusal.POLICY_OLD, f"version {policy.manifest.version}, I have seen {seen.policy_version}"
         )
-    if policy.manifest.version == seen.policy_version and policy.digest != seen.policy:
+    # nor may a chain grow past it on another branch: a set can be signed and void, and who has left since
+    # would be an officer there
+    if any(each.manifest.version == seen.policy_version and each.digest != seen.policy for each in sets):
         raise RefusedError(Refusal.POLICY_CHAIN, f"two sets of version {seen.policy_version}")
     return policy
 

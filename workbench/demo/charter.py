@@ -196,9 +196,8 @@ def signed(
     previous: PolicySet | None,
     now: datetime,
     party: RelyingParty = APPROVAL,
-    consoles: int = 0,
 ) -> PolicySet:
-    """Return the set with the assertions of the committee over its manifest, so many by the second path."""
+    """Return the set with the assertions of the committee over its manifest."""
     manifest: Manifest = manifest_of(
         made,
         name="desk",
@@ -208,9 +207,8 @@ def signed(
     )
     unsigned = PolicySet(manifest, dict(made), [])
     signatures = []
-    for number, person in enumerate(SIGNERS):
-        path, where = ("console", CONSOLE) if number < consoles else ("approval", party)
-        credential = next(c for c in unsigned.people[person].credentials if c.path == path)
-        assertion = authenticator(officers, person, where).sign(unsigned.challenge, credential=credential.id)
+    for person in SIGNERS:
+        credential = next(c for c in unsigned.people[person].credentials if c.path == "approval")
+        assertion = authenticator(officers, person, party).sign(unsigned.challenge, credential=credential.id)
         signatures.append(Signature(person=person, assertion=assertion))
     return PolicySet(manifest, dict(made), signatures)

@@ -15,6 +15,7 @@ signature and its chain to a root that the vendor metadata names. What it leaves
 The metadata comes as a file: nothing is fetched. A credential means nothing until a set lists it.
 A demo's trust root alone may be served without metadata: then (1), (7) and (8) are left out, the
 model is what the authenticator says of itself, and what is registered has no edition.
+A finished registration can be checked by whoever has no metadata: all but (1), (5), (7) and (8).
 """
 
 from __future__ import annotations
@@ -166,12 +167,49 @@ def complete(
         now: by which certificates and metadata are judged.
 
     """
-    if metadata is None and trust_root.profile != "demo":
-        raise RefusedError(Refusal.METADATA, "no vendor metadata: only a demo's keys are taken at their word")
+    _vouched(metadata, trust_root)
     if metadata is not None:
         metadata.current(now)  # (1)
-    party = party_of(path, trust_root)
     verifier = _Attested(metadata.blob, now) if metadata else None
+    made = _made(response, challenge=challenge, path=path, trust_root=trust_root, verifier=verifier)
+    if made.id in known:  # (5)
+        raise RefusedError(Refusal.REGISTRATION, "this credential is registered already")
+    return Registered(v=1, credential=made, metadata=metadata.edition if metadata else None)
+
+
+def check(registration: Registration, *, path: CredentialPath, trust_root: TrustRoot) -> None:
+    """Refuse a finished registration whose answer does not make the credential that it names.
+
+    Whoever brings one may have judged nothing. That a vendor vouches for the model is his word, except that
+    only a demo's registrations go without an edition.
+    """
+    _vouched(registration.registered.metadata, trust_root)
+    made = _made(
+        registration.answer.dump(),
+        challenge=websafe_decode(registration.challenge),
+        path=path,
+        trust_root=trust_root,
+        verifier=None,
+    )
+    if made != registration.registered.credential:
+        raise RefusedError(Refusal.REGISTRATION, f"the answer makes {made.id[:12]} for {path}, another key")
+
+
+def _vouched(metadata: Metadata | MetadataEdition | None, trust_root: TrustRoot) -> None:
+    if metadata is None and trust_root.profile != "demo":
+        raise RefusedError(Refusal.METADATA, "no vendor metadata: only a demo's keys are taken at their word")
+
+
+def _made(
+    response: object,
+    *,
+    challenge: bytes,
+    path: CredentialPath,
+    trust_root: TrustRoot,
+    verifier: MdsAttestationVerifier | None,
+) -> Credential:
+    """(2) (3) (4) (6) Return the credential that an answer makes; (7) (8) are the verifier's."""
+    party = party_of(path, trust_root)
     state = {
         "challenge": websafe_encode(challenge),
         "user_verification": UserVerificationRequirement.REQUIRED,
@@ -185,11 +223,9 @@ def complete(
         raise RefusedError(Refusal.AUTHENTICATOR, f"attestation: {error or type(error).__name__}") from error
     except UNREADABLE as error:
         raise RefusedError(Refusal.REGISTRATION, str(error) or type(error).__name__) from error
-    if made.id in known:  # (5)
-        raise RefusedError(Refusal.REGISTRATION, "this credential is registered already")
     if made.aaguid not in trust_root.aaguids:  # (6)
         raise RefusedError(Refusal.AUTHENTICATOR, f"authenticator model {made.aaguid} is not admitted")
-    return Registered(v=1, credential=made, metadata=metadata.edition if metadata else None)
+    return made
 
 
 def ask(asked: AskedRegistration, *, challenge: bytes, trust_root: TrustRoot) -> dict[str, Any]:

@@ -99,6 +99,11 @@ def _lines(before: str, after: str) -> Iterator[Difference]:
         if kind == "equal":
             continue
         for number in range(from_old, to_old):
-            yield Difference(f"line {number + 1} of before", _text(old[number]), None)
+            yield Difference(f"line {number + 1} of before", _rule(old[number]), None)
         for number in range(from_new, to_new):
-            yield Difference(f"line {number + 1} of now", None, _text(new[number]))
+            yield Difference(f"line {number + 1} of now", None, _rule(new[number]))
+
+
+def _rule(line: str) -> str:
+    # rules compare names, and those have other alphabets' letters in none: one that looks like ours is told
+    return _text(line) if line.isascii() else json.dumps(line)

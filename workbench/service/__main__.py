@@ -23,7 +23,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -151,17 +153,25 @@ def _take_up(desk: Desk, changes: Changes) -> None:
     """Resume what stands between release and confirmation, after a crash and ever after."""
     told: dict[str, Refusal] = {}
     while True:
-        try:
-            changes.step()
-            desk.expire()
-            desk.sessions.end_overdue()
-            for digest in desk.unfinished():
-                _resume(desk, digest, told)
-        except StoreError as error:
-            lost(error)
-        except Exception:  # noqa: BLE001 - the outermost loop: one failure must not end all that follow
-            traceback.print_exc()
+        _turn(desk, changes, told)
         time.sleep(TAKE_UP_S)
+
+
+def _turn(desk: Desk, changes: Changes, told: dict[str, Refusal]) -> None:
+    """Do everything once that is due: what fails, or waits for a peer that hangs, keeps nothing else back."""
+    for act in (changes.step, desk.expire, desk.sessions.end_overdue, changes.keep_files):
+        _attempt(act)
+    for digest in desk.unfinished():
+        _attempt(partial(_resume, desk, digest, told))
+
+
+def _attempt(act: Callable[[], None]) -> None:
+    try:
+        act()
+    except StoreError as error:
+        lost(error)
+    except Exception:  # noqa: BLE001 - the outermost loop: one failure must not end all that follow
+        traceback.print_exc()
 
 
 def _anchor(anchoring: Anchoring) -> None:
@@ -173,7 +183,7 @@ def _anchor(anchoring: Anchoring) -> None:
             lost(error)
         except RefusedError:
             pass  # the next turn asks again
-        except Exception:  # noqa: BLE001 - as in _take_up
+        except Exception:  # noqa: BLE001 - as in _attempt
             traceback.print_exc()
         time.sleep(TAKE_UP_S)
 
@@ -186,7 +196,7 @@ def _stamp(stamping: Stamping) -> None:
                 print(f"service: no time-stamp: {failure}", file=sys.stderr, flush=True)
         except StoreError as error:
             lost(error)
-        except Exception:  # noqa: BLE001 - as in _take_up
+        except Exception:  # noqa: BLE001 - as in _attempt
             traceback.print_exc()
         time.sleep(TAKE_UP_S)
 

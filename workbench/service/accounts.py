@@ -39,6 +39,7 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_json
 from workbench.rules.intent import INTENT_MAX, Proposal
 from workbench.service.answers import Strangers, about, answered, body_of, problem
+from workbench.service.books import Matter
 from workbench.service.desk import Desk
 
 CERTIFICATE: Final = "peer_certificate"
@@ -120,14 +121,14 @@ class Door:
         own = [
             {"digest": digest, "state": matter.state.value}
             for digest, matter in list(self.desk.lane.books.matters.items())
-            if matter.proposal.intent.proposer == account.id
+            if _own(matter, account)
         ]
         return {"intents": own}
 
     def intent(self, account: ServiceAccount, digest: str, _: bytes) -> dict[str, Any]:
         """(5) Return one of the account's own intents."""
         matter = self.desk.lane.books.matters.get(digest)
-        if matter is None or matter.proposal.intent.proposer != account.id:
+        if matter is None or not _own(matter, account):
             raise RefusedError(Refusal.NOT_FOUND, f"no intent {digest}")
         return self.desk.view(digest)
 
@@ -198,6 +199,12 @@ def build(desk: Desk, lost: Lost) -> Starlette:
     # a path with a slash too many is another path
     made.router.redirect_slashes = False
     return made
+
+
+def _own(matter: Matter, account: ServiceAccount) -> bool:
+    """(5) A person may have had the account's name in an earlier set: what a session proposed is his."""
+    proposal = matter.proposal
+    return proposal.intent.proposer == account.id and proposal.session is None
 
 
 def _use(request: Request) -> Use:

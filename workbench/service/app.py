@@ -32,7 +32,7 @@ from workbench.rules.change_request import Word
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Hex, Name, Prose, read_json
-from workbench.rules.enrolment import CredentialPath, Registration
+from workbench.rules.enrolment import Registration
 from workbench.rules.events import CloudEvent
 from workbench.rules.intent import Proposal
 from workbench.rules.policy import Signature
@@ -42,7 +42,7 @@ from workbench.service.answers import Strangers, about, answered, body_of, probl
 from workbench.service.changes import Changes
 from workbench.service.desk import Desk
 from workbench.service.effects import effect
-from workbench.service.enrolment import Enrolment
+from workbench.service.enrolment import Enrolment, RegistrationAsked
 
 BODY_MAX = DOCUMENT_MAX
 STRANGER = "uid:"
@@ -83,13 +83,6 @@ class Certificate(Document):
     """The person's assertion over an open login."""
 
     assertion: Assertion
-
-
-class RegistrationAsked(Document):
-    """Whose key is to be registered, for which path."""
-
-    person: Name
-    path: CredentialPath
 
 
 class SequenceRequest(Document):

@@ -7,9 +7,10 @@ believed by anybody: co-signers and auditors look at the entries' own signatures
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from ledger.entry import Entry
@@ -50,6 +51,8 @@ class Matter:
     decisions: list[SignedDecision] = field(default_factory=list)
     released_at: datetime | None = None
     released_cents: int = 0
+    released_under: str = ""
+    """The policy set that was in force then."""
     raw_tx: str | None = None
     tx_hash: str | None = None
     outcome: dict[str, Any] = field(default_factory=dict)
@@ -130,14 +133,23 @@ class Books:
             and (matter.proposal.intent.key, matter.proposal.intent.chain_id) == (key, chain_id)
         }
 
-    def released_cents(self, proposers: Collection[str], *, since: datetime) -> int:
-        """Return what was released for these proposers together since then, in cents."""
+    def released_cents(
+        self,
+        proposers: Collection[str],
+        *,
+        since: datetime,
+        under: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> int:
+        """Return what was released for these proposers together since then, in cents.
+
+        `under` names others for what was released under the policy set of a digest.
+        """
         return sum(
             matter.released_cents
             for matter in list(self.matters.values())
             if matter.released_at is not None
             and matter.released_at > since
-            and matter.proposal.intent.proposer in proposers
+            and matter.proposal.intent.proposer in {*proposers, *under.get(matter.released_under, ())}
         )
 
     def enter(self, entry: Entry) -> None:
@@ -206,6 +218,7 @@ class Books:
             self._count(signed.assertion)
         elif event is Event.RELEASED:
             matter.released_at, matter.released_cents = entry.time, data["facts"]["amount_usd_cents"]
+            matter.released_under = data["policy"]
         elif event is Event.SIGNED:
             matter.raw_tx, matter.tx_hash = data["raw_tx"], data["tx_hash"]
         if event in _OUTCOMES:

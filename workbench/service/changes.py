@@ -5,7 +5,8 @@
 (2) signed: an officer's assertion, verified at once; one for each person counts
 (3) vetoed: by somebody entitled, for good; a successor is another manifest
 (4) activated: both quorums have signed, its time has come, the delay was kept. That is recorded first,
-    then the set is kept as a file, then it is taken over; sessions that it does not bear end
+    then it is taken over, then the set is kept as a file; sessions that it does not bear end. A folder that
+    takes no file must not leave the desk under the old set, so that is tried again until it does
 (5) void: another set was activated in its place
 
 The ledger is the memory. The files of a set are too large for an entry: they are a blob that the entry
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -43,7 +45,7 @@ from workbench.rules.change_request import Word
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_json, read_time, write_time
 from workbench.rules.enrolment import check_added
-from workbench.rules.policy import Manifest, PolicySet, Signature, verify_chain
+from workbench.rules.policy import Manifest, PolicySet, Signature, verify_chain, verify_signature
 from workbench.rules.session import CertifiedSession
 from workbench.service.desk import Desk
 from workbench.service.lane import SERVICE
@@ -126,8 +128,7 @@ def in_force(kept: Sequence[PolicySet], recorder: Recorder, entries: Sequence[En
 def keep(folder: Path, policy: PolicySet) -> None:
     """Put a set where the next start finds it."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{policy.manifest.version:06d}.json"
-    files.replace(path, canonical(policy.dump(), limit=DOCUMENT_MAX))
+    files.replace(_file(folder, policy), canonical(policy.dump(), limit=DOCUMENT_MAX))
 
 
 @dataclass(slots=True)
@@ -213,8 +214,17 @@ class Changes:
                 amendment.set(lane.recorder), signature, current=lane.policy, trust_root=lane.trust_root
             )
             # who has signed on the page may sign by the second path as well
-            if self._counted(amendment).get(signature.person) in {path, CONSOLE}:
+            before = self._counted(amendment).get(signature.person)
+            if before in {path, CONSOLE}:
                 raise RefusedError(Refusal.DECISION_REPEATED, f"{signature.person} has signed already")
+            # one of each person is kept: by a key that only one of the sets has he would take back the other
+            if before and self._judges(amendment, amendment.signatures[signature.person]) - self._judges(
+                amendment, signature
+            ):
+                raise RefusedError(
+                    Refusal.DECISION_REPEATED,
+                    f"{signature.person} has signed already, with a key that counts for more of the two sets",
+                )
             self.desk.sessions.credentials.admit(signature.assertion, person=signature.person)
             self.desk.lane.crash.reached("policy-signed")
             # a person whose credential was frozen signs again with another one
@@ -250,6 +260,12 @@ class Changes:
             self._void()
             for amendment in self._all(Standing.PENDING):
                 self._try(amendment)
+
+    def keep_files(self) -> None:
+        """Put every set that has no file yet where the next start finds it."""
+        for policy in self.desk.lane.policies:
+            if not _file(self.folder, policy).exists():
+                keep(self.folder, policy)
 
     def listed(self) -> dict[str, Any]:
         """Return the digest of every set that is or was in force, and every change, oldest first."""
@@ -287,11 +303,12 @@ class Changes:
         self._record(Event.ACTIVATED, digest, data, actor=SERVICE)
         # from here on it is in force: a start makes the file again and begins under this set
         lane.crash.reached("policy-activated")
-        keep(self.folder, following)
-        lane.crash.reached("policy-kept")
         lane.policies = [*lane.policies, following]
         self.desk.sessions.adopt(following)
         lane.crash.reached("policy-taken-over")
+        with suppress(OSError):  # the service's next turn says so
+            self.keep_files()
+        lane.crash.reached("policy-kept")
         self._void()
 
     def _void(self) -> None:
@@ -304,12 +321,13 @@ class Changes:
 
     def _due(self, amendment: Amendment) -> bool:
         """Whether it is worth looking: its time has come, and those have signed whom the desk demands."""
-        lane, counted = self.desk.lane, self._counted(amendment)
-        return (
-            read_time(amendment.manifest.activates_at) <= lane.clock()
-            and len(counted) >= lane.policy.limits.policy_quorum
-            and CONSOLE in counted.values()
-        )
+        lane = self.desk.lane
+        quorum = lane.policy.limits.policy_quorum
+        # asked every second of everything that is open: its files are read when little else is missing
+        if read_time(amendment.manifest.activates_at) > lane.clock() or len(amendment.signatures) < quorum:
+            return False
+        counted = self._counted(amendment)
+        return len(counted) >= quorum and CONSOLE in counted.values()
 
     def _counted(self, amendment: Amendment) -> dict[str, str]:
         """Return who has signed with a credential that has no double, and by which path."""
@@ -320,6 +338,16 @@ class Changes:
             for person, signature in sorted(amendment.signatures.items())
             if signature.assertion.credential not in lane.books.frozen
         }
+
+    def _judges(self, amendment: Amendment, signature: Signature) -> set[str]:
+        """Return for which of the two sets' quorums a signature counts."""
+        lane = self.desk.lane
+        following, found = amendment.set(lane.recorder), set()
+        for judge in (lane.policy, following):
+            with suppress(RefusedError):
+                verify_signature(following, signature, judge=judge, trust_root=lane.trust_root)
+                found.add(judge.digest)
+        return found
 
     def _signers(self, amendment: Amendment) -> list[str]:
         frozen = self.desk.lane.books.frozen
@@ -383,6 +411,10 @@ class Changes:
             "previous": previous.dump(),
             "following": following.dump(),
         }
+
+
+def _file(folder: Path, policy: PolicySet) -> Path:
+    return folder / f"{policy.manifest.version:06d}.json"
 
 
 def _again(digest: str, known: Mapping[str, Amendment], recorder: Recorder) -> PolicySet:

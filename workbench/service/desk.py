@@ -413,8 +413,14 @@ class Desk:
         )
         computed = facts.compute(given)
         computed["session_active"] = self._speaks(matter.proposal, now)
-        # a person and his programs have one day together: splitting must not buy a way round
-        before = lane.books.released_cents(lane.policy.answered_for(intent.proposer), since=now - DAY)
+        # a person and his programs have one day together: splitting must not buy a way round, nor must a
+        # set without the program, which comes at once
+        person = lane.policy.answerable(intent.proposer)
+        before = lane.books.released_cents(
+            lane.policy.answered_for(intent.proposer),
+            since=now - DAY,
+            under={policy.digest: policy.answered_for(person) for policy in lane.policies},
+        )
         computed["daily_usd_cents"] = min(before + int(computed["amount_usd_cents"]), facts.CENTS_MAX)
         return computed
 

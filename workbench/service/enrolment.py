@@ -1,7 +1,10 @@
 """Registrations: asked for by whoever may propose sets, made on the approver's page, recorded here.
 
 The approver judges what an authenticator answered; its word is recorded with everything that it was
-made from, so that an auditor can judge again. A policy set may then give the person that credential.
+made from, so that an auditor can judge again. Whoever has the ticket can stand in for the approver: that
+the answer makes this key, for this origin, with a person present, is looked at here once more, and that
+production has an edition of the metadata. Whether that edition vouches for the model is not: the service
+has none. A policy set may then give the person that credential.
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.identity.registration import check
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.documents import write_time
+from workbench.rules.documents import Document, Name, write_time
 from workbench.rules.enrolment import REGISTERED, CredentialPath, Registration
 from workbench.rules.session import CertifiedSession
 from workbench.service.desk import Desk
@@ -18,6 +22,13 @@ from workbench.service.tickets import Ticket, Tickets
 
 BETWEEN = "/"
 """Between person and path in what a ticket is about; no name has it."""
+
+
+class RegistrationAsked(Document):
+    """Whose key is to be registered, for which path."""
+
+    person: Name
+    path: CredentialPath
 
 
 @dataclass(slots=True)
@@ -72,15 +83,16 @@ class Enrolment:
         ]
 
     def _fitting(self, ticket: Ticket, registration: Registration) -> str:
-        person, path = ticket.about.split(BETWEEN)
+        asked = RegistrationAsked.load(
+            dict(zip(("person", "path"), ticket.about.split(BETWEEN), strict=True))
+        )
         made = registration.registered.credential
-        if made.path != path:
-            raise RefusedError(Refusal.REGISTRATION, f"a key for {made.path}, asked for one for {path}")
+        if made.path != asked.path:
+            raise RefusedError(Refusal.REGISTRATION, f"a key for {made.path}, asked for one for {asked.path}")
         policy, books = self.desk.lane.policy, self.desk.lane.books
         held = [each.id for member in policy.people.values() for each in member.credentials]
         held += [each.id for listed in books.registered.values() for each in listed]
         if made.id in held:
             raise RefusedError(Refusal.REGISTRATION, "this credential is registered already")
-        if made.aaguid not in self.desk.lane.trust_root.aaguids:
-            raise RefusedError(Refusal.AUTHENTICATOR, f"authenticator model {made.aaguid} is not admitted")
-        return person
+        check(registration, path=asked.path, trust_root=self.desk.lane.trust_root)
+        return asked.person

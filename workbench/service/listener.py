@@ -4,7 +4,9 @@ Off unless the configuration names all of it. TLS 1.3 and a client certificate t
 `client_ca` have issued, or there is no connection; which account that is, `accounts` asks the policy set.
 No session is resumed: each connection shows its certificate, and whether it still counts is looked at then.
 It runs beside the people's socket in a thread with a loop of its own, so that a hostile network cannot
-take that one's turn; and a handshake that does not end costs nobody more than a few seconds.
+take that one's turn; and a handshake that does not end costs nobody more than a few seconds. Of the
+process's file descriptors, which people and the ledger need as well, it takes a bounded number: what
+comes above that is closed before a byte of it is read.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 import uvicorn
 from starlette.applications import Starlette
@@ -35,6 +38,8 @@ FIELDS: Final = {
     "port": int,
 }
 CONNECTIONS_MAX: Final = 64
+OPEN_MAX: Final = 4 * CONNECTIONS_MAX
+"""Also those whose handshake is not over: a quarter of what a process usually may open."""
 BACKLOG: Final = 64
 HANDSHAKE_S: Final = 5.0
 IDLE_S: Final = 5.0
@@ -66,6 +71,25 @@ class CertifiedProtocol(H11Protocol):
             self.transport.close()
             return
         self.loop.call_later(IDLE_S, self._look, self.cycle)
+
+
+class _Bound(socket.socket):
+    """A listening socket that hangs up where too many of its connections are open."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        super().__init__(fileno=bound.detach())
+        self._taken: WeakSet[socket.socket] = WeakSet()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Take the next connection, or let it go."""
+        taken, address = super().accept()
+        # those that were closed are gone, also where somebody still holds the object
+        self._taken = WeakSet(each for each in self._taken if each.fileno() >= 0)
+        if len(self._taken) >= OPEN_MAX:
+            taken.close()
+            raise ConnectionAbortedError(f"{OPEN_MAX} connections are open")
+        self._taken.add(taken)
+        return taken, address
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -124,7 +148,7 @@ def opened(config: object) -> Listener | None:
     )
     address = config["address"]
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return Listener(secured, socket.create_server((address, config["port"]), family=family))
+    return Listener(secured, _Bound(socket.create_server((address, config["port"]), family=family)))
 
 
 def _secured(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:

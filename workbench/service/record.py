@@ -86,19 +86,22 @@ class Recorder:
         self, kind: str, name: str, data: Mapping[str, Any], *, actor: str, subject: str | None = None
     ) -> Receipt:
         """Record one fact; the receipt comes after the disk has it."""
-        event = Event(
-            source=f"workbench/{kind}",
-            id=name,
-            type=kind,
-            actor=actor,
-            dataschema=SCHEMA,
-            data=dict(data),
-            subject=subject,
-        )
         try:
+            event = Event(
+                source=f"workbench/{kind}",
+                id=name,
+                type=kind,
+                actor=actor,
+                dataschema=SCHEMA,
+                data=dict(data),
+                subject=subject,
+            )
             receipt = self.writer.append([event])[0]
         except EncodingError as error:
             raise RefusedError(Refusal.TOO_LARGE, f"{kind}: {error}") from error
+        except EntryError as error:
+            # a key's name may be longer than an entry's
+            raise RefusedError(Refusal.MALFORMED, f"{kind}: {error}") from error
         except ConflictError as error:
             raise RefusedError(Refusal.ID_REUSED, f"{kind} {name} is recorded with other bytes") from error
         except BusyError as error:

@@ -50,6 +50,7 @@ from workbench.service.credentials import Credentials
 from workbench.service.record import Recorder
 
 CHALLENGES_MAX = 64
+"""Each OS user has places of his own, so that nobody can keep the others out by filling them."""
 CHALLENGE_LIFE = timedelta(seconds=120)
 NONCES_MAX = 100_000
 STALE_AFTER = timedelta(days=90)
@@ -91,6 +92,8 @@ class Sessions:
     _open: dict[str, Opened] = field(default_factory=dict)
     _nonces: dict[str, datetime] = field(default_factory=dict)
     _spoke: dict[str, datetime] = field(default_factory=dict)
+    _unborne: set[str] = field(default_factory=set)
+    """Those that a policy set does not bear, until their ends are recorded."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def challenge(self, *, person: str, public_key: str, os_user: int, renews: str | None = None) -> Session:
@@ -111,8 +114,9 @@ class Sessions:
         )
         with self._lock:
             self._open = {name: item for name, item in self._open.items() if item.until > now}
-            if len(self._open) >= CHALLENGES_MAX:
-                raise RefusedError(Refusal.UNAVAILABLE, f"{len(self._open)} logins are open")
+            own = sum(item.session.os_user == os_user for item in self._open.values())
+            if own >= CHALLENGES_MAX:
+                raise RefusedError(Refusal.UNAVAILABLE, f"{own} logins of OS user {os_user} are open")
             self._open[session.digest] = Opened(session, now + CHALLENGE_LIFE, renews)
         return session
 
@@ -185,7 +189,7 @@ class Sessions:
     def get(self, digest: str) -> CertifiedSession:
         """Return a session that has been certified, or refuse."""
         certified = self.books.sessions.get(digest)
-        if certified is not None and not self._doubled(certified):
+        if certified is not None and not self._revoked(certified):
             return certified
         if certified is not None:
             raise RefusedError(Refusal.SESSION_ENDED, f"this session has ended: {End.REVOKED}")
@@ -236,10 +240,10 @@ class Sessions:
         self._end(digest, End.LOGOUT if ending == person else End.ADMINISTERED, by=person)
 
     def end_overdue(self) -> None:
-        """End every session that was idle for too long, out of time, or certified by a doubled credential."""
+        """End every session that was idle for too long, out of time, or revoked."""
         now = self.clock()
         for digest, certified in list(self.books.sessions.items()):
-            if self._doubled(certified):
+            if self._revoked(certified):
                 self._end(digest, End.REVOKED, by=SERVICE)
             elif read_time(certified.session.expires_at) <= now:
                 self._end(digest, End.EXPIRED, by=SERVICE)
@@ -254,12 +258,17 @@ class Sessions:
         self.revoke()
 
     def revoke(self) -> None:
-        """End every session whose certificate the policy set in force does not bear any more."""
-        for digest, certified in list(self.books.sessions.items()):
-            try:
-                verify_session(certified, policy=self.policy, trust_root=self.trust_root)
-            except RefusedError:
-                self._end(digest, End.REVOKED, by=SERVICE)
+        """End every session whose certificate the policy set in force does not bear any more.
+
+        First none of them speaks on, then each end is recorded: whoever keeps the ledger busy must not
+        keep his session. What could not be recorded now, `end_overdue` does.
+        """
+        sessions = list(self.books.sessions.items())
+        unborne = [digest for digest, certified in sessions if not self._borne(certified)]
+        with self._lock:
+            self._unborne.update(unborne)
+        for digest in unborne:
+            self._end(digest, End.REVOKED, by=SERVICE)
 
     def access(self) -> list[dict[str, Any]]:
         """Return who holds what and when it was used last; who left the policy set holds nothing."""
@@ -292,6 +301,7 @@ class Sessions:
             receipt = self.recorder.append(SESSION_ENDED, digest, data, actor=by)
             self.books.enter(next(self.recorder.ledger.entries(receipt.seq, receipt.seq)))
             self._spoke.pop(digest, None)
+            self._unborne.discard(digest)
 
     def active(self, digest: str) -> bool:
         """Whether a session could still speak."""
@@ -304,15 +314,23 @@ class Sessions:
             digest = ended.successor
         return self.active(digest)
 
-    def _doubled(self, certified: CertifiedSession) -> bool:
-        # the original or its copy may have certified this: nobody can tell which
-        return certified.assertion.credential in self.books.frozen
+    def _borne(self, certified: CertifiedSession) -> bool:
+        try:
+            verify_session(certified, policy=self.policy, trust_root=self.trust_root)
+        except RefusedError:
+            return False
+        return True
+
+    def _revoked(self, certified: CertifiedSession) -> bool:
+        # of a double: the original or its copy may have certified this, and nobody can tell which
+        doubled = certified.assertion.credential in self.books.frozen
+        return doubled or certified.session.digest in self._unborne
 
     def _alive(self, certified: CertifiedSession, person: str) -> bool:
         session, now = certified.session, self.clock()
         return (
             session.person == person
-            and not self._doubled(certified)
+            and not self._revoked(certified)
             and read_time(session.expires_at) > now
             and self._idle_s(session, now) <= self.policy.limits.session_idle_s
         )
