@@ -75,6 +75,8 @@ class Site:
     def build(self, pages: Mapping[str, Endpoint], acts: Mapping[str, Endpoint]) -> Starlette:
         """Return the application: pages are looked at, acts are posted, both by path."""
         files = {path.name for path in STATIC.iterdir()}
+        for name in PAGES.list_templates():
+            PAGES.get_template(name)  # compiled before anybody waits for it
 
         async def status(_: Request) -> Response:
             return answer({"v": 1, "trust_root": self.approver.trust_root.digest})
