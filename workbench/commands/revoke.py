@@ -115,7 +115,7 @@ def _remaining(view: ChangeView) -> Iterator[str]:
     if missing > 0:
         some = "1 signature is" if missing == 1 else f"{missing} signatures are"
         yield f"{some} missing, of {', '.join(whose) or 'nobody who is there'}; with the last one it acts."
-    yield "One signature has to come by the second path: `workbench policy sign DIGEST --out FILE`."
+    yield "One of them has to come by the second path: `workbench policy sign DIGEST --out FILE`."
     yield f"Then: workbench revoke --status {view.digest}"
 
 

@@ -25,6 +25,7 @@ from workbench.approver.console import (
 )
 from workbench.client import ProblemError, ServiceUnavailableError, answer, answer_change, registered
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
+from workbench.commands.said import folded
 from workbench.demo.authenticator import UnsafeSoftwareAuthenticator
 from workbench.identity.ctap import AuthenticatorError
 from workbench.identity.registration import CHALLENGE_BYTES, Metadata
@@ -145,7 +146,7 @@ def register(options: argparse.Namespace) -> int:
         return COULD_NOT_RUN
     with options.out.open("xb") as file:
         file.write(answered.canonical())
-    print(shown.registered(answered.done.registered))
+    print(folded(shown.registered(answered.done.registered)))
     print(f"Take {options.out} back and hand it in.")
     return DONE
 
