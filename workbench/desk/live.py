@@ -24,9 +24,8 @@ import traitlets
 from IPython.display import display
 
 from workbench import client
-from workbench.client import Client, Exported, IntentView, ProblemError, ServiceUnavailableError
+from workbench.client import Client, IntentView, ProblemError, ServiceUnavailableError
 from workbench.desk import show
-from workbench.rules.enrolment import CredentialPath, party_of
 from workbench.rules.lifecycle import State
 from workbench.rules.session import CertifiedSession, Session
 from workbench.rules.trust import TrustRoot
@@ -132,24 +131,9 @@ class Desk:
 
     def export(self, digest: str, path: str | Path) -> show.Shown:
         """Write what this person is asked to a file, for the second path: `workbench approve FILE`."""
-        return _kept(path, self.client.export(digest), about=digest)
-
-    def change_url(self, digest: str) -> str:
-        """Return the address of the page on which this person signs or vetoes a proposed policy set."""
-        return f"{self.trust_root.approval.origin}/change/{self.client.ask_change(digest).ticket}"
-
-    def export_change(self, digest: str, path: str | Path) -> show.Shown:
-        """Write what this person is asked of a policy set to a file, for the second path."""
-        return _kept(path, self.client.export_change(digest), about=digest)
-
-    def registration_url(self, person: str, path: CredentialPath) -> str:
-        """Return the address of the page on which a key of this person's is registered, whoever opens it."""
-        origin = party_of(path, self.trust_root).origin
-        return f"{origin}/register/{self.client.register(person, path).ticket}"
-
-    def export_registration(self, person: str, path: str | Path) -> show.Shown:
-        """Write a registration for the second path to a file: `workbench register FILE`."""
-        return _kept(path, self.client.export_registration(person))
+        exported = self.client.export(digest)
+        Path(path).write_bytes(exported.raw)
+        return show.facts("Exported", {"file": path, "words": words(digest), "until": exported.expires_at})
 
     def receipt(self, digest: str) -> show.Shown:
         """Return what the ledger holds of an intent, verified under the trust root."""
@@ -173,12 +157,6 @@ class Desk:
         """Return what the queue shows of the newest open intents."""
         found = [digest for digest, state in reversed(self.client.intents()) if state in OPEN]
         return [_row(self.client.intent(digest)) for digest in found[:LISTED_MAX]]
-
-
-def _kept(path: str | Path, exported: Exported, *, about: str = "") -> show.Shown:
-    Path(path).write_bytes(exported.raw)
-    told = {"file": path, "until": exported.expires_at} | ({"words": words(about)} if about else {})
-    return show.facts("Exported", told)
 
 
 def _row(view: IntentView) -> dict[str, Any]:
@@ -303,36 +281,6 @@ async def approve(digest: str, *, seconds: float = DECISION_S) -> show.Shown:
         await asyncio.sleep(POLL_S)
     link.url, link.status = "", _outcome(mine[-1].decision.verb if mine else "", view)
     return show.decisions(view)
-
-
-async def sign(digest: str, *, seconds: float = DECISION_S) -> show.Shown:
-    """Show the link to a proposed policy set's page and wait until this person has signed or vetoed it there.
-
-    Raises:
-        HeadlessError: nobody looks at this notebook.
-        TimeoutError: nobody has said anything in time.
-
-    """
-    here, person = desk(), desk().client.person
-    change = here.client.change(digest)
-    link = Link(
-        title=f"Policy set, version {change.version}",
-        url=here.change_url(digest),
-        words=words(digest),
-        status="waiting for your word",
-    )
-    display(link)
-    await link.await_seen()
-    deadline = time.monotonic() + seconds
-    while change.standing == "pending" and person not in change.signed_by:
-        if time.monotonic() > deadline:
-            link.status = "nobody has said anything in time"
-            raise TimeoutError(f"no word within {seconds:.0f} s")
-        await asyncio.sleep(POLL_S)
-        change = await asyncio.to_thread(here.client.change, digest)
-    link.url, link.status = "", f"the set is {change.standing}"
-    signed_by = ", ".join(change.signed_by) or "nobody"
-    return show.facts("Policy set", {"set": digest, "standing": change.standing, "signed by": signed_by})
 
 
 def _outcome(verb: str, view: IntentView) -> str:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from workbench.rules import cedar
-from workbench.rules.assertion import Assertion, Credential
+from workbench.rules.assertion import Assertion
 from workbench.rules.change import (
     Change,
     NextSet,
@@ -128,11 +128,6 @@ def verify(request: ChangeRequest, *, trust_root: TrustRoot, now: datetime) -> A
         signed=signed,
         verbs=_verbs(person.id, sets, following, change),
     )
-
-
-def credentials(asked: AskedChange, *, path: str) -> list[Credential]:
-    """Return what this person may press here: of the set in force, or of the next one for who joins."""
-    return [each for each in asked.person.credentials if each.path == path]
 
 
 def say(asked: AskedChange, *, verb: WordVerb, reason: str) -> Spoken:
