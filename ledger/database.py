@@ -4,6 +4,8 @@
   refused, since a receipt would promise what the disk does not hold.
 * Appenders stay open: making one costs a third of a small commit.
 * Readers have a connection of their own and never wait for a commit.
+* Whatever is changed besides entries and nodes is counted in the same
+  transaction: entries count themselves, and an update costs half a commit.
 * Rows go in as `row_of` says and come out through `entry_of`, which believes
   the head's bytes and wants the columns to say the same.
 
@@ -44,6 +46,8 @@ create table checkpoint(
 create table segment(
     first_seq bigint not null, last_seq bigint not null, path varchar not null, sha256 blob not null,
     root blob not null, first_prev blob not null, last_h blob not null);
+create table revision(number bigint not null);
+insert into revision values (0);
 """
 SELECT_GENESIS = "select document from genesis"
 INSERT_GENESIS = "insert into genesis values (?)"
@@ -62,6 +66,8 @@ DELETE_CHECKPOINT = "delete from checkpoint where size = ?"
 SELECT_SEGMENTS = "select first_seq, last_seq, path, sha256, root, first_prev, last_h from segment order by 1"
 INSERT_SEGMENT = "insert into segment values (?, ?, ?, ?, ?, ?, ?)"
 DELETE_SEGMENT = "delete from segment where first_seq = ?"
+SELECT_REVISION = "select number from revision"
+UPDATE_REVISION = "update revision set number = ?"
 REDACT_ENTRIES = "update entry set data = null, salt = null where seq in (select unnest(?))"
 
 
@@ -80,6 +86,7 @@ class Database:
         self._path = path
         self._reading = Lock()
         self.rolled_back = False  # whether the last transaction left nothing
+        self.revision = 0  # how often something besides entries and nodes was changed
         self._connect()
 
     def believe(self) -> None:
@@ -115,9 +122,12 @@ class Database:
     def transaction(self, before_commit: Callable[[], None] | None) -> Iterator[None]:
         """Commit what the block writes; an exception of the block leaves nothing written."""
         self.rolled_back = False
+        self._next = self.revision
         self._writer.execute("begin")
         try:
             yield
+            if self._next != self.revision:
+                self._writer.execute(UPDATE_REVISION, [self._next])
             if before_commit:
                 before_commit()
         except BaseException:
@@ -131,6 +141,7 @@ class Database:
             self._writer.execute("commit")
         except duckdb.Error as error:
             raise InDoubtError(f"commit failed, what is on disk is unknown: {error}") from error
+        self.revision = self._next
 
     def insert(self, entries: Iterable[Entry], nodes: Sequence[Node]) -> None:
         """Write entries and the nodes that they complete."""
@@ -142,18 +153,21 @@ class Database:
 
     def replace_checkpoint(self, checkpoint: Checkpoint, note: str, anchors: str | None) -> None:
         """Write a checkpoint in place of the one of its size."""
+        self._next = self.revision + 1
         self._writer.execute(DELETE_CHECKPOINT, [checkpoint.size])
         row = [checkpoint.size, checkpoint.root, checkpoint.chain, note, anchors]
         self._writer.execute(INSERT_CHECKPOINT, row)
 
     def replace_segment(self, manifest: Manifest) -> None:
         """Write what is known of a sealed segment, in place of what was known before."""
+        self._next = self.revision + 1
         self._writer.execute(DELETE_SEGMENT, [manifest.first_seq])
         row = [manifest.first_seq, manifest.last_seq, manifest.name, manifest.sha256]
         self._writer.execute(INSERT_SEGMENT, [*row, manifest.root, manifest.first_prev, manifest.last_h])
 
     def redact(self, seqs: Sequence[int]) -> None:
         """Take data and salt out of these rows."""
+        self._next = self.revision + 1
         self._writer.execute(REDACT_ENTRIES, [list(seqs)])
 
     def checkpoint(self) -> None:
@@ -207,6 +221,7 @@ class Database:
             self._reader.execute("use store")
             self._reader.execute("set enable_progress_bar = false")
             self._entries, self._nodes = database.appender("entry"), database.appender("node")
+            ((self.revision,),) = database.execute(SELECT_REVISION).fetchall()
         except BaseException:
             database.close()
             raise

@@ -12,6 +12,8 @@
   the checkpoints that are kept elsewhere (its own file, the witnesses'
   memories), and a store that is behind or does not extend one is refused,
   its files left as they were found.
+* What was committed and is gone at the next opening is missed even if no
+  checkpoint covers it (`ledger.reached`).
 * Time never goes back: an entry is as late as the entry before it, at least.
 * Data that is missing without a redaction that counts is refused. A redaction
   and what it takes away are one transaction; then the file is written anew.
@@ -19,7 +21,8 @@
 Trust in the files: `<path>` and `<path>.wal` hold the entries and are believed
 after recomputation only; `<path>.lock` holds nothing, its lock is what keeps
 a second writer out, in this process too; `<path>.erase` says that a redaction's
-bytes may still be in free blocks; `segments/` beside it holds what was sealed.
+bytes may still be in free blocks; `<path>.reached` says how far the store got,
+and a store that has less is refused; `segments/` beside it holds what was sealed.
 Signatures of checkpoints are the caller's business: here a note must only fit.
 
 A digest of each event's name is held in memory (some 170 bytes an entry).
@@ -61,6 +64,7 @@ from ledger.entry import Entry, Event
 from ledger.merkle import Frontier, Node
 from ledger.names import digest as name_digest
 from ledger.place import ConflictError, Named, Place, Receipt, StoreError, named
+from ledger.reached import Mark, Reached, ReachedError
 from ledger.redaction import Redacted, RedactionError, Register, Target
 from ledger.segments import Manifest
 from ledger.tree import Nodes, Tree
@@ -119,7 +123,7 @@ def open(  # noqa: A001 - ledger.store.open is the interface's name
         return Ledger(
             path, database, files, now=now, salt=salt, trust_root=trust_root, outside=checkpoints, hooks=hooks
         )
-    except (ValueError, OSError, DatabaseError, duckdb.Error) as error:
+    except (ValueError, OSError, DatabaseError, ReachedError, duckdb.Error) as error:
         files.close()
         raise StoreError(f"{path.name}: {error}") from error
     except BaseException:
@@ -161,6 +165,8 @@ class Ledger:
             raise StoreError("this trust root is not the one in the genesis")
         self._register = None if trust_root is None else Register(trust_root)
         self._replay(outside)
+        self._mark = Mark(path.with_name(path.name + ".reached"), self._reached())
+        files.callback(self._mark.close)
         database.believe()
         self._finish_erasing()
 
@@ -382,6 +388,9 @@ class Ledger:
         if self._last_time and entry.time < self._last_time:
             raise StoreError(f"entry {entry.seq}: time goes back")
 
+    def _reached(self) -> Reached:
+        return Reached(self._frontier.size, self._database.revision)
+
     def _time(self) -> datetime:
         return max(self._now(), self._last_time) if self._last_time else self._now()
 
@@ -433,6 +442,7 @@ class Ledger:
         # unusable until it is opened again, and opening reads the disk.
         try:
             yield
+            self._mark.move(self._reached())
         except BaseException as error:
             if not self._database.rolled_back:
                 self._unusable = "a commit did not finish: open the store again"

@@ -23,10 +23,10 @@ from typing import Any
 
 from ledger import checkpoint as notes
 from ledger import files, store, timestamp
-from ledger.checkpoint import Checkpoint
+from ledger.checkpoint import Checkpoint, CheckpointError
 from ledger.encoding import EncodingError
 from ledger.entry import Entry, EntryError, Event
-from ledger.store import ConflictError, Ledger, Receipt
+from ledger.store import ConflictError, Ledger, Receipt, StoreError
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from ledger.writer import BusyError, Writer
 from workbench.custody.token import Ed25519Key
@@ -201,22 +201,41 @@ class Recorder:
     def _keep(self, size: int, note: str) -> None:
         folder = self.folder / "checkpoints"
         folder.mkdir(mode=0o700, exist_ok=True)
-        files.replace(folder / f"{size:012d}.txt", note.encode())
+        files.replace(folder / _name(size), note.encode())
 
 
 def open_ledger(
     folder: Path, trust_root: bytes, *, now: Callable[[], datetime], remembered: Sequence[Checkpoint]
 ) -> Ledger:
     """Open the database; it must reach the newest checkpoint kept outside it and what witnesses remember."""
+    root = LedgerTrustRoot.parse(trust_root)
     kept = _files(folder / "checkpoints")
-    outside = [notes.split(kept[-1].read_text())[0]] if kept else []
+    outside = [_kept(kept[-1], root)] if kept else []
     return store.open(
         folder / "ledger.duckdb",
         now=now,
         salt=_salts().__next__,
-        trust_root=LedgerTrustRoot.parse(trust_root),
+        trust_root=root,
         checkpoints=[*outside, *remembered],
     )
+
+
+def _kept(path: Path, root: LedgerTrustRoot) -> Checkpoint:
+    # The note in one of our own files: whole, ours to the last line, and under its own name. Witnesses may
+    # be missing: it was written before they were asked, too.
+    try:
+        note = path.read_bytes().decode()
+        state = notes.verify(note, root.checkpoint_keys, witnesses=root.witnesses)
+    except (CheckpointError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path.name}, kept outside the database: {error}") from error
+    strange = {each.name for each in notes.split(note)[1]} - {*root.checkpoint_keys, *root.witnesses}
+    if strange or state.origin != root.origin or path.name != _name(state.size):
+        raise StoreError(f"{path.name}, kept outside the database, is not what was written there")
+    return state
+
+
+def _name(size: int) -> str:
+    return f"{size:012d}.txt"
 
 
 def _salts() -> Iterator[bytes]:
