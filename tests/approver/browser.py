@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from tests.world import Living
+from workbench.rules.assertion import Credential
 
 CHROMIUM = "/usr/bin/chromium"
 COUNTED = 1000
@@ -130,6 +132,21 @@ def virtual_key(cdp: CDPSession, **options: Any) -> str:
     return authenticator
 
 
+def raw_id(credential: Credential) -> bytes:
+    """Return a credential's id."""
+    return base64.urlsafe_b64decode(credential.id + "=" * (-len(credential.id) % 4))
+
+
+def owned(world: Living, person: str) -> Iterator[tuple[Credential, str, ec.EllipticCurvePrivateKey]]:
+    """Yield a person's credentials, each with its RP id and key; the spare authenticator lies in a drawer."""
+    store = json.loads((world.world.places.officers / f"{person}.json").read_text())
+    for each in world.world.policy.person(person).credentials:
+        if (entry := store.get(raw_id(each).hex())) is not None:
+            key = load_pem_private_key(entry["key"].encode(), password=None)
+            assert isinstance(key, ec.EllipticCurvePrivateKey)
+            yield each, entry["rp_id"], key
+
+
 def plug_in(
     cdp: CDPSession,
     world: Living,
@@ -142,18 +159,13 @@ def plug_in(
 ) -> str:
     """Give the browser a person's key for one path; return the virtual authenticator's id."""
     authenticator = virtual_key(cdp, **options)
-    store = json.loads((world.world.places.officers / f"{person}.json").read_text())
-    for each in world.world.policy.person(person).credentials:
-        raw = base64.urlsafe_b64decode(each.id + "=" * (-len(each.id) % 4))
-        # the spare authenticator lies in a drawer
-        if each.path != path or raw.hex() not in store:
+    for each, rp_id, key in owned(world, person):
+        if each.path != path:
             continue
-        entry = store[raw.hex()]
-        key = load_pem_private_key(entry["key"].encode(), password=None)
         credential = {
-            "credentialId": base64.b64encode(raw).decode(),
+            "credentialId": base64.b64encode(raw_id(each)).decode(),
             "isResidentCredential": False,
-            "rpId": entry["rp_id"],
+            "rpId": rp_id,
             "privateKey": base64.b64encode(
                 key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
             ).decode(),

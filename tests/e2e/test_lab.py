@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.approver.browser import Screen, chromium, plug_in
+from tests.approver.browser import COUNTED, Screen, chromium, plug_in
 from tests.world import Living, living
-from workbench import client
-from workbench.client import ProblemError
-from workbench.demo import people
 from workbench.demo.lab import Lab, running
 from workbench.desk import live
 from workbench.desk.live import SOCKET, TRUST_ROOT
-from workbench.desk.show import Shown
 from workbench.rules.lifecycle import Event
 from workbench.rules.words import words
 from workbench.runner import notebook
@@ -64,13 +59,32 @@ def run(page: Page, number: int) -> None:
     expect(prompt).not_to_have_text("[ ]:", timeout=LOAD_MS)
 
 
-def opened(context: BrowserContext, page: Page, world: Living, path: str) -> Screen:
+def add(page: Page, source: str) -> None:
+    """Put a code cell after the last one, and run it."""
+    cells = page.locator(".jp-CodeCell .jp-InputArea-prompt")
+    number = cells.count()
+    cells.last.click()
+    page.keyboard.press("b")
+    page.keyboard.press("Enter")
+    page.keyboard.type(source)
+    run(page, number)
+
+
+def sessions(world: Living, person: str) -> list[str]:
+    """Return a person's sessions, as an administrator sees them."""
+    (reviewed,) = [each for each in world.officer("admin-1").speaks.access() if each.person == person]
+    return [each.session for each in reviewed.sessions]
+
+
+def opened(
+    context: BrowserContext, page: Page, world: Living, path: str, *, counter: int = COUNTED
+) -> Screen:
     """Follow the newest link of the notebook to its page, with the person's key plugged in there."""
     with context.expect_page() as caught:
         page.locator(LINK).last.click()
     tab = caught.value
     cdp = context.new_cdp_session(tab)
-    authenticator = plug_in(cdp, world, "committee-1", path=path)
+    authenticator = plug_in(cdp, world, "committee-1", path=path, counter=counter)
     return Screen(world, tab, cdp, authenticator)
 
 
@@ -117,7 +131,22 @@ def test_approve_in_jupyterlab(world: Living, lab: Lab, browser: Browser, tmp_pa
     page.get_by_text("Decision receipt: every line proven").wait_for(timeout=LOAD_MS)
     page.get_by_text("What became of it").wait_for(timeout=LOAD_MS)
     page.screenshot(path=str(tmp_path / "end.png"))
+    before = sessions(world, "committee-1")
+    add(page, "from workbench.desk.live import renew; await renew()")
+    page.locator(LINK).wait_for(timeout=LOAD_MS)
+    renewal = opened(context, page, world, "login", counter=2 * COUNTED)
+    renewal.page.locator("button").click()
+    assert "is logged in" in renewal.outcome
+    page.locator(".wb-status", has_text="renewed").wait_for(timeout=LOAD_MS)
+    (after,) = sessions(world, "committee-1")
+    assert len(before) == 1
+    assert after not in before
+    # the queue that was drawn under the first key goes on under the second
+    second = world.outstanding(world.allowance(4321)).digest
+    page.locator(f"tr[data-digest='{second}']").wait_for(timeout=LOAD_MS)
+    page.screenshot(path=str(tmp_path / "renewed.png"))
     context.close()
+    world.officer("cro-1").decide(second, verb="reject", role="cro", reason="end of the test")
     (made,) = [
         entry
         for entry in world.entries()
@@ -135,60 +164,24 @@ def test_nobody_looks(world: Living, tmp_path: Path, monkeypatch: pytest.MonkeyP
         notebook.run(source, tmp_path, {"person": "committee-1"})
 
 
-def test_renew_in_a_notebook(world: Living, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The desk and its queue go on with the new key, at the limit too; nobody in front of it, no renewal."""
-    places = world.world.places
-    person, looks = "trader-1", True
-
-    def drawn(link: live.Link) -> None:
-        # what the browser's half of the link says once it is on a screen
-        link.seen = looks
-
-    def sign() -> None:
-        for session in client.waiting_logins(world.socket, person):
-            people.sign_login(
-                session,
-                person=person,
-                folder=places.officers,
-                socket=world.socket,
-                policy=world.world.policy,
-                party=world.world.trust_root.login,
-            )
-
-    async def pressed(action: Coroutine[Any, Any, Shown]) -> Shown:
-        task = asyncio.ensure_future(action)
-        while not task.done():
-            await asyncio.to_thread(sign)
-            await asyncio.sleep(0.05)
-        return task.result()
-
-    monkeypatch.setattr(live, "display", drawn)
+def test_nobody_looks_at_a_renewal(world: Living, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no browser draws the link nothing is renewed, and the session that there is goes on."""
+    speaks = world.officer("trader-1").speaks
     monkeypatch.setattr(live, "SEEN_S", 1.0)
     monkeypatch.setattr(live, "_current", [])
 
     async def act() -> None:
-        nonlocal looks
         with pytest.raises(live.NotLoggedInError):
             await live.renew()
-        await pressed(live.login(person, socket=str(world.socket), trust_root=str(places.trust_root)))
-        here, first = live.desk(), live.desk().client
-        queue = live.Queue(here)
-        await pressed(live.renew())
-        assert live.desk() is here
-        assert here.client.certified.session.digest != first.certified.session.digest
-        queue.refresh()
-        assert queue.note == ""
-        with pytest.raises(ProblemError, match="renewed"):
-            first.sessions()
-        looks, renewed = False, here.client
+        here = live.Desk(speaks, world.world.trust_root, asyncio.get_running_loop())
+        monkeypatch.setattr(live, "_current", [here])
         with pytest.raises(live.HeadlessError):
             await live.renew()
-        assert here.client is renewed
-        assert [each.session for each in renewed.sessions()] == [renewed.certified.session.digest]
-        renewed.logout()
+        assert here.client is speaks
 
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, act()).result()
+    with world.unchanged(refusals=0), ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(act())).result()
+    assert [each.session for each in speaks.sessions()] == [speaks.certified.session.digest]
 
 
 def test_nobody_looks_at_an_approval(world: Living, monkeypatch: pytest.MonkeyPatch) -> None:
