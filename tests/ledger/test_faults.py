@@ -1,12 +1,15 @@
 """The fault table: each write, refused, stored but reported as failed, or killed; then all is verified."""
 
+import os
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -38,15 +41,28 @@ HOOKS = {
     "refused": "testing_only_before_commit",
     "stored, but reported as failed": "testing_only_after_commit",
 }
+UNCOUNTED = "stored, but not counted beside the database"
 KILLED = """
     import os, signal, sys
     from pathlib import Path
     from tests.ledger import test_faults as faults
     world = faults.Redacting.__new__(faults.Redacting)
     faults.adopt(world, Path(sys.argv[1]))
-    world.reopen(**{sys.argv[3]: lambda: os.kill(os.getpid(), signal.SIGKILL)})
-    faults.WRITES[sys.argv[2]](world)
+    world.reopen()
+    with faults.failing(world, sys.argv[3], lambda: os.kill(os.getpid(), signal.SIGKILL)):
+        faults.WRITES[sys.argv[2]](world)
 """
+
+
+@contextmanager
+def failing(world: Redacting, fault: str, hook: Callable[[], None]) -> Iterator[None]:
+    """Open the store again, so that this hook runs at one of the points of each write."""
+    if fault == UNCOUNTED:
+        with patch.object(os, "pwrite", lambda *_: hook()):
+            yield
+    else:
+        world.reopen(**{HOOKS[fault]: hook})
+        yield
 
 
 class _Closed:
@@ -107,7 +123,7 @@ def whole(world: Redacting) -> None:
     assert not list(world.folder.glob("*.new"))
 
 
-@pytest.mark.parametrize("fault", HOOKS)
+@pytest.mark.parametrize("fault", [*HOOKS, UNCOUNTED])
 @pytest.mark.parametrize("write", WRITES)
 def test_failures(world: Redacting, write: str, fault: str) -> None:
     """A refused write changes nothing, one that seems to fail is there; the next attempt settles both."""
@@ -117,8 +133,7 @@ def test_failures(world: Redacting, write: str, fault: str) -> None:
         world.append(5)
         before["size"] = after["size"] = 6
         after["notes"] += 1
-    world.reopen(**{HOOKS[fault]: fail})
-    with pytest.raises(PowerError):
+    with failing(world, fault, fail), pytest.raises(PowerError):
         WRITES[write](world)
     seen = before if fault == "refused" else after
     world.reopen()
@@ -130,9 +145,9 @@ def test_failures(world: Redacting, write: str, fault: str) -> None:
     whole(world)
 
 
-@pytest.mark.parametrize("point", HOOKS.values())
+@pytest.mark.parametrize("fault", [*HOOKS, UNCOUNTED])
 @pytest.mark.parametrize("write", WRITES)
-def test_killed(world: Redacting, write: str, point: str) -> None:
+def test_killed(world: Redacting, write: str, fault: str) -> None:
     """Killed on either side of the commit, a write is whole or not there; the next attempt settles it."""
     if write == "checkpoint":
         world.append(5)
@@ -141,13 +156,13 @@ def test_killed(world: Redacting, write: str, point: str) -> None:
     if write == "checkpoint":
         after["notes"] += 1
     world.ledger.close()
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(world.folder), write, point]
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(world.folder), write, fault]
     killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     world.reopen()
-    assert state(world) == (before if point == HOOKS["refused"] else after)
+    assert state(world) == (before if fault == "refused" else after)
     whole(world)
-    if write != "segment" or point == HOOKS["refused"]:
+    if write != "segment" or fault == "refused":
         WRITES[write](world)
     assert state(world) | {"notes": 0} == after | {"notes": 0}
     whole(world)
