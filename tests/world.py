@@ -26,7 +26,7 @@ from workbench.demo import charter, people
 from workbench.demo.people import Officer
 from workbench.demo.run import living_world, market
 from workbench.demo.stack import ORDER, Stack
-from workbench.demo.world import SERVICE, World
+from workbench.demo.world import ANCHOR, SERVICE, World
 from workbench.desk import drafts
 from workbench.rules.assertion import APPROVAL, CONSOLE
 from workbench.rules.intent import Intent
@@ -152,7 +152,7 @@ class Living:
 
     def transactions(self) -> int:
         """Return how many transactions the treasury has on chain."""
-        config = json.loads((self.world.places.root("observer") / "config.json").read_text())
+        config = json.loads((self.world.places.root(ANCHOR) / "config.json").read_text())
         node = Node(config["node"])
         try:
             return node.nonce(self.world.treasury)
@@ -234,12 +234,13 @@ def living(
     second_key: Sequence[str] = (),
     limits: Mapping[str, int] | None = None,
     clocks: Mapping[str, charter.Clock] | None = None,
+    **more: Any,
 ) -> Iterator[Living]:
     """Build a world in a temporary folder and bring it to life."""
     with tempfile.TemporaryDirectory(prefix="wbt-") as folder:
         state = Path(folder) / "state"
         state.mkdir(mode=0o700)
-        variant = charter.Variant(tuple(second_key), limits or {}, clocks or {})
+        variant = charter.Variant(tuple(second_key), limits or {}, clocks or {}, **more)
         with living_world(state, variant=variant) as (world, stack):
             yield Living(world, stack)
 

@@ -70,11 +70,13 @@ class World:
         """Put code at an address and return it."""
         address = checksummed(keccak(bytes([number]) + code)[12:])
         self.node.call("anvil_setCode", address, "0x" + code.hex())
+        self.node.call("anvil_mine", "0x1")  # so that a state root has it
         return address
 
     def store(self, contract: str, slot: bytes, value: int) -> None:
         """Write one storage slot."""
         self.node.call("anvil_setStorageAt", contract, "0x" + slot.hex(), "0x" + value.to_bytes(32).hex())
+        self.node.call("anvil_mine", "0x1")
 
     def signed(
         self,

@@ -1,6 +1,6 @@
 """An observer over a chain of its own, with a key that a test may hold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,9 +8,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.chain.world import World, close_world, open_world
+from workbench.chain.node import Node
+from workbench.chain.nodes import Nodes
 from workbench.demo import node as chain
 from workbench.observer.__main__ import Desk
-from workbench.observer.core import Observer
+from workbench.observer.core import Journal, Observer
 from workbench.process.crash import NEVER
 
 
@@ -45,11 +47,19 @@ def fresh_world(newswap_cache: Path) -> Iterator[World]:
 @pytest.fixture
 def observer(fresh_world: World) -> Observer:
     """Give an observer of that world."""
+    return observing(fresh_world, {"node-1": fresh_world.node})
+
+
+def observing(world: World, nodes: Mapping[str, Node], *, quorum: int = 1, answer_s: float = 4) -> Observer:
+    """Return an observer that looks by these nodes."""
+    key = TestKey()
+    journal = Journal("observer-1", key, lambda: datetime.now(UTC), "00" * 16)
     return Observer(
         name="observer-1",
-        signer=TestKey(),
-        node=fresh_world.node,
-        simulator=fresh_world.simulator,
+        signer=key,
+        nodes=Nodes(nodes, quorum, chain.CHAIN_ID, journal.add, answer_s=answer_s),
+        journal=journal,
+        simulator=world.simulator,
         chain_id=chain.CHAIN_ID,
         clock=lambda: datetime.now(UTC),
     )

@@ -86,17 +86,21 @@ def test_a_simulation_is_signed(observer: Observer, fresh_world: World) -> None:
 def test_a_lying_node_gets_nothing_signed(observer: Observer, fresh_world: World) -> None:
     """A false balance has no proof, and without a proof there is no attestation."""
     fresh_world.node.call("anvil_setBalance", TREASURY, "0x1")
-    with pytest.raises(NodeError, match="proof fails"):
+    with pytest.raises(ChainError, match="no quorum"):
         observer.attest([TREASURY])
+    documents = [event["document"] for event in observer.journal.after("", 0)]
+    assert [each["kind"] for each in documents] == ["out", "quorum_lost"]
+    assert "proof fails" in documents[0]["detail"]
 
 
 def test_another_chain_gets_nothing_signed(observer: Observer) -> None:
     """A node on another chain is refused before anything is read from it."""
-    elsewhere = replace(observer, chain_id=1)
-    with pytest.raises(NodeError, match="chain"):
+    elsewhere = replace(observer, nodes=replace(observer.nodes, chain_id=1))
+    with pytest.raises(ChainError, match="no quorum"):
         elsewhere.attest([])
-    with pytest.raises(NodeError, match="chain"):
+    with pytest.raises(ChainError, match="no quorum"):
         elsewhere.simulate([], 0)
+    assert "not on 1" in observer.journal.after("", 0)[0]["document"]["detail"]
 
 
 def test_too_many_accounts(observer: Observer) -> None:

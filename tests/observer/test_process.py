@@ -137,7 +137,7 @@ def home(tmp_path: Path, fresh_world: World, token: tuple[Path, bytes]) -> Home:
         "identity_key": public_key.hex(),
         "module": "",
         "name": "observer-1",
-        "node": fresh_world.node.url,
+        "nodes": {"node-1": fresh_world.node.url},
         "peers": [],
         "token_label": "observer",
     }

@@ -12,9 +12,10 @@
 (4) Slippage is measured against the price before the first transaction.
 (5) A simulation that could not be completed raises. A transaction that reverts is a result, with its reason.
 
+(6) The fork reads its node without proofs, so whatever a transaction read is proven under the header's state
+    root afterwards (`prestate`): a node that lies about a balance gives no simulation.
+
 The document is a claim until an observer signs it. Left to others: whether the effects are the wanted ones.
-The state comes from one node without proofs: a lying node gives a wrong simulation, which only a second
-observer can notice.
 """
 
 import time
@@ -29,6 +30,7 @@ from workbench.chain.anvil import Anvil
 from workbench.chain.effects import Effects, Executed, effects
 from workbench.chain.errors import NodeError, RpcError, SimulationError
 from workbench.chain.node import Json, Node
+from workbench.chain.prestate import prove
 from workbench.chain.slippage import Cost, Swap, swap_of
 from workbench.evm.call import call_digest
 from workbench.evm.calldata import decode
@@ -130,7 +132,7 @@ class Simulator:
         with Anvil(self.binary, arguments, lifetime_s=self.seconds_max) as anvil:  # (1)
             fork = Node(anvil.url, timeout_s=self.seconds_max)
             try:
-                run = _Run(fork, header, node.chain_id(), time.monotonic() + self.seconds_max)
+                run = _Run(fork, node, header, time.monotonic() + self.seconds_max)
                 return run.document(transactions, target=target, at=at)
             finally:
                 fork.close()
@@ -139,10 +141,11 @@ class Simulator:
 class _Run:
     """One sequence on one fork."""
 
-    def __init__(self, fork: Node, header: Header, chain_id: int, deadline: float) -> None:
+    def __init__(self, fork: Node, node: Node, header: Header, deadline: float) -> None:
         self._fork = fork
+        self._node = node
         self._header = header
-        self._chain_id = chain_id
+        self._chain_id = node.chain_id()
         self._deadline = deadline
 
     def document(self, transactions: Sequence[Transaction], *, target: int, at: datetime) -> dict[str, Json]:
@@ -155,6 +158,7 @@ class _Run:
             self._step(transaction, swap, seconds + BLOCK_S * index)  # (3)
             for index, (transaction, swap) in enumerate(zip(transactions, swaps, strict=True))
         ]
+        prove(self._fork, self._node, self._header, [each.executed.tx_hash for each in steps])  # (6)
         step = steps[target]
         changed = self._effects(step)
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -67,13 +67,15 @@ class Clock:
 class Variant:
     """How a world differs from the template: second approval keys, other limits, time-stamp authorities.
 
-    `admitted` are the models of security keys that visitors may bring, by AAGUID, beside the software ones.
+    `admitted` are the models of security keys that visitors may bring, by AAGUID, beside the software ones;
+    `nodes` says by which nodes, named, the observer looks at the chain that is at an address.
     """
 
     second_key: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     clocks: Mapping[str, Clock] = field(default_factory=dict)
     admitted: tuple[str, ...] = ()
+    nodes: Callable[[str], Mapping[str, str]] = lambda url: {"node-1": url}
 
 
 TEMPLATE_ONLY = Variant()

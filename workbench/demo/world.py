@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,10 +123,12 @@ def build(
     )
     login, approval = at_free_port(charter.LOGIN), at_free_port(charter.APPROVAL)
     policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now, party=approval)
+    nodes = variant.nodes(node_url)
     clocks = {name: clock.authority for name, clock in variant.clocks.items()}
     document = _trust_root(keys, policy, deployment, sender)
     document |= {
         "aaguids": [*document["aaguids"], *variant.admitted],
+        "node_quorum": len(nodes) // 2 + 1,
         "login": login.dump(),
         "approval": approval.dump(),
         "console": charter.CONSOLE.dump(),
@@ -134,7 +137,7 @@ def build(
     places.trust_root.write_bytes(trust_root.canonical())
     _open_ledger(places, trust_root, now)
     keep_policy(places, policy)
-    _configure(places, keys, packages, node_url, variant)
+    _configure(places, keys, packages, node_url, nodes=nodes, variant=variant)
     return World(
         places=places,
         deployment=deployment,
@@ -231,6 +234,8 @@ def _configure(
     keys: dict[str, dict[str, str]],
     packages: Path,
     node_url: str,
+    *,
+    nodes: Mapping[str, str],
     variant: charter.Variant,
 ) -> None:
     common: dict[str, Any] = {"module": None}
@@ -254,7 +259,7 @@ def _configure(
             "anvil": str(anvil_binary(packages)),
             "identity_key": keys[OBSERVER]["ed25519"],
             "name": OBSERVER,
-            "node": node_url,
+            "nodes": dict(nodes),
             "peers": [],
         },
         charter.COSIGNER: {

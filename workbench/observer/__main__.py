@@ -1,8 +1,9 @@
-"""The observer's process: node, anvil, token and trust root in; a unix socket out.
+"""The observer's process: nodes, anvil, token and trust root in; a unix socket out.
 
 State root: config.json, pin, token. Requests are {"v": 1, "operation": ..., fields}, answers {"result": ...}
 or {"error": {"code", "detail"}}:
-* status -> {"observer", "chain_id", "block"}
+* status -> {"observer", "chain_id", "block", "nodes"}: which of them are asked at present
+* events {run, after} -> {"run", "events"}: what happened to the nodes, signed, behind a number of this run
 * attest {accounts} -> attestation, header, accounts with proofs; crash point 2
 * simulate {step, transactions, target} -> a signed simulation; step 3 is before approval, 4 before signing,
   and the crash point has the step's number
@@ -15,6 +16,7 @@ every effect could be told). Whoever may connect may ask, and gets only what the
 
 import argparse
 import os
+import secrets
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,18 +28,20 @@ from ledger.encoding import EncodingError
 from workbench.chain import anvil
 from workbench.chain.errors import ChainError, SimulationError
 from workbench.chain.node import Node
+from workbench.chain.nodes import Nodes
 from workbench.chain.simulator import Simulator
 from workbench.custody.token import Token, TokenError, softhsm_module
 from workbench.evm.errors import EvmError
 from workbench.evm.fields import HASH_BYTES, from_hex
-from workbench.observer.core import Observer
+from workbench.observer.core import Journal, Observer
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
 from workbench.process.frames import FrameError, FrameServer
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
-CONFIG: Final = ("anvil", "identity_key", "module", "name", "node", "peers", "token_label")
+CONFIG: Final = ("anvil", "identity_key", "module", "name", "nodes", "peers", "token_label")
+NODES_MIN: Final = 3  # in production: of two, each could stop everything, and of one there is no quorum
 SIMULATION_STEPS: Final = (3, 4)
 DETAIL_CHARS_MAX: Final = 500
 
@@ -69,6 +73,7 @@ class Desk:
     def _answer(self, request: Message) -> Message:
         operations: Mapping[object, tuple[Callable[[Message], Message], frozenset[str]]] = {
             "status": (self._status, frozenset()),
+            "events": (self._events, frozenset({"run", "after"})),
             "attest": (self._attest, frozenset({"accounts"})),
             "simulate": (self._simulate, frozenset({"step", "transactions", "target"})),
             "broadcast": (self._broadcast, frozenset({"raw"})),
@@ -90,8 +95,21 @@ class Desk:
         return answer(fields)
 
     def _status(self, _: Message) -> Message:
-        head = self.observer.node.head()
-        return {"observer": self.observer.name, "chain_id": self.observer.chain_id, "block": head.number}
+        head = self.observer.nodes.head().header
+        return {
+            "observer": self.observer.name,
+            "chain_id": self.observer.chain_id,
+            "block": head.number,
+            "nodes": self.observer.nodes.standing(),
+        }
+
+    def _events(self, fields: Message) -> Message:
+        run, after = _text(fields["run"]), fields["after"]
+        if type(after) is not int:
+            raise RequestError(f"after {after!r:.20}")
+        self.observer.watch()
+        journal = self.observer.journal
+        return {"run": journal.run, "events": journal.after(run, after)}
 
     def _attest(self, fields: Message) -> Message:
         self.crash.reached("2")
@@ -148,16 +166,34 @@ def _server(options: argparse.Namespace) -> FrameServer:
     anvil.require(Path(config["anvil"]))
     module = Path(config["module"]) if config["module"] else softhsm_module()
     token = Token(options.state, module=module, label=config["token_label"], pin=root.pin())
+    signer = token.ed25519(bytes.fromhex(config["identity_key"]))
+    journal = Journal(config["name"], signer, _clock, secrets.token_hex(16))
     observer = Observer(
         name=config["name"],
-        signer=token.ed25519(bytes.fromhex(config["identity_key"])),
-        node=Node(config["node"]),
+        signer=signer,
+        nodes=_nodes(config["nodes"], believed, journal),
+        journal=journal,
         simulator=Simulator(Path(config["anvil"])),
         chain_id=believed.chain_id,
-        clock=lambda: datetime.now(UTC),
+        clock=_clock,
     )
     desk = Desk(observer, CrashPoint(options.testing_only_crash_at))
     return FrameServer(options.socket, desk.handle, uids={os.geteuid(), *config["peers"]})
+
+
+def _nodes(configured: Mapping[str, str], believed: TrustRoot, journal: Journal) -> Nodes:
+    if believed.profile != "demo" and len(configured) < NODES_MIN:
+        raise ConfigError(f"{len(configured)} nodes, at least {NODES_MIN} under a production trust root")
+    return Nodes(
+        {name: Node(url) for name, url in configured.items()},
+        quorum=believed.node_quorum,
+        chain_id=believed.chain_id,
+        report=journal.add,
+    )
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
 
 
 def _error(code: str, error: Exception) -> Message:

@@ -7,11 +7,14 @@
   header.
 
 It decides nothing and holds no asset: its key signs statements about the chain, under their own domain lines.
-What it could not find out it does not sign; there is no statement "unknown". It believes one node as to which
-header is the newest: agreement of several observers is what stands against a lying one.
+What it could not find out it does not sign; there is no statement "unknown". Which header is the newest is
+what a quorum of its nodes says; everything else is proven under that header. What happens to a node it
+signs, too.
 """
 
+import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,16 +25,21 @@ from ledger.encoding import canonical
 from workbench.chain.confirm import Inclusion, inclusion, known
 from workbench.chain.errors import ChainError, NodeError, RpcError
 from workbench.chain.node import Json, Node
+from workbench.chain.nodes import Agreed, Event, Nodes, NoQuorumError
+from workbench.chain.prestate import StateError
 from workbench.chain.simulator import Simulator, Transaction
 from workbench.chain.state import proven_account
-from workbench.evm.fields import to_rpc
+from workbench.evm.fields import address_bytes, to_rpc
 from workbench.evm.header import Header
 from workbench.evm.transaction import SignedTransaction
 
 SIMULATION_LINE: Final = b"oms-simulation/v1\n"
 HEADER_LINE: Final = b"oms-header/v1\n"
+NODE_LINE: Final = b"oms-node/v1\n"
 # An intent touches its key, its contract and a few tokens; readers of a statement refuse more.
 ADDRESSES_MAX: Final = 16
+EVENTS_MAX: Final = 256
+DETAIL_MAX: Final = 300
 # Each fork is a process of its own; more at once would only make all of them late.
 FORKS_MAX: Final = 4
 # Readers of a statement accept this many bytes.
@@ -53,13 +61,52 @@ class Signer(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Journal:
+    """What happened to the nodes since this process began, numbered and signed; the newest only.
+
+    `run` names the process's life: whoever has read up to a number of it asks for those behind.
+    """
+
+    name: str
+    signer: Signer
+    clock: Callable[[], datetime]
+    run: str
+    _last: int = 0
+    _kept: deque[Document] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, event: Event) -> None:
+        """Sign and keep an event."""
+        with self._lock:
+            self._last += 1
+            document: Document = {
+                "v": 1,
+                "run": self.run,
+                "number": self._last,
+                "kind": event.kind,
+                "node": event.node,
+                # part of it may be a node's own words
+                "detail": "".join(each if " " <= each <= "~" else "?" for each in event.detail[:DETAIL_MAX]),
+                "at": ledger_clock.text(self.clock()),
+            }
+            self._kept.append(statement(self.name, self.signer, NODE_LINE, document))
+
+    def after(self, run: str, number: int) -> list[Document]:
+        """Return what happened behind a number of this run; of another run, everything there is."""
+        with self._lock:
+            behind = number if run == self.run else 0
+            return [each for each in self._kept if each["document"]["number"] > behind]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observer:
     """One observer: its name in the trust root, its key, its node, its simulator, its clock."""
 
     name: str
     signer: Signer
-    node: Node
+    nodes: Nodes
+    journal: Journal
     simulator: Simulator
     chain_id: int
     clock: Callable[[], datetime]
@@ -71,41 +118,67 @@ class Observer:
         """Return the newest header, signed, and a proof for each address."""
         if len(addresses) > ADDRESSES_MAX:
             raise ChainError(f"{len(addresses)} accounts, at most {ADDRESSES_MAX}")
-        header = self._head()
-        accounts = [proven_account(self.node, header, address).document() for address in addresses]
-        return {**self._attested(header), "accounts": accounts}
+        for address in addresses:
+            _check(address)  # before any node could fail over it
+        agreed = self.nodes.head()
+
+        def proven(node: Node) -> list[Json]:
+            return [proven_account(node, agreed.header, each).document() for each in addresses]
+
+        return {**self._attested(agreed.header), "accounts": self.nodes.first(agreed, proven)}
 
     def simulate(self, transactions: Sequence[Document], target: int) -> Document:
         """Return the signed simulation of transaction `target` behind those before it."""
         parsed = [Transaction.parse(document) for document in transactions]
         with self._forks:
-            header = self._head()
-            document = self.simulator.run(self.node, header, parsed, target=target, at=self.clock())
+            agreed = self.nodes.head()
+
+            def simulated(node: Node) -> Document:
+                try:
+                    return self.simulator.run(node, agreed.header, parsed, target=target, at=self.clock())
+                except StateError:
+                    raise
+                except NodeError as error:
+                    # whoever asks for a strange transaction must not be able to have nodes sent away
+                    raise ChainError(f"the fork: {error}") from error
+
+            seconds = 2 * self.simulator.seconds_max
+            document = self.nodes.first(agreed, simulated, seconds=seconds)
         return self._statement(SIMULATION_LINE, document)
 
     def broadcast(self, raw: bytes) -> Document:
-        """Send signed bytes and return their hash; they may have been sent before."""
+        """Send signed bytes by every node and return their hash; they may have been sent before."""
         signed = SignedTransaction.parse(raw)
         if signed.unsigned.chain_id != self.chain_id:
             raise ChainError(f"a transaction of chain {signed.unsigned.chain_id}, this is {self.chain_id}")
-        try:
-            answer = self.node.read_hex(self.node.call("eth_sendRawTransaction", to_rpc(raw)), size=32)
-        except RpcError:
-            # "already known", "nonce too low" of the same transaction mined: nodes word it differently, so
-            # look.
-            if not known(self.node, signed.tx_hash):
-                raise
-        else:
-            if answer != signed.tx_hash:
-                raise NodeError(f"sent {signed.tx_hash.hex()}, the node answered {answer.hex()}")
+        answers = self.nodes.every(lambda node: _send(node, raw, signed.tx_hash))
+        failed = [each for each in answers.values() if each is not None]
+        if len(failed) == len(answers):
+            raise failed[0] if failed else NoQuorumError("no node is left to send by")
         return {"tx_hash": signed.tx_hash.hex()}
 
     def confirm(self, tx_hash: bytes) -> Document:
-        """Return what became of a transaction, with its proofs when it is in a block."""
-        found = inclusion(self.node, tx_hash)
-        if found is None:
-            return {"status": "pending" if known(self.node, tx_hash) else "unknown"}
-        return self._confirmed(found)
+        """Return what became of a transaction, with its proofs when it is in an agreed block."""
+        agreed = self.nodes.head()
+        answers = self.nodes.each(agreed, lambda node: inclusion(node, tx_hash))
+        for found in answers.values():
+            if found is not None and self._stands(agreed, found.header):
+                for name in [name for name, each in answers.items() if each is None]:
+                    self.nodes.out(name, f"it withholds a receipt of block {found.header.number}")
+                return self._confirmed(found)
+        pooled = self.nodes.each(agreed, lambda node: known(node, tx_hash))
+        return {"status": "pending" if any(pooled.values()) else "unknown"}
+
+    def watch(self) -> None:
+        """Look at the nodes, so that what happens to one is known also when nobody asks for anything."""
+        with contextlib.suppress(ChainError):
+            self.nodes.head()
+
+    def _stands(self, agreed: Agreed, header: Header) -> bool:
+        return (
+            header.number <= agreed.header.number
+            and self.nodes.at(agreed, header.number).header.hash() == header.hash()
+        )
 
     def _confirmed(self, found: Inclusion) -> Document:
         return {
@@ -117,13 +190,6 @@ class Observer:
             "raw": found.raw.hex(),
             "transaction_proof": [node.hex() for node in found.transaction_proof],
         }
-
-    def _head(self) -> Header:
-        # A node that was moved to another chain would give headers, proofs and simulations of that one.
-        claimed = self.node.chain_id()
-        if claimed != self.chain_id:
-            raise NodeError(f"the node is on chain {claimed}, this observer watches {self.chain_id}")
-        return self.node.head()
 
     def _attested(self, header: Header) -> Document:
         document = {
@@ -140,5 +206,29 @@ class Observer:
         return {"attestation": self._statement(HEADER_LINE, document), "header": header.encode().hex()}
 
     def _statement(self, line: bytes, document: Document) -> Document:
-        signature = self.signer.sign(line + canonical(document, limit=STATEMENT_MAX))
-        return {"document": document, "observer": self.name, "signature": signature.hex()}
+        return statement(self.name, self.signer, line, document)
+
+
+def statement(name: str, signer: Signer, line: bytes, document: Document) -> Document:
+    """Return a document as an observer signs it."""
+    signature = signer.sign(line + canonical(document, limit=STATEMENT_MAX))
+    return {"document": document, "observer": name, "signature": signature.hex()}
+
+
+def _check(address: str) -> None:
+    try:
+        address_bytes(address)
+    except ValueError as error:
+        raise ChainError(str(error)) from error
+
+
+def _send(node: Node, raw: bytes, tx_hash: bytes) -> None:
+    try:
+        answer = node.read_hex(node.call("eth_sendRawTransaction", to_rpc(raw)), size=32)
+    except RpcError:
+        # "already known", "nonce too low" of the same transaction mined: nodes word it differently, so look.
+        if not known(node, tx_hash):
+            raise
+    else:
+        if answer != tx_hash:
+            raise NodeError(f"sent {tx_hash.hex()}, the node answered {answer.hex()}")

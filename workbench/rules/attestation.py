@@ -1,4 +1,4 @@
-"""What observers attest: headers with proofs beside them, and simulations.
+"""What observers attest: headers with proofs beside them, simulations, and what happened to their nodes.
 
 An observer signs; a statement is believed when as many observers of the trust root as
 it demands have signed the same facts, and when it is not older than the policy set
@@ -27,6 +27,7 @@ from workbench.rules.documents import (
     Digest,
     Document,
     Hex,
+    Hex16,
     Name,
     Prose,
     SignedAmount,
@@ -41,6 +42,7 @@ from workbench.rules.trust import TrustRoot
 
 SIMULATION_LINE = "oms-simulation/v1"
 HEADER_LINE = "oms-header/v1"
+NODE_LINE = "oms-node/v1"
 STATEMENT_MAX = 1024 * 1024
 FUTURE_S = 5
 """An attestation may be this far ahead of our clock: two clocks of one host."""
@@ -75,6 +77,26 @@ class HeaderAttestation(Document):
     chain_id: Whole
     block: AttestedBlock
     at: Time
+
+
+class NodeEvent(Document):
+    """What `oms-node/v1` signs: a node is out or back, or the quorum of an observer's nodes is.
+
+    `number` counts within `run`, a life of the observer's process.
+    """
+
+    v: Literal[1]
+    run: Hex16
+    number: Whole
+    kind: Literal["out", "back", "quorum_lost", "quorum_back"]
+    node: Annotated[str, Field(max_length=100)]
+    detail: Annotated[str, Field(max_length=300, pattern=r"^[ -~]*$")]
+    at: Time
+
+    @property
+    def name(self) -> str:
+        """The name of the event among those of its observer."""
+        return f"{self.run}-{self.number}"
 
 
 class Loss(Document):
@@ -229,6 +251,12 @@ def verify_state(
     )
 
 
+def verify_node_event(statement: Statement, trust_root: TrustRoot) -> NodeEvent:
+    """Return what an observer of the trust root says of a node, or refuse."""
+    _check_signed(statement, NODE_LINE, trust_root)
+    return NodeEvent.load(statement.document)
+
+
 def _proven(account: ProvenAccount, root: bytes) -> Account:
     proven = verify_account(root, account.address, [bytes.fromhex(node) for node in account.proof])
     # What the node said beside the proof is not believed; it must be what the proof says.
@@ -242,19 +270,21 @@ def _attested(statements: Sequence[Statement], line: str, trust_root: TrustRoot)
     """Return the documents of as many distinct observers as the trust root demands."""
     signed: dict[str, dict[str, Any]] = {}
     for statement in statements:
-        key = trust_root.observers.get(statement.observer)
-        if key is None:
-            raise RefusedError(
-                Refusal.OBSERVER_UNKNOWN, f"{statement.observer} is no observer of the trust root"
-            )
-        raw = canonical(statement.document, limit=STATEMENT_MAX)
-        verify_ed25519(key, statement.signature, line, raw, what=f"attestation of {statement.observer}")
+        _check_signed(statement, line, trust_root)
         signed[statement.observer] = statement.document
     if len(signed) < trust_root.observer_quorum:
         raise RefusedError(
             Refusal.FACT_MISSING, f"{len(signed)} of {trust_root.observer_quorum} observers attest"
         )
     return list(signed.values())
+
+
+def _check_signed(statement: Statement, line: str, trust_root: TrustRoot) -> None:
+    key = trust_root.observers.get(statement.observer)
+    if key is None:
+        raise RefusedError(Refusal.OBSERVER_UNKNOWN, f"{statement.observer} is no observer of the trust root")
+    raw = canonical(statement.document, limit=STATEMENT_MAX)
+    verify_ed25519(key, statement.signature, line, raw, what=f"attestation of {statement.observer}")
 
 
 def _without_time(simulation: Simulation) -> dict[str, Any]:

@@ -59,6 +59,7 @@ from workbench.service.links import Links
 from workbench.service.record import Recorder, open_ledger
 from workbench.service.sessions import Sessions
 from workbench.service.stamping import Stamping
+from workbench.service.watching import Watching
 from workbench.service.witnesses import Witnesses
 
 CONFIG: Final = (
@@ -86,7 +87,7 @@ COULD_NOT_START: Final = (
     ValueError,
 )
 NONCE_BITS = 64
-TAKE_UP_S = 1.0
+TAKE_UP_S, WATCH_S = 1.0, 2.0
 GRACE_S = 10
 PAUSE_S = 1.0
 """Before beginning again: a disk that stays full must not keep a processor busy."""
@@ -127,6 +128,8 @@ def main() -> int:
     threading.Thread(target=_take_up, args=(desk, changes), daemon=True).start()
     threading.Thread(target=_anchor, args=(anchoring,), daemon=True).start()
     threading.Thread(target=_stamp, args=(stamping,), daemon=True).start()
+    watching = Watching(desk.lane.recorder, desk.lane.links, desk.lane.trust_root)
+    threading.Thread(target=_watch, args=(watching,), daemon=True).start()
     if programs is not None:
         programs.start(accounts.build(desk, lost))
     _serve(desk, changes, options.state / "bundles", bound)
@@ -186,6 +189,13 @@ def _anchor(anchoring: Anchoring) -> None:
         except Exception:  # noqa: BLE001 - as in _attempt
             traceback.print_exc()
         time.sleep(TAKE_UP_S)
+
+
+def _watch(watching: Watching) -> None:
+    """Have the observer look at its nodes all the time, and record what it notes."""
+    while True:
+        _attempt(watching.step)
+        time.sleep(WATCH_S)
 
 
 def _stamp(stamping: Stamping) -> None:

@@ -64,6 +64,14 @@ class Links:
         """Ask what became of a transaction."""
         return self._observe({"v": 1, "operation": "confirm", "tx_hash": tx_hash})
 
+    def node_events(self, run: str, after: int) -> tuple[str, list[Statement]]:
+        """Ask what happened to the observer's nodes behind a number of a run; return its present run, too."""
+        answer = self._observe({"v": 1, "operation": "events", "run": run, "after": after})
+        events = answer.get("events")
+        if not isinstance(events, list):
+            raise RefusedError(Refusal.UNAVAILABLE, "observer: no list of events")
+        return str(answer.get("run")), [Statement.load(each) for each in events]
+
     def head_size(self, cosigner: str) -> int:
         """Ask a co-signer from which ledger head on it needs leaves."""
         status = self._call(self._socket(cosigner), {"v": 1, "operation": "status"}, COSIGNER_SECONDS)

@@ -1,0 +1,79 @@
+"""A node that lies: a real one stands behind it, and what it answers is changed, held back or delayed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import requests
+
+Lie = Callable[[str, list[Any], Any], Any]
+"""Method, parameters and the true result; returns what is told instead."""
+
+
+def truth(_: str, __: list[Any], result: Any) -> Any:
+    """Change nothing."""
+    return result
+
+
+@dataclass
+class Liar:
+    """What the node in between does at present."""
+
+    url: str
+    lie: Lie = truth
+    delay_s: float = 0.0
+    drip_s: float = 0.0
+    asked: int = 0
+
+
+@contextmanager
+def lying(upstream: str) -> Iterator[Liar]:
+    """Stand before a node; it tells the truth until it is told to lie."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            liar.asked += 1
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            time.sleep(liar.delay_s)
+            told = requests.post(upstream, json=asked, timeout=30).json()
+            pairs = zip(asked, told, strict=True) if isinstance(asked, list) else [(asked, told)]
+            for call, each in pairs:
+                if "result" in each:
+                    each["result"] = liar.lie(call["method"], call.get("params", []), each["result"])
+            body = json.dumps(told).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            try:
+                for place in range(0, len(body), 1 if liar.drip_s else len(body)):
+                    time.sleep(liar.drip_s)
+                    self.wfile.write(body[place : place + 1] if liar.drip_s else body)
+                    self.wfile.flush()
+            except OSError:
+                return  # whoever asked has gone
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    liar = Liar(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield liar
+    finally:
+        liar.delay_s = liar.drip_s = 0.0
+        server.shutdown()
+        thread.join()
+        server.server_close()
