@@ -39,6 +39,7 @@ def lying(upstream: str) -> Iterator[Liar]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are two writes: the second would wait for 40 ms
 
         def do_POST(self) -> None:
             liar.asked += 1
@@ -65,8 +66,11 @@ def lying(upstream: str) -> Iterator[Liar]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128  # a fork opens dozens of connections at once
+
+    server = Server(("127.0.0.1", 0), Handler)
     liar = Liar(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -1,6 +1,7 @@
 """An observer over a chain of its own, with a key that a test may hold."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.chain.world import World, close_world, open_world
 from workbench.chain.node import Node
-from workbench.chain.nodes import Nodes
+from workbench.chain.nodes import ANSWER_S, Nodes
 from workbench.demo import node as chain
 from workbench.observer.__main__ import Desk
 from workbench.observer.core import Journal, Observer
@@ -50,14 +51,21 @@ def observer(fresh_world: World) -> Observer:
     return observing(fresh_world, {"node-1": fresh_world.node})
 
 
-def observing(world: World, nodes: Mapping[str, Node], *, quorum: int = 1, answer_s: float = 4) -> Observer:
+def observing(
+    world: World,
+    nodes: Mapping[str, Node],
+    *,
+    quorum: int = 1,
+    answer_s: float = ANSWER_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> Observer:
     """Return an observer that looks by these nodes."""
     key = TestKey()
     journal = Journal("observer-1", key, lambda: datetime.now(UTC), "00" * 16)
     return Observer(
         name="observer-1",
         signer=key,
-        nodes=Nodes(nodes, quorum, chain.CHAIN_ID, journal.add, answer_s=answer_s),
+        nodes=Nodes(nodes, quorum, chain.CHAIN_ID, journal.add, clock, answer_s),
         journal=journal,
         simulator=world.simulator,
         chain_id=chain.CHAIN_ID,

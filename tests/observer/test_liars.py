@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.observer.conftest import observing
 from tests.observer.test_core import attested_header, request, verified
 from workbench.chain.errors import ChainError, SimulationError
 from workbench.chain.node import Node
-from workbench.chain.nodes import LAG_MAX, OUT_S, Nodes, NoQuorumError
+from workbench.chain.nodes import ASKERS_MAX, LAG_MAX, OUT_S, Nodes, NoQuorumError
 from workbench.demo import newswap
 from workbench.evm.header import Header
 from workbench.observer.core import NODE_LINE, SIMULATION_LINE, Observer
@@ -38,9 +39,9 @@ def three(fresh_world: World, tmp_path: Path) -> Iterator[Trio]:
 
 @pytest.fixture
 def observer(three: Trio) -> Iterator[Observer]:
-    """Return an observer that looks by all three, of which two must agree."""
+    """Return an observer that looks by all three, of which two must agree; who is out is out for the test."""
     nodes = {name: Node(liar.url) for name, liar in zip(NAMES, three.liars, strict=True)}
-    made = observing(three.world, nodes, quorum=2, answer_s=ANSWER_S)
+    made = observing(three.world, nodes, quorum=2, answer_s=ANSWER_S, clock=lambda: 0.0)
     yield made
     made.nodes.close()
 
@@ -372,3 +373,12 @@ def test_one_node_under_two_names() -> None:
     nodes = {name: Node("http://127.0.0.1:1") for name in NAMES}
     with pytest.raises(ChainError, match="vote twice"):
         Nodes(nodes, 2, 1, lambda _: None)
+
+
+def test_many_at_once(observer: Observer, three: Trio) -> None:
+    """As many askers as the process has, and one node that never answers: the others are not late."""
+    three.liars[0].delay_s = 10 * ANSWER_S
+    with ThreadPoolExecutor(ASKERS_MAX) as askers:
+        answers = [askers.submit(true_balance, observer) for _ in range(ASKERS_MAX)]
+        assert {answer.result() for answer in answers} == {str(10 * newswap.ETHER)}
+    assert [(kind, node) for kind, node, _ in told(observer)] == [("out", "node-1")]

@@ -28,8 +28,11 @@ from workbench.chain.errors import ChainError, NodeError
 from workbench.chain.node import Node
 from workbench.evm.header import Header
 
-ANSWER_S: Final = 4.0
-OUT_S, OUT_MAX_S = 30.0, 600.0
+ANSWER_S: Final = 5.0
+# The first time may be a hiccup; who lies on is asked every ten minutes in the end.
+OUT_S, OUT_MAX_S = 5.0, 600.0
+# So many askers at once may each wait for every node, and one answer of each node may never come.
+ASKERS_MAX: Final = 32
 # Two blocks are under way between honest nodes now and then; more is another chain or a node that stands.
 LAG_MAX: Final = 3
 
@@ -92,8 +95,8 @@ class Nodes:
             raise ChainError(f"a quorum of {self.quorum} among {len(self.nodes)} nodes is not more than half")
         if len({node.url for node in self.nodes.values()}) != len(self.nodes):
             raise ChainError("one node under two names would vote twice")
-        # a thread that still waits for somebody who is out must not keep others waiting
-        self._pool = ThreadPoolExecutor(4 * len(self.nodes), thread_name_prefix="node")
+        # the time limit also counts for whoever has to wait for a thread: there are enough of them
+        self._pool = ThreadPoolExecutor((ASKERS_MAX + 1) * len(self.nodes), thread_name_prefix="node")
 
     def close(self) -> None:
         """Close all connections."""
