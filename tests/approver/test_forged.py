@@ -35,7 +35,7 @@ POST = """async ({path, body}) => {
     return answer.json();
 }"""
 LOGIN = "login"
-LIFE_S = 15
+LIFE_S = 30
 """Of a decision, and of the simulation that its page shows: long enough to open and read one."""
 
 

@@ -20,7 +20,7 @@ from workbench.rules.codes import RefusedError
 from workbench.service.watching import NODE_EVENT
 
 NAMES = ("node-1", "node-2", "node-3")
-WAIT_S = 20.0
+WAIT_S = 60.0
 FORGE = HEADS["a forged header"][0]
 
 

@@ -25,7 +25,7 @@ from workbench.evm.header import Header
 from workbench.observer.core import NODE_LINE, SIMULATION_LINE, Observer
 
 NAMES = ("node-1", "node-2", "node-3")
-ANSWER_S = 1.5
+ANSWER_S = 4.0
 TURNS = 3
 """Each node gives proofs in its turn."""
 
