@@ -24,7 +24,7 @@ LINE = re.compile(rb"([0-9]{20}) ([0-9]{20}) ([0-9a-f]{16})\n")
 
 
 class ReachedError(Exception):
-    """The file is damaged, or the store has less than it once had."""
+    """The file is damaged or cannot be written, or the store has less than it once had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,11 @@ class Mark:
         self.move(reached)
 
     def move(self, reached: Reached) -> None:
-        """Say that the store got here; the disk holds it already."""
-        os.pwrite(self._file, reached.line, 0)
+        """Say that the store got here; the disk holds it already. Raises ReachedError if that fails."""
+        try:
+            os.pwrite(self._file, reached.line, 0)
+        except OSError as error:
+            raise ReachedError(f"how far the store got could not be written: {error}") from error
 
     def close(self) -> None:
         """Close the file."""

@@ -446,7 +446,7 @@ class Ledger:
         except BaseException as error:
             if not self._database.rolled_back:
                 self._unusable = "a commit did not finish: open the store again"
-            if isinstance(error, duckdb.Error | DatabaseError):
+            if isinstance(error, duckdb.Error | DatabaseError | ReachedError):
                 raise StoreError(str(error)) from error
             raise
         if self._after_commit:

@@ -68,7 +68,6 @@ def observing(
         nodes=Nodes(nodes, quorum, chain.CHAIN_ID, journal.add, clock, answer_s),
         journal=journal,
         simulator=world.simulator,
-        chain_id=chain.CHAIN_ID,
         clock=lambda: datetime.now(UTC),
     )
 

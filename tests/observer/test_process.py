@@ -299,3 +299,28 @@ def test_crash_points_are_refused_in_production(
     monkeypatch.setattr(sys, "argv", home.command("--testing-only-crash-at", "2")[2:])
     assert main() == 2
     assert "refused under a production trust root" in capsys.readouterr().err
+
+
+A_NODE = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("profile", "nodes", "said"),
+    [
+        pytest.param("production", {"a": A_NODE, "b": A_NODE + "/b"}, "2 nodes, at least 3", id="two nodes"),
+        pytest.param("demo", A_NODE, "an object of names", id="an address alone"),
+        pytest.param("demo", {"a b": A_NODE}, "an object of names", id="a name that is none"),
+        pytest.param("demo", {"a": 1}, "an object of names", id="a number as address"),
+        pytest.param("demo", {}, "more than half", id="none"),
+        pytest.param("demo", {"a": A_NODE, "b": A_NODE + "/b"}, "more than half", id="one of two"),
+    ],
+)
+def test_nodes_that_it_does_not_start_with(home: Home, profile: str, nodes: object, said: str) -> None:
+    """Too few nodes, or what names no nodes, stops the start."""
+    home.trust_root.write_bytes(canonical(trust_root(home.public_key, profile)))
+    path = home.state / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "nodes": nodes}))
+    process = subprocess.run(home.command(), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert said in process.stderr
+    assert not home.socket.exists()

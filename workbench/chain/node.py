@@ -4,7 +4,9 @@
 (2) A header is hashed again and must have the hash, and the number, that was asked for.
 (3) Errors have two kinds: the node did not answer properly (`NodeError`), or it answered with an error
     (`RpcError`).
-(4) No proxy: environment variables do not decide which machine tells us about the chain.
+(4) The node's address, which may contain a key, is in no error: of what the transport says only the kind is
+    told, and of others' words the address is taken out (`hidden`).
+(5) No proxy: environment variables do not decide which machine tells us about the chain.
 
 web3's HTTP provider does the transport; of its defaults, retries, proxies and the ten-second time-out are
 overridden. Left to others: whether several nodes agree, and what a value means. The length of an answer is
@@ -13,6 +15,7 @@ not limited here: the provider reads it whole, so a node can cost memory.
 
 from collections.abc import Sequence
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 import requests
 from web3 import HTTPProvider
@@ -38,7 +41,7 @@ class Node:
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url
         self._session = requests.Session()
-        self._session.trust_env = False  # (4)
+        self._session.trust_env = False  # (5)
         self._provider = HTTPProvider(
             url,
             request_kwargs={"timeout": timeout_s},  # (1)
@@ -55,8 +58,14 @@ class Node:
         try:
             response = self._provider.make_request(RPCEndpoint(method), list(params))
         except (requests.RequestException, Web3Exception, ValueError, TypeError) as error:
-            raise NodeError(f"{method}: {type(error).__name__}: {error}") from error
+            raise _unanswered(method, error) from None
         return _result(method, response)
+
+    def hidden(self, text: str) -> str:
+        """Return text without this node's address, such as another program's that was given it."""
+        for part in (self.url, urlsplit(self.url).netloc, urlsplit(self.url).path.strip("/")):
+            text = text.replace(part, "<node>") if part else text
+        return text
 
     def batch(self, calls: Sequence[tuple[str, list[Json]]]) -> list[Json | RpcError]:
         """Return the results of several calls, an `RpcError` in the place of each that failed."""
@@ -67,7 +76,7 @@ class Node:
         try:
             responses = self._provider.make_batch_request([(RPCEndpoint(m), p) for m, p in calls])
         except (requests.RequestException, Web3Exception, ValueError, TypeError) as error:
-            raise NodeError(f"batch: {type(error).__name__}: {error}") from error
+            raise _unanswered("batch", error) from None
         if not isinstance(responses, list) or len(responses) != len(calls):
             raise NodeError("batch: not one answer for each call")
         return [_result_or_error(method, each) for (method, _), each in zip(calls, responses, strict=True)]
@@ -135,6 +144,12 @@ class Node:
             return Header.from_rpc(block)
         except EvmError as error:
             raise NodeError(f"block {which}: {error}") from error
+
+
+def _unanswered(method: str, error: Exception) -> NodeError:
+    response = getattr(error, "response", None)
+    status = f" {response.status_code}" if isinstance(response, requests.Response) else ""
+    return NodeError(f"{method}: {type(error).__name__}{status}")
 
 
 def _result(method: str, response: Json) -> Json:

@@ -189,7 +189,6 @@ def _trust_root(
         "cosigners": {charter.COSIGNER: keys[charter.COSIGNER]["ed25519"]},
         "observers": {OBSERVER: keys[OBSERVER]["ed25519"]},
         "observer_quorum": 1,
-        "node_quorum": 1,
         "watcher": None,
         "aaguids": [UNSAFE_AAGUID, VIRTUAL_AAGUID],
         "genesis_policy": policy.digest,

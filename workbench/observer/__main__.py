@@ -16,6 +16,7 @@ every effect could be told). Whoever may connect may ask, and gets only what the
 
 import argparse
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -41,6 +42,7 @@ from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
 CONFIG: Final = ("anvil", "identity_key", "module", "name", "nodes", "peers", "token_label")
+NODE_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 NODES_MIN: Final = 3  # in production: of two, each could stop everything, and of one there is no quorum
 SIMULATION_STEPS: Final = (3, 4)
 DETAIL_CHARS_MAX: Final = 500
@@ -98,7 +100,7 @@ class Desk:
         head = self.observer.nodes.head().header
         return {
             "observer": self.observer.name,
-            "chain_id": self.observer.chain_id,
+            "chain_id": self.observer.nodes.chain_id,
             "block": head.number,
             "nodes": self.observer.nodes.standing(),
         }
@@ -162,6 +164,7 @@ def _server(options: argparse.Namespace) -> FrameServer:
     # An observer whose key nobody believes would only be found out at the first signature.
     if believed.observers.get(config["name"]) != config["identity_key"]:
         raise ConfigError(f"the trust root does not know {config['name']} with this key")
+    addresses = _addresses(config["nodes"], believed)
     # without it every simulation would fail, one by one, in front of people
     anvil.require(Path(config["anvil"]))
     module = Path(config["module"]) if config["module"] else softhsm_module()
@@ -171,25 +174,28 @@ def _server(options: argparse.Namespace) -> FrameServer:
     observer = Observer(
         name=config["name"],
         signer=signer,
-        nodes=_nodes(config["nodes"], believed, journal),
+        nodes=Nodes(
+            {name: Node(url) for name, url in addresses.items()},
+            quorum=believed.node_quorum,
+            chain_id=believed.chain_id,
+            report=journal.add,
+        ),
         journal=journal,
         simulator=Simulator(Path(config["anvil"])),
-        chain_id=believed.chain_id,
         clock=_clock,
     )
     desk = Desk(observer, CrashPoint(options.testing_only_crash_at))
     return FrameServer(options.socket, desk.handle, uids={os.geteuid(), *config["peers"]})
 
 
-def _nodes(configured: Mapping[str, str], believed: TrustRoot, journal: Journal) -> Nodes:
+def _addresses(configured: object, believed: TrustRoot) -> dict[str, str]:
+    if not isinstance(configured, dict) or not all(
+        NODE_NAME.fullmatch(name) and isinstance(url, str) for name, url in configured.items()
+    ):
+        raise ConfigError("nodes: an object of names (letters, digits, dashes) and addresses is expected")
     if believed.profile != "demo" and len(configured) < NODES_MIN:
         raise ConfigError(f"{len(configured)} nodes, at least {NODES_MIN} under a production trust root")
-    return Nodes(
-        {name: Node(url) for name, url in configured.items()},
-        quorum=believed.node_quorum,
-        chain_id=believed.chain_id,
-        report=journal.add,
-    )
+    return configured
 
 
 def _clock() -> datetime:

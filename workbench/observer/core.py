@@ -23,7 +23,7 @@ from typing import Final, Protocol
 from ledger import clock as ledger_clock
 from ledger.encoding import canonical
 from workbench.chain.confirm import Inclusion, inclusion, known
-from workbench.chain.errors import ChainError, NodeError, RpcError
+from workbench.chain.errors import ChainError, NodeError, RpcError, SimulationError
 from workbench.chain.node import Json, Node
 from workbench.chain.nodes import Agreed, Event, Nodes, NoQuorumError
 from workbench.chain.prestate import StateError
@@ -101,14 +101,13 @@ class Journal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observer:
-    """One observer: its name in the trust root, its key, its node, its simulator, its clock."""
+    """One observer: its name in the trust root, its key, its nodes, its simulator, its clock."""
 
     name: str
     signer: Signer
     nodes: Nodes
     journal: Journal
     simulator: Simulator
-    chain_id: int
     clock: Callable[[], datetime]
     _forks: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(FORKS_MAX), init=False
@@ -138,9 +137,11 @@ class Observer:
                     return self.simulator.run(node, agreed.header, parsed, target=target, at=self.clock())
                 except StateError:
                     raise
+                except SimulationError as error:
+                    raise SimulationError(node.hidden(str(error))) from None
                 except NodeError as error:
                     # whoever asks for a strange transaction must not be able to have nodes sent away
-                    raise ChainError(f"the fork: {error}") from error
+                    raise ChainError(node.hidden(f"the fork: {error}")) from None
 
             seconds = 2 * self.simulator.seconds_max
             document = self.nodes.first(agreed, simulated, seconds=seconds)
@@ -149,8 +150,10 @@ class Observer:
     def broadcast(self, raw: bytes) -> Document:
         """Send signed bytes by every node and return their hash; they may have been sent before."""
         signed = SignedTransaction.parse(raw)
-        if signed.unsigned.chain_id != self.chain_id:
-            raise ChainError(f"a transaction of chain {signed.unsigned.chain_id}, this is {self.chain_id}")
+        if signed.unsigned.chain_id != self.nodes.chain_id:
+            raise ChainError(
+                f"a transaction of chain {signed.unsigned.chain_id}, this is {self.nodes.chain_id}"
+            )
         answers = self.nodes.every(lambda node: _send(node, raw, signed.tx_hash))
         failed = [each for each in answers.values() if each is not None]
         if len(failed) == len(answers):
@@ -194,7 +197,7 @@ class Observer:
     def _attested(self, header: Header) -> Document:
         document = {
             "v": 1,
-            "chain_id": self.chain_id,
+            "chain_id": self.nodes.chain_id,
             "block": {
                 "number": header.number,
                 "hash": header.hash().hex(),
