@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.chain.world import PACKAGES, TREASURY, World
-from workbench.chain.anvil import Anvil
+from workbench.chain.anvil import Anvil, Private
 from workbench.chain.errors import NodeError, RpcError
 from workbench.chain.node import BATCH_MAX, Node
 from workbench.chain.state import proven_account
@@ -204,9 +204,9 @@ def test_anvil_ends_with_its_block() -> None:
     node.close()
 
 
-def test_anvil_ends_by_itself_at_its_time() -> None:
+def test_anvil_ends_by_itself_at_its_time(tmp_path: Path) -> None:
     """A fork dies even when nobody is left to end it."""
-    anvil = Anvil(chain.anvil_binary(PACKAGES), lifetime_s=2)
+    anvil = Anvil(chain.anvil_binary(PACKAGES), private=Private(socket=tmp_path / "fork", lifetime_s=2))
     anvil._process.wait(10)
     anvil.stop()
 

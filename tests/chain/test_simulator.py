@@ -71,12 +71,18 @@ def test_the_document_is_canonical_and_complete(world: World) -> None:
     assert canonical(simulation)
     assert set(simulation) == {
         "v", "intent", "chain_id", "block", "sender", "call", "deltas", "allowances", "admin_changes", "gas",
-        "slippage_bps", "slippage_ppm", "loss", "sequence", "revert", "at",
+        "accounts", "again", "findings", "slippage_bps", "slippage_ppm", "loss", "sequence", "revert", "at",
     }  # fmt: skip
     assert (simulation["intent"], simulation["sequence"], simulation["sender"]) == (intent, None, TREASURY)
     transaction = world.transaction(world.deployment.usdc, data)
     ran = call_digest(
-        sender=TREASURY, to=transaction.to, value=transaction.value, data=data, gas=transaction.gas
+        sender=TREASURY,
+        to=transaction.to,
+        value=transaction.value,
+        data=data,
+        gas=transaction.gas,
+        max_fee_per_gas=transaction.max_fee_per_gas,
+        max_priority_fee_per_gas=transaction.max_priority_fee_per_gas,
     )
     assert simulation["call"] == ran
     assert simulation["block"]["hash"] == world.node.head().hash().hex()
@@ -311,7 +317,16 @@ def test_no_simulator_no_simulation(world: World) -> None:
         simulator.run(world.node, world.node.head(), [world.approval(1)], target=0, at=datetime.now(UTC))
 
 
-DOCUMENT = {"intent": None, "from": TREASURY, "to": THIEF, "value": "0", "data": "", "gas": GAS}
+DOCUMENT = {
+    "intent": None,
+    "from": TREASURY,
+    "to": THIEF,
+    "value": "0",
+    "data": "",
+    "gas": GAS,
+    "max_fee_per_gas": 2,
+    "max_priority_fee_per_gas": 1,
+}
 
 
 @pytest.mark.parametrize(
@@ -327,6 +342,9 @@ DOCUMENT = {"intent": None, "from": TREASURY, "to": THIEF, "value": "0", "data":
         pytest.param({"gas": 0}, id="no gas"),
         pytest.param({"gas": 2**24 + 1}, id="more gas than a transaction may have"),
         pytest.param({"gas": True}, id="a truth as gas"),
+        pytest.param({"max_fee_per_gas": 2**64 + 1}, id="a fee beyond everything"),
+        pytest.param({"max_priority_fee_per_gas": 3}, id="a tip above the fee"),
+        pytest.param({"max_fee_per_gas": "2"}, id="a fee as text"),
         pytest.param({"intent": "xyz"}, id="an intent that is no digest"),
     ],
 )

@@ -9,7 +9,7 @@ from workbench.chain.slippage import Cost, Swap
 
 USDC = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 WETH = "0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512"
-ONE_TO_ONE = Swap(token_in=USDC, token_out=WETH, mid=Fraction(1))
+ONE_TO_ONE = Swap(token_in=USDC, token_out=WETH, fee_ppm=500, mid=Fraction(1))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,6 @@ def test_a_swap_that_pays_nothing(paid: int) -> None:
 
 def test_two_assets_have_no_sum() -> None:
     """Losses in two tokens are not added."""
-    other = Swap(token_in=WETH, token_out=USDC, mid=Fraction(1))
+    other = Swap(token_in=WETH, token_out=USDC, fee_ppm=500, mid=Fraction(1))
     with pytest.raises(SimulationError):
         Cost.of(ONE_TO_ONE, paid=1, received=1).plus(Cost.of(other, paid=1, received=1))

@@ -1,5 +1,7 @@
 """A small world on a chain: NewSwap, a treasury with money and a key, and contracts that misbehave."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from workbench.chain.node import Node
 from workbench.chain.simulator import Simulator, Transaction
 from workbench.demo import newswap
 from workbench.demo import node as chain
-from workbench.evm.fields import checksummed
+from workbench.evm.fields import UINT256_MAX, checksummed
 from workbench.evm.transaction import UnsignedTransaction, address_of, assemble, signature_for
 
 PACKAGES = Path(__file__).parents[2] / "binder" / "node_modules"
@@ -21,6 +23,7 @@ KEY = PrivateKey(b"\x42" * 32)
 TREASURY = address_of(KEY.public_key.format(compressed=False))
 MILLION = 1_000_000 * newswap.USDC_UNIT
 GAS = 500_000
+FEE = 10**10
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,16 @@ class World:
         intent: str | None = None,
     ) -> Transaction:
         """Return a transaction of the treasury."""
-        return Transaction(intent=intent, sender=sender, to=to, value=value, data=data, gas=gas)
+        return Transaction(
+            intent=intent,
+            sender=sender,
+            to=to,
+            value=value,
+            data=data,
+            gas=gas,
+            max_fee_per_gas=FEE,
+            max_priority_fee_per_gas=1,
+        )
 
     def approval(self, amount: int) -> Transaction:
         """Return the approval that a swap needs."""
@@ -60,11 +72,15 @@ class World:
             recipient=recipient, amount_in=amount, amount_out_minimum=minimum, deadline=deadline
         )
 
-    def simulate(self, *transactions: Transaction, target: int = -1) -> dict[str, Any]:
+    def simulate(
+        self, *transactions: Transaction, target: int = -1, accounts: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Simulate at the head; the last transaction is the target unless another is named."""
         target = target % len(transactions)
         now = datetime.now(UTC)
-        return self.simulator.run(self.node, self.node.head(), transactions, target=target, at=now)
+        return self.simulator.run(
+            self.node, self.node.head(), transactions, target=target, accounts=accounts, at=now
+        )
 
     def contract(self, code: bytes, number: int = 0) -> str:
         """Put code at an address and return it."""
@@ -72,6 +88,33 @@ class World:
         self.node.call("anvil_setCode", address, "0x" + code.hex())
         self.node.call("anvil_mine", "0x1")  # so that a state root has it
         return address
+
+    def create(self, made: Mapping[str, Any], **arguments: str) -> str:
+        """Deploy a compiled contract and return its address."""
+        return newswap._create(self.node, made, arguments)
+
+    def pool(self, token: str) -> str:
+        """Open a pool of USDC against a token whose address is the greater one; return its address."""
+        contracts = {
+            name: json.loads((PACKAGES / path).read_bytes()) for name, path in newswap._ARTIFACTS.items()
+        }
+        positions, abi = self.deployment.positions, contracts["positions"]["abi"]
+        pair = {"tokenA": self.deployment.usdc, "tokenB": token, "fee": str(newswap.FEE)}
+        opening = {
+            "token0": self.deployment.usdc,
+            "token1": token,
+            "fee": str(newswap.FEE),
+            "sqrtPriceX96": str(newswap.SQRT_PRICE_X96),
+        }
+        create = newswap._fragment(abi, "createAndInitializePoolIfNecessary")
+        newswap._send(self.node, positions, create, opening)
+        newswap._mint(self.node, token, newswap.DEPLOYER, 10**30)
+        newswap._send(self.node, token, newswap.APPROVE, {"spender": positions, "amount": str(UINT256_MAX)})
+        for place in newswap.POSITIONS:
+            mint = newswap._fragment(abi, "mint")
+            newswap._open(self.node, positions, mint, (self.deployment.usdc, token), place)
+        asked = newswap._call(contracts["factory"]["abi"], "getPool", pair)
+        return checksummed(self.node.eth_call(self.deployment.factory, asked, "latest")[12:])
 
     def store(self, contract: str, slot: bytes, value: int) -> None:
         """Write one storage slot."""
@@ -114,5 +157,6 @@ def open_world(cache: Path) -> World:
 
 def close_world(world: World) -> None:
     """End the chain and the connections to it."""
+    world.simulator.close()
     world.node.close()
     world.anvil.stop()

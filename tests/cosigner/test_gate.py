@@ -73,8 +73,17 @@ class Courier:
             "value": "0",
             "data": intent.data,
             "gas": intent.gas_max,
+            "max_fee_per_gas": intent.max_fee_per_gas,
+            "max_priority_fee_per_gas": intent.max_priority_fee_per_gas,
         }
-        request = {"v": 1, "operation": "simulate", "step": 4, "transactions": [transaction], "target": 0}
+        request = {
+            "v": 1,
+            "operation": "simulate",
+            "step": 4,
+            "transactions": [transaction],
+            "target": 0,
+            "accounts": [],
+        }
         statement: Evidence = call(self.world.world.places.socket(OBSERVER), request, timeout_s=60)["result"]
         return statement
 

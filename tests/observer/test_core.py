@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from eth_hash.auto import keccak
 
 from ledger.encoding import canonical
-from tests.chain.world import GAS, MILLION, TREASURY, World
+from tests.chain.world import FEE, GAS, MILLION, TREASURY, World
 from workbench.chain.confirm import known
 from workbench.chain.errors import ChainError, NodeError, SimulationError
 from workbench.demo import newswap
@@ -52,6 +52,8 @@ def request(world: World, data: bytes, to: str | None = None, intent: str | None
         "value": "0",
         "data": data.hex(),
         "gas": GAS,
+        "max_fee_per_gas": FEE,
+        "max_priority_fee_per_gas": 1,
     }
 
 

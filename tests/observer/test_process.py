@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from eth_hash.auto import keccak
 
 from ledger.encoding import canonical
-from tests.chain.world import GAS, PACKAGES, TREASURY, World
+from tests.chain.world import FEE, GAS, PACKAGES, TREASURY, World
 from workbench.chain.confirm import known
 from workbench.custody.token import create_softhsm
 from workbench.demo import newswap
@@ -165,6 +165,8 @@ def approval(world: World) -> dict[str, Any]:
         "value": "0",
         "data": world.deployment.approval(5).hex(),
         "gas": GAS,
+        "max_fee_per_gas": FEE,
+        "max_priority_fee_per_gas": 1,
     }
 
 
@@ -175,7 +177,9 @@ def test_every_operation_over_the_socket(running: Home, fresh_world: World) -> N
     assert running.verified(attested["attestation"], HEADER_LINE)["chain_id"] == chain.CHAIN_ID
     assert attested["accounts"][0]["balance"] == str(10 * newswap.ETHER)
     for step in (3, 4):
-        answer = running.ask("simulate", step=step, transactions=[approval(fresh_world)], target=0)
+        answer = running.ask(
+            "simulate", step=step, transactions=[approval(fresh_world)], target=0, accounts=[]
+        )
         assert running.verified(answer["result"], SIMULATION_LINE)["allowances"][0]["amount"] == "5"
     raw = fresh_world.signed(STRANGER, nonce=0, value=7)
     tx_hash = running.ask("broadcast", raw=raw.hex())["result"]["tx_hash"]
@@ -200,17 +204,17 @@ def test_every_operation_over_the_socket(running: Home, fresh_world: World) -> N
         pytest.param({"v": 1, "operation": "confirm", "tx_hash": 1}, "request", id="a number as hash"),
         pytest.param({"v": 1, "operation": "confirm", "tx_hash": "ab"}, "request", id="half a hash"),
         pytest.param(
-            {"v": 1, "operation": "simulate", "step": 5, "transactions": [], "target": 0},
+            {"v": 1, "operation": "simulate", "step": 5, "transactions": [], "target": 0, "accounts": []},
             "request",
             id="step 5",
         ),
         pytest.param(
-            {"v": 1, "operation": "simulate", "step": 3, "transactions": ["x"], "target": 0},
+            {"v": 1, "operation": "simulate", "step": 3, "transactions": ["x"], "target": 0, "accounts": []},
             "request",
             id="text",
         ),
         pytest.param(
-            {"v": 1, "operation": "simulate", "step": 3, "transactions": [], "target": 0},
+            {"v": 1, "operation": "simulate", "step": 3, "transactions": [], "target": 0, "accounts": []},
             "simulation",
             id="none",
         ),
@@ -229,8 +233,14 @@ def test_killed_at_each_step_and_asked_again(home: Home, fresh_world: World) -> 
     transactions = [approval(fresh_world)]
     kills = [
         ("2", {"operation": "attest", "accounts": [TREASURY]}),
-        ("3", {"operation": "simulate", "step": 3, "transactions": transactions, "target": 0}),
-        ("4", {"operation": "simulate", "step": 4, "transactions": transactions, "target": 0}),
+        (
+            "3",
+            {"operation": "simulate", "step": 3, "transactions": transactions, "target": 0, "accounts": []},
+        ),
+        (
+            "4",
+            {"operation": "simulate", "step": 4, "transactions": transactions, "target": 0, "accounts": []},
+        ),
         ("5-before", {"operation": "broadcast", "raw": raw.hex()}),
         ("5-after", {"operation": "broadcast", "raw": raw.hex()}),
         ("6", {"operation": "confirm", "tx_hash": keccak(raw).hex()}),

@@ -278,7 +278,14 @@ class World:
     # what observers attest
 
     def simulation(self, intent: Intent, /, **changes: Any) -> Simulation:
-        """Return what a simulation of the intent would honestly say."""
+        """Return what a simulation of the intent would honestly say, and again one block later."""
+        outcome = {
+            "deltas": [delta.dump() for delta in intent.deltas],
+            "allowances": [allowance.dump() for allowance in intent.allowances],
+            "admin_changes": [],
+            "revert": None,
+        }
+        outcome |= {name: value for name, value in changes.items() if name in outcome}
         return Simulation.load(
             {
                 "v": 1,
@@ -287,15 +294,15 @@ class World:
                 "block": {"number": 100, "hash": digest_of("block")},
                 "sender": TREASURY,
                 "call": intent.call(TREASURY),
-                "deltas": [delta.dump() for delta in intent.deltas],
-                "allowances": [allowance.dump() for allowance in intent.allowances],
-                "admin_changes": [],
+                **outcome,
+                "accounts": sorted({key.address for key in self.policy.keys.values()}),
+                "again": outcome,
+                "findings": [],
                 "gas": 150_000,
                 "slippage_bps": 20 if intent.deltas else None,
                 "slippage_ppm": 2000 if intent.deltas else None,
                 "loss": {"asset": DEPLOYMENT.usdc, "amount": "2000000000"} if intent.deltas else None,
                 "sequence": None,
-                "revert": None,
                 "at": write_time(NOW - timedelta(seconds=5)),
             }
             | changes

@@ -35,6 +35,8 @@ GOOD: Facts = {
     "slippage_bps": 50,
     "floor_bps": 50,
     "admin_changes": 0,
+    "findings": 0,
+    "steady": True,
     "session_active": True,
     "daily_usd_cents": 2_500_000_000,
 }
@@ -189,6 +191,11 @@ RULES = [
         "propose:declare",
         BOTH,
         id="an undeclared state diff",
+    ),
+    pytest.param({"findings": 1}, "simulation.findings", "review:findings", BOTH, id="a finding"),
+    pytest.param({"findings": -1}, "simulation.findings", "review:findings", BOTH, id="less than none"),
+    pytest.param(
+        {"steady": False}, "simulation.findings", "review:findings", BOTH, id="another block, another outcome"
     ),
     pytest.param(
         {"admin_changes": 1}, "simulation.state-diff", "propose:declare", BOTH, id="an admin change"

@@ -38,6 +38,8 @@ OUT = {"account": TREASURY, "asset": USDC, "amount": str(-MILLION)}
 IN = {"account": TREASURY, "asset": WETH, "amount": str(WETH_OUT)}
 SPENT = {"owner": TREASURY, "spender": ROUTER, "asset": USDC, "amount": "0"}
 USDC2 = "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB"
+INTEREST = {**IN, "amount": str(WETH_OUT - WETH_OUT // 10_000)}
+FOUND = {"kind": "reentered", "contract": USDC2, "detail": "entered again"}
 Bend = Callable[[World], Given]
 
 
@@ -55,6 +57,16 @@ def intent(**changes: Any) -> Bend:
 def shown(**changes: Any) -> Bend:
     """Return the swap with another fresh simulation than its intent declares."""
     return lambda world: world.given(fresh=world.simulation(world.swap(), **changes))
+
+
+def later(**changes: Any) -> Bend:
+    """Return the swap with another outcome one block later."""
+
+    def bend(world: World) -> Given:
+        again = world.simulation(world.swap()).again.dump() | changes
+        return world.given(fresh=world.simulation(world.swap(), again=again))
+
+    return bend
 
 
 def base_fee(wei: int) -> Bend:
@@ -145,6 +157,8 @@ def test_everything_is_known_of_a_good_swap(world: World) -> None:
         "slippage_bps": 20,
         "floor_bps": 0,
         "admin_changes": 0,
+        "findings": 0,
+        "steady": True,
     }
 
 
@@ -167,6 +181,8 @@ def test_everything_is_known_of_a_good_swap(world: World) -> None:
                 "simulation_age_s",
                 "state_diff_declared",
                 "admin_changes",
+                "findings",
+                "steady",
                 "slippage_bps",
                 "floor_bps",
                 "within_tolerance",
@@ -444,6 +460,31 @@ def test_what_cannot_be_computed_is_absent(world: World, nothing: str, absent: s
             id="an age is rounded up",
         ),
         pytest.param("admin_changes", shown(admin_changes=[{"kind": "Upgraded"}]), 1, id="an admin change"),
+        pytest.param("findings", shown(findings=[FOUND]), 1, id="a finding"),
+        pytest.param("steady", later(), True, id="steady: the same"),
+        pytest.param("steady", later(deltas=[OUT, INTEREST]), True, id="steady: one part in ten thousand"),
+        pytest.param("steady", later(deltas=[OUT]), False, id="steady: nothing comes in"),
+        pytest.param(
+            "steady",
+            later(deltas=[OUT, {**IN, "amount": str(WETH_OUT - WETH_OUT // 9_000)}]),
+            False,
+            id="steady: more than interest is missing",
+        ),
+        pytest.param(
+            "steady",
+            later(deltas=[{**OUT, "amount": str(int(OUT["amount"]) - 1)}, IN]),
+            False,
+            id="steady: a base unit more goes out",
+        ),
+        pytest.param("steady", later(allowances=[]), False, id="steady: the allowance is another"),
+        pytest.param("steady", later(revert="not at this block"), False, id="steady: it fails later"),
+        pytest.param(
+            "steady",
+            later(admin_changes=[{"contract": USDC2, "change": "owner()"}]),
+            False,
+            id="steady: another owner later",
+        ),
+        pytest.param("state_diff_declared", shown(accounts=[]), False, id="not all accounts were looked at"),
         pytest.param("slippage_bps", shown(slippage_bps=0), 0, id="no slippage is nought, not unknown"),
         pytest.param("floor_bps", shown(), 0, id="floor: declared what is simulated"),
         pytest.param("floor_bps", gains(WETH_OUT * 2), 5_000, id="floor: half of what is simulated"),

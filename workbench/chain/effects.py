@@ -1,36 +1,37 @@
-"""Everything one executed transaction did to its sender, and to who may govern what it touched.
+"""Everything one executed transaction did to our accounts, and to who may govern what it touched.
 
 The transaction has really run, in a block of its own on a private fork; here its traces and the state before
 and after are compared. Events are only hints about where to look: a contract that moves funds without one is
 found by reading.
-(1) Contracts touched: every address in the prestate trace, in the call frames and among the logs' emitters.
-(2) Deltas: `balanceOf(sender)` of each touched contract that answers it, and the sender's ether without the
-    gas cost.
-(3) Allowances: `allowance` and `isApprovedForAll` of each such token for every address that occurs anywhere
-    in the calls' data or the logs. An approval for a whole collection counts as 2^256 − 1.
-(4) Admin changes: known ownership, role, owner-set and upgrade events, and every write to an EIP-1967 slot.
+(1) Owners: the sender, and each of our other accounts that occurs anywhere: what one key sends can move what
+    another has approved.
+(2) Deltas: `balanceOf` of each owner in each touched contract that answers it, and the owners' ether, the
+    sender's without the gas cost.
+(3) Allowances: `allowance` and `isApprovedForAll` of each such token from each owner for every address that
+    occurs anywhere (`traced`). An approval for a whole collection counts as 2^256 − 1.
+(4) Admin changes: known ownership, role, owner-set and upgrade events, every write to a slot in which proxies
+    and Safes keep what governs them, and every contract that was written to and answers another owner,
+    minter, implementation … than before.
 (5) What these readings cannot tell (ERC-1155 movements, single NFTs leaving or approved, Permit2 and ERC-777
     grants) raises instead of being left out.
 
-Left out: a token that shows other balances to us than to its users; tokens are whitelisted for that reason.
+Left out: a token that shows other balances to us than to its users; `probe` tries what it is worth.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from eth_hash.auto import keccak
 
 from workbench.chain.errors import RpcError, SimulationError
 from workbench.chain.node import BATCH_MAX, Json, Node
-from workbench.evm.errors import EvmError
-from workbench.evm.fields import UINT256_MAX, address_bytes, checksummed, from_rpc_hex
+from workbench.chain.traced import WORD, Traced
+from workbench.evm.fields import UINT256_MAX, address_bytes, from_rpc_hex
 
 ETHER: Final = "ETH"
-WORD: Final = 32
 # A probe is one storage read; the limit stops a contract that loops in its balanceOf.
 PROBE_GAS: Final = 2_000_000
-FRAMES_MAX: Final = 20_000
 
 _BALANCE_OF: Final = keccak(b"balanceOf(address)")[:4]
 _ALLOWANCE: Final = keccak(b"allowance(address,address)")[:4]
@@ -56,11 +57,24 @@ _ADMIN_EVENTS: Final = {
         "ChangedFallbackHandler(address)",
     )
 }
-# EIP-1967: the slot is the hash of its name, less one.
+# EIP-1967: the slot is the hash of its name, less one. A Safe's slots are the hashes of their names.
 _ADMIN_SLOTS: Final = {
     (int.from_bytes(keccak(f"eip1967.proxy.{name}".encode())) - 1).to_bytes(WORD): f"eip1967.{name}"
     for name in ("implementation", "admin", "beacon")
+} | {
+    keccak(f"{name}.address".encode()): f"safe.{name}"
+    for name in ("guard_manager.guard", "fallback_manager.handler", "module_manager.module_guard")
 }
+BEACON_SLOT: Final = (int.from_bytes(keccak(b"eip1967.proxy.beacon")) - 1).to_bytes(WORD)
+# Who answers one of these differently afterwards is governed by somebody, or something, else.
+_GOVERNED_BY: Final = {
+    keccak(f"{name}()".encode())[:4]: f"{name}()"
+    for name in (
+        "owner", "pendingOwner", "getOwner", "admin", "pendingAdmin", "implementation", "masterCopy",
+        "governance", "governor", "guardian", "controller", "authority", "timelock", "minter", "masterMinter",
+        "pauser", "blacklister", "manager", "operator", "getOwners", "getThreshold",
+    )
+}  # fmt: skip
 # Events naming the sender in one of these topics report what (2) and (3) cannot read.
 _UNTOLD: Final = {
     keccak(event.encode()): (event, places)
@@ -74,7 +88,7 @@ _UNTOLD: Final = {
 }
 _NFT_TOPICS: Final = 4
 _NFT_EVENTS: Final = {
-    keccak(b"Transfer(address,address,uint256)"): "a single NFT leaves the sender",
+    keccak(b"Transfer(address,address,uint256)"): "a single NFT leaves its owner",
     keccak(b"Approval(address,address,uint256)"): "a single NFT is approved",
 }
 
@@ -98,48 +112,41 @@ class Executed:
     gas_cost: int
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What the traces mention."""
-
-    touched: set[str] = field(default_factory=set)
-    named: set[str] = field(default_factory=set)
-    logs: list[tuple[str, list[bytes]]] = field(default_factory=list)
-    slots: set[tuple[str, bytes]] = field(default_factory=set)
-
-
-def effects(node: Node, executed: Executed) -> Effects:
+def effects(fork: Node, executed: Executed, traced: Traced, accounts: Collection[str]) -> Effects:
     """Return the effects of an executed transaction; raises if not all of them can be told."""
-    seen = _seen(node, executed)  # (1)
-    _refuse_untold(seen, executed.sender)  # (5)
-    balances = _probe(node, executed, [(each, _BALANCE_OF, executed.sender) for each in sorted(seen.touched)])
-    tokens = [asset for (asset, _, _), _ in balances]
-    spenders = sorted((seen.touched | seen.named) - {executed.sender})
-    pairs = [(t, verb, s) for t in tokens for s in spenders for verb in (_ALLOWANCE, _APPROVED_FOR_ALL)]
-    grants = _probe(node, executed, pairs)
+    occurring = traced.touched | traced.named
+    owners = sorted({executed.sender} | (set(accounts) & occurring))  # (1)
+    for owner in owners:
+        _refuse_untold(traced, owner)  # (5)
+    touched = sorted(traced.touched)
+    held: list[_Probe] = [(each, _BALANCE_OF, (owner,)) for each in touched for owner in owners]
+    balances = _probe(fork, executed, held)
+    tokens = sorted({asset for (asset, _, _), _ in balances})
+    # nobody can answer what no code that took part has a word of
+    known = any(_APPROVED_FOR_ALL in found.code for found in traced.found.values())
+    asked: list[_Probe] = [
+        (token, verb, (owner, spender))
+        for token in tokens
+        for owner in owners
+        for spender in sorted(occurring - {owner})
+        for verb in ((_ALLOWANCE, _APPROVED_FOR_ALL) if known else (_ALLOWANCE,))
+    ]
     return Effects(
-        deltas=_deltas(node, executed, balances),
-        allowances=_allowances(executed.sender, grants),
-        admin_changes=_admin_changes(seen),
+        deltas=_deltas(fork, executed, owners, balances),
+        allowances=_allowances(_probe(fork, executed, asked)),
+        admin_changes=_admin_changes(fork, executed, traced),
     )
 
 
-_Probe = tuple[str, bytes, str]
+_Probe = tuple[str, bytes, tuple[str, ...]]
 _Change = tuple[int, int]
 
 
-def _probe(node: Node, executed: Executed, probes: list[_Probe]) -> list[tuple[_Probe, _Change]]:
+def _probe(fork: Node, executed: Executed, probes: list[_Probe]) -> list[tuple[_Probe, _Change]]:
     """Return the probes that are answered before and after with one word, with both answers."""
-    calls = []
-    for contract, verb, about in probes:
-        owner = b"" if verb == _BALANCE_OF else _word(executed.sender)
-        call = {"to": contract, "data": "0x" + (verb + owner + _word(about)).hex(), "gas": hex(PROBE_GAS)}
-        calls += [("eth_call", [call, hex(number)]) for number in (executed.number - 1, executed.number)]
-    if len(calls) > BATCH_MAX:
-        raise SimulationError(f"{len(calls)} readings would be needed, at most {BATCH_MAX}")
-    answers = [_number(answer) for answer in node.batch(calls)]
     found: list[tuple[_Probe, _Change]] = []
-    for probe, before, after in zip(probes, answers[::2], answers[1::2], strict=True):
+    for probe, (before_raw, after_raw) in zip(probes, _twice(fork, executed, probes), strict=True):
+        before, after = _number(before_raw), _number(after_raw)
         if after is None:
             # A token that answered before and is silent after may hide where its balance went.
             if before is not None:
@@ -150,116 +157,90 @@ def _probe(node: Node, executed: Executed, probes: list[_Probe]) -> list[tuple[_
     return found
 
 
+def _twice(fork: Node, executed: Executed, probes: list[_Probe]) -> list[tuple[Json, Json]]:
+    """Return what each probe is answered before the transaction, and after."""
+    calls = []
+    for contract, verb, about in probes:
+        data = verb + b"".join(_word(each) for each in about)
+        call = {"to": contract, "data": "0x" + data.hex(), "gas": hex(PROBE_GAS)}
+        calls += [("eth_call", [call, hex(number)]) for number in (executed.number - 1, executed.number)]
+    if len(calls) > BATCH_MAX:
+        raise SimulationError(f"{len(calls)} readings would be needed, at most {BATCH_MAX}")
+    answers = fork.batch(calls)
+    return list(zip(answers[::2], answers[1::2], strict=True))
+
+
 def _number(answer: Json | RpcError) -> int | None:
-    if isinstance(answer, RpcError):
-        return None
-    raw = from_rpc_hex(answer)
+    raw = _raw(answer)
     return int.from_bytes(raw) if len(raw) == WORD else None
 
 
+def _raw(answer: Json | RpcError) -> bytes:
+    return b"" if isinstance(answer, RpcError) else from_rpc_hex(answer)
+
+
 def _deltas(
-    node: Node, executed: Executed, balances: list[tuple[_Probe, _Change]]
+    fork: Node, executed: Executed, owners: list[str], balances: list[tuple[_Probe, _Change]]
 ) -> list[dict[str, str]]:  # (2)
-    ether_before, ether_after = (
-        node.read_quantity(node.call("eth_getBalance", executed.sender, hex(number)))
-        for number in (executed.number - 1, executed.number)
-    )
-    changes = {ETHER: ether_after + executed.gas_cost - ether_before}
-    changes |= {asset: after - before for (asset, _, _), (before, after) in balances}
+    changes = {(owner, asset): after - before for (asset, _, (owner,)), (before, after) in balances}
+    blocks = (hex(executed.number - 1), hex(executed.number))
+    ether = fork.batch([("eth_getBalance", [owner, block]) for owner in owners for block in blocks])
+    for owner, before, after in zip(owners, ether[::2], ether[1::2], strict=True):
+        if isinstance(before, RpcError) or isinstance(after, RpcError):
+            raise SimulationError("the fork does not tell a balance")
+        paid = executed.gas_cost if owner == executed.sender else 0
+        changes[owner, ETHER] = fork.read_quantity(after) + paid - fork.read_quantity(before)
     return [
-        {"account": executed.sender, "asset": asset, "amount": str(amount)}
-        for asset, amount in sorted(changes.items())
+        {"account": owner, "asset": asset, "amount": str(amount)}
+        for (owner, asset), amount in sorted(changes.items())
         if amount
     ]
 
 
-def _allowances(owner: str, grants: list[tuple[_Probe, _Change]]) -> list[dict[str, str]]:  # (3)
+def _allowances(grants: list[tuple[_Probe, _Change]]) -> list[dict[str, str]]:  # (3)
     changed = {}
-    for (asset, verb, spender), (before, after) in grants:
+    for (asset, verb, (owner, spender)), (before, after) in grants:
         if before != after:
             whole = UINT256_MAX if after else 0
-            changed[asset, spender] = after if verb == _ALLOWANCE else whole
+            changed[owner, asset, spender] = after if verb == _ALLOWANCE else whole
     return [
         {"owner": owner, "spender": spender, "asset": asset, "amount": str(amount)}
-        for (asset, spender), amount in sorted(changed.items())
+        for (owner, asset, spender), amount in sorted(changed.items())
     ]
 
 
-def _admin_changes(seen: _Seen) -> list[dict[str, str]]:  # (4)
-    changes = {(address, _ADMIN_EVENTS[t[0]]) for address, t in seen.logs if t and t[0] in _ADMIN_EVENTS}
-    changes |= {(address, _ADMIN_SLOTS[slot]) for address, slot in seen.slots if slot in _ADMIN_SLOTS}
+def _admin_changes(fork: Node, executed: Executed, traced: Traced) -> list[dict[str, str]]:  # (4)
+    events = [(log.address, log.topics[0]) for log in traced.logs if log.topics]
+    changes = {(address, _ADMIN_EVENTS[topic]) for address, topic in events if topic in _ADMIN_EVENTS}
+    changes |= {(address, _ADMIN_SLOTS[slot]) for address, slot in traced.slots if slot in _ADMIN_SLOTS}
+    asked: list[_Probe] = [
+        (contract, verb, ())
+        for contract in sorted({address for address, _ in traced.slots})
+        for verb in _answered_by(traced, contract)
+    ]
+    for (contract, verb, _), (before, after) in zip(asked, _twice(fork, executed, asked), strict=True):
+        if _raw(before) and _raw(before) != _raw(after):
+            changes.add((contract, _GOVERNED_BY[verb]))
     return [{"contract": contract, "change": change} for contract, change in sorted(changes)]
 
 
-def _refuse_untold(seen: _Seen, sender: str) -> None:
-    who = _word(sender)
-    for address, topics in seen.logs:
-        if not topics:
+def _answered_by(traced: Traced, contract: str) -> Iterator[bytes]:
+    """Yield the governing functions that the contract's code, or code that it borrowed, has a word of."""
+    borrowed = [each.to for each in traced.frames if each.caller == contract and each.kind == "DELEGATECALL"]
+    code = b"".join(traced.found[each].code for each in (contract, *borrowed) if each in traced.found)
+    return (verb for verb in _GOVERNED_BY if verb in code)
+
+
+def _refuse_untold(traced: Traced, owner: str) -> None:
+    who = _word(owner)
+    for log in traced.logs:
+        if not log.topics:
             continue
-        event, places = _UNTOLD.get(topics[0], ("", ()))
-        if any(place < len(topics) and topics[place] == who for place in places):
-            raise SimulationError(f"{address}: {event} of the sender cannot be told as an amount")
-        if topics[0] in _NFT_EVENTS and len(topics) == _NFT_TOPICS and topics[1] == who:
-            raise SimulationError(f"{address}: {_NFT_EVENTS[topics[0]]}")
-
-
-def _seen(node: Node, executed: Executed) -> _Seen:
-    seen = _Seen()
-    for address in _trace(node, executed, "prestateTracer", {}):
-        seen.touched.add(_checked(address))
-    changes = _trace(node, executed, "prestateTracer", {"diffMode": True})
-    for side in ("pre", "post"):
-        for address, account in changes[side].items():
-            seen.touched.add(_checked(address))
-            seen.slots.update(
-                (_checked(address), from_rpc_hex(slot, size=WORD)) for slot in account.get("storage", {})
-            )
-    for frame in _frames(_trace(node, executed, "callTracer", {"withLog": True})):
-        _read_frame(seen, frame)
-    return seen
-
-
-def _read_frame(seen: _Seen, frame: Json) -> None:
-    seen.touched.update(_checked(frame[end]) for end in ("from", "to") if frame.get(end))
-    seen.named.update(_addresses_in(from_rpc_hex(frame.get("input", "0x"))))
-    for log in frame.get("logs", ()):
-        topics = [from_rpc_hex(topic, size=WORD) for topic in log["topics"]]
-        seen.logs.append((_checked(log["address"]), topics))
-        seen.touched.add(_checked(log["address"]))
-        seen.named.update(_addresses_in(b"".join(topics), offset=0))
-        seen.named.update(_addresses_in(from_rpc_hex(log.get("data", "0x")), offset=0))
-
-
-def _frames(root: Json) -> Iterator[Json]:
-    waiting = [root]
-    for _ in range(FRAMES_MAX):
-        if not waiting:
-            return
-        frame = waiting.pop()
-        # What a reverted call did has been undone, and so have its logs.
-        if not frame.get("error"):
-            yield frame
-            waiting.extend(frame.get("calls", ()))
-    raise SimulationError(f"more than {FRAMES_MAX} calls")
-
-
-def _trace(node: Node, executed: Executed, tracer: str, config: dict[str, Json]) -> Json:
-    return node.call("debug_traceTransaction", executed.tx_hash, {"tracer": tracer, "tracerConfig": config})
-
-
-def _addresses_in(data: bytes, offset: int = 4) -> Iterable[str]:
-    for start in range(offset, len(data) - WORD + 1, WORD):
-        word = data[start : start + WORD]
-        # Small numbers look like addresses; none below 2^64 is anybody's.
-        if not any(word[:12]) and any(word[12:24]):
-            yield checksummed(word[12:])
-
-
-def _checked(address: Json) -> str:
-    try:
-        return checksummed(from_rpc_hex(address))
-    except EvmError as error:
-        raise SimulationError(f"a trace with the address {address!r:.60}") from error
+        event, places = _UNTOLD.get(log.topics[0], ("", ()))
+        if any(place < len(log.topics) and log.topics[place] == who for place in places):
+            raise SimulationError(f"{log.address}: {event} of {owner} cannot be told as an amount")
+        if log.topics[0] in _NFT_EVENTS and len(log.topics) == _NFT_TOPICS and log.topics[1] == who:
+            raise SimulationError(f"{log.address}: {_NFT_EVENTS[log.topics[0]]}")
 
 
 def _word(address: str) -> bytes:

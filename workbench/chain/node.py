@@ -9,12 +9,14 @@
 (5) No proxy: environment variables do not decide which machine tells us about the chain.
 
 web3's HTTP provider does the transport; of its defaults, retries, proxies and the ten-second time-out are
-overridden. Left to others: whether several nodes agree, and what a value means. The length of an answer is
-not limited here: the provider reads it whole, so a node can cost memory.
+overridden. A private fork is asked over its socket. Left to others: whether several nodes agree, and what a
+value means. The length of an answer is not limited here: the provider reads it whole, so a node can cost
+memory.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -23,6 +25,7 @@ from web3.exceptions import Web3Exception
 from web3.types import RPCEndpoint
 
 from workbench.chain.errors import NodeError, RpcError
+from workbench.chain.ipc import Pipe
 from workbench.evm.errors import EvmError
 from workbench.evm.fields import from_rpc_hex, from_rpc_quantity, to_rpc
 from workbench.evm.header import Header
@@ -35,29 +38,47 @@ BATCH_MAX: Final = 4096
 Json = Any
 
 
+class Transport(Protocol):
+    """How questions reach a node, one or several at once; what it raises is an error of the node's."""
+
+    def make_request(self, method: RPCEndpoint, params: Json) -> Json:
+        """Return the whole JSON-RPC answer."""
+        ...
+
+    def make_batch_request(self, calls: list[tuple[RPCEndpoint, Json]]) -> Json:
+        """Return the answers in the order of the calls."""
+        ...
+
+
 class Node:
-    """One node at one URL."""
+    """One node at one address: a URL, or the path of a private fork's socket."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url
-        self._session = requests.Session()
-        self._session.trust_env = False  # (5)
+        self._provider: Transport
+        if url.startswith("/"):
+            pipe = Pipe(Path(url), timeout_s=timeout_s)
+            self._provider, self._close = pipe, pipe.close
+            return
+        session = requests.Session()
+        session.trust_env = False  # (5)
+        self._close = session.close
         self._provider = HTTPProvider(
             url,
             request_kwargs={"timeout": timeout_s},  # (1)
-            session=self._session,
+            session=session,
             exception_retry_configuration=None,
         )
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        self._close()
 
     def call(self, method: str, *params: Json) -> Json:
         """Return the result of one call."""
         try:
             response = self._provider.make_request(RPCEndpoint(method), list(params))
-        except (requests.RequestException, Web3Exception, ValueError, TypeError) as error:
+        except (OSError, Web3Exception, ValueError, TypeError) as error:
             raise _unanswered(method, error) from None
         return _result(method, response)
 
@@ -75,7 +96,7 @@ class Node:
             raise NodeError(f"a batch of {len(calls)} calls, at most {BATCH_MAX}")
         try:
             responses = self._provider.make_batch_request([(RPCEndpoint(m), p) for m, p in calls])
-        except (requests.RequestException, Web3Exception, ValueError, TypeError) as error:
+        except (OSError, Web3Exception, ValueError, TypeError) as error:
             raise _unanswered("batch", error) from None
         if not isinstance(responses, list) or len(responses) != len(calls):
             raise NodeError("batch: not one answer for each call")

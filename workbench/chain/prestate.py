@@ -1,8 +1,8 @@
 """The state that a simulation started from, proven: a fork reads its upstream node without proofs.
 
-(1) What the transactions of a sequence read is what the tracer says they found: the account, or the storage
-    slot, as it was before the first of them that touched it. That value was used, not one that is asked for
-    afterwards.
+(1) What the transactions of a run read is what the tracer says they found: the account, or the storage slot,
+    as it was before the first of them that touched it. That value was used, not one that is asked for
+    afterwards. Several runs from one state must have found the same.
 (2) Each of them is compared with a proof under the state root of the header that the fork stands on. The
     proofs may come from any node; the root decides.
 (3) One difference, or one value that cannot be proven, and the simulation is not one of this chain: the node
@@ -21,8 +21,9 @@ from eth_hash.auto import keccak
 
 from workbench.chain.errors import NodeError, RpcError
 from workbench.chain.node import Json, Node
+from workbench.chain.traced import Traced
 from workbench.evm.errors import ProofError
-from workbench.evm.fields import HASH_BYTES, checksummed, to_rpc
+from workbench.evm.fields import to_rpc
 from workbench.evm.header import Header
 from workbench.evm.proof import EMPTY_ROOT, Account, verify_account, verify_storage
 
@@ -39,24 +40,21 @@ class StateError(NodeError):
 class _Found:
     """An account as the first transaction that touched it found it."""
 
-    nonce: int
+    nonce: int | None
     balance: int
     code_hash: bytes
     slots: dict[bytes, int] = field(default_factory=dict)
 
 
-def prove(fork: Node, node: Node, header: Header, tx_hashes: Sequence[str]) -> None:
-    """Return if everything that these transactions of the fork read is under the header's state root."""
+def prove(fork: Node, node: Node, header: Header, runs: Sequence[Sequence[Traced]]) -> None:
+    """Return if everything that the transactions of these runs read is under the header's state root."""
     found: dict[str, _Found] = {}
-    for tx_hash in tx_hashes:
-        traced = fork.call("debug_traceTransaction", tx_hash, {"tracer": "prestateTracer"})
-        if not isinstance(traced, dict):
-            raise NodeError("a prestate is an object")
-        for address, told in traced.items():
-            _see(fork, header, found, checksummed(fork.read_hex(address, size=20)), told)
+    for run in runs:
+        _merge(found, _first(run))
     slots = sum(len(each.slots) for each in found.values())
     if len(found) > ACCOUNTS_MAX or slots > SLOTS_MAX:
         raise NodeError(f"a prestate of {len(found)} accounts and {slots} slots")
+    _fill_nonces(fork, header, found)
     try:
         _compare(node, header, found)
     except NodeError as error:
@@ -64,25 +62,38 @@ def prove(fork: Node, node: Node, header: Header, tx_hashes: Sequence[str]) -> N
         raise StateError(str(error)) from error
 
 
-def _see(fork: Node, header: Header, found: dict[str, _Found], address: str, told: Json) -> None:
-    if not isinstance(told, dict):
-        raise NodeError("an account's prestate is an object")
-    storage = told.get("storage", {})
-    if not isinstance(storage, dict):
-        raise NodeError("a prestate's storage is an object")
-    if address not in found:  # (1)
-        # The tracer leaves out the nonce of a contract; the fork has read it together with the balance.
-        nonce = told["nonce"] if "nonce" in told else fork.nonce(address, hex(header.number))
-        found[address] = _Found(
-            nonce=nonce if type(nonce) is int else fork.read_quantity(nonce),
-            balance=fork.read_quantity(told.get("balance", "0x0")),
-            code_hash=keccak(fork.read_hex(told.get("code", "0x"))),
-        )
-    known = found[address].slots
-    for slot, value in storage.items():
-        known.setdefault(
-            fork.read_hex(slot, size=HASH_BYTES), int.from_bytes(fork.read_hex(value, size=HASH_BYTES))
-        )
+def _first(run: Sequence[Traced]) -> dict[str, _Found]:  # (1)
+    first: dict[str, _Found] = {}
+    for transaction in run:
+        for address, told in transaction.found.items():
+            if address not in first:
+                first[address] = _Found(told.nonce, told.balance, keccak(told.code))
+            for slot, value in told.slots.items():
+                first[address].slots.setdefault(slot, value)
+    return first
+
+
+def _merge(found: dict[str, _Found], other: Mapping[str, _Found]) -> None:
+    for address, each in other.items():
+        known = found.setdefault(address, each)
+        if known.nonce is None:
+            known.nonce = each.nonce
+        same = each.nonce in (known.nonce, None)
+        same = same and (known.balance, known.code_hash) == (each.balance, each.code_hash)
+        if not same or any(
+            known.slots.setdefault(slot, value) != value for slot, value in each.slots.items()
+        ):
+            raise NodeError(f"{address}: two runs from one state found two")
+
+
+def _fill_nonces(fork: Node, header: Header, found: Mapping[str, _Found]) -> None:
+    # The tracer leaves out the nonce of a contract; the fork has read it together with the balance.
+    untold = [address for address, each in found.items() if each.nonce is None]
+    answers = fork.batch([("eth_getTransactionCount", [each, hex(header.number)]) for each in untold])
+    for address, answer in zip(untold, answers, strict=True):
+        if isinstance(answer, RpcError):
+            raise answer
+        found[address].nonce = fork.read_quantity(answer)
 
 
 def _compare(node: Node, header: Header, found: Mapping[str, _Found]) -> None:  # (2)

@@ -1,47 +1,57 @@
 """What a sequence of transactions would do, found by running it on a private fork of the chain.
 
-(1) One fork for one simulation, at a block whose header was re-hashed; it ends with the simulation. The
-    chain's node sees reads only: nothing simulated can leak into a pool.
-(2) Every transaction really runs, each in a block of its own, with the sender's own nonce and balance, its
-    gas limit and the base fee of the moment. A private fork can do that, and it is traced afterwards like any
+(1) One fork for one simulation at a time (`fork`), at a block whose header was re-hashed. The chain's node
+    sees reads only: nothing simulated can leak into a pool.
+(2) Every transaction really runs, each in a block of its own, with the sender's own nonce and balance and the
+    gas limit and fees that it will have. A private fork can do that, and it is traced afterwards like any
     transaction: a storage slot changed without an event is seen, also behind the earlier steps of a sequence.
     `eth_simulateV1` gives neither traces nor the storage diff of its steps, and runs them without a gas
     price.
 (3) Block numbers follow the fork's block; the first block's time is the observer's clock, the next ones 12 s
-    later.
+    later. Whoever makes the blocks is who made the last one.
 (4) Slippage is measured against the price before the first transaction.
 (5) A simulation that could not be completed raises. A transaction that reverts is a result, with its reason.
-
-(6) The fork reads its node without proofs, so whatever a transaction read is proven under the header's state
+(6) Everything runs a second time, one block later and in blocks that somebody else makes, and is looked at
+    more closely (`traced`): what differs is told as `again`.
+(7) What the traces show that honest code rarely does (`conduct`), and what the gains turn out to be worth
+    (`probe`), are the findings.
+(8) The fork reads its node without proofs, so whatever a transaction read is proven under the header's state
     root afterwards (`prestate`): a node that lies about a balance gives no simulation.
 
 The document is a claim until an observer signs it. Left to others: whether the effects are the wanted ones.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from eth_hash.auto import keccak
+
 from ledger import clock
-from workbench.chain.anvil import Anvil
-from workbench.chain.effects import Effects, Executed, effects
+from workbench.chain.conduct import Finding, findings
+from workbench.chain.effects import ETHER, Effects, Executed, effects
 from workbench.chain.errors import NodeError, RpcError, SimulationError
+from workbench.chain.fork import Forks
 from workbench.chain.node import Json, Node
 from workbench.chain.prestate import prove
+from workbench.chain.probe import BLOCKS_LATER, SECONDS_LATER, Probe, Trial
 from workbench.chain.slippage import Cost, Swap, swap_of
+from workbench.chain.traced import Traced, traced
 from workbench.evm.call import call_digest
 from workbench.evm.calldata import decode
-from workbench.evm.errors import CalldataError, EvmError
-from workbench.evm.fields import address_bytes, from_decimal, from_hex, from_rpc_hex, to_rpc
+from workbench.evm.errors import CalldataError
+from workbench.evm.fields import address_bytes, checksummed, from_decimal, from_hex, from_rpc_hex, to_rpc
 from workbench.evm.header import Header
 
 # A programme of tranches with its approvals; each costs some 20 ms.
 TRANSACTIONS_MAX: Final = 16
+ACCOUNTS_MAX: Final = 16
 # EIP-7825: no transaction may have more since Osaka.
 GAS_MAX: Final = 2**24
+FEE_MAX: Final = 2**64
 SECONDS_MAX: Final = 30
 BLOCK_S: Final = 12
 REASON_CHARS_MAX: Final = 200
@@ -52,12 +62,14 @@ _ERROR: Final = {
     "inputs": [{"name": "reason", "type": "string"}],
 }
 _PANIC: Final = {"type": "function", "name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]}
-_FIELDS: Final = frozenset({"intent", "from", "to", "value", "data", "gas"})
+_FIELDS: Final = frozenset(
+    {"intent", "from", "to", "value", "data", "gas", "max_fee_per_gas", "max_priority_fee_per_gas"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
-    """One transaction to simulate; no fees, because the fork's own are used."""
+    """One transaction to simulate, with the gas limit and the fees (wei a gas) that it will have."""
 
     intent: str | None
     sender: str
@@ -65,6 +77,8 @@ class Transaction:
     value: int
     data: bytes
     gas: int
+    max_fee_per_gas: int
+    max_priority_fee_per_gas: int
 
     @classmethod
     def parse(cls, document: Mapping[str, Json]) -> "Transaction":
@@ -72,6 +86,7 @@ class Transaction:
         if set(document) != _FIELDS:
             raise SimulationError(f"got fields {sorted(document)}, expected {sorted(_FIELDS)}")
         intent, gas = document["intent"], document["gas"]
+        fee, tip = document["max_fee_per_gas"], document["max_priority_fee_per_gas"]
         try:
             if intent is not None:
                 from_hex(intent)
@@ -82,12 +97,43 @@ class Transaction:
             raise SimulationError(str(error)) from error
         if type(gas) is not int or not 0 < gas <= GAS_MAX or value < 0:
             raise SimulationError(f"gas {gas}, value {value}: out of range")
-        return cls(intent=intent, sender=document["from"], to=document["to"], value=value, data=data, gas=gas)
+        if type(fee) is not int or type(tip) is not int or not 0 <= tip <= fee <= FEE_MAX:
+            raise SimulationError(f"fees {fee!r:.40} and {tip!r:.40}: out of range")
+        return cls(
+            intent=intent,
+            sender=document["from"],
+            to=document["to"],
+            value=value,
+            data=data,
+            gas=gas,
+            max_fee_per_gas=fee,
+            max_priority_fee_per_gas=tip,
+        )
 
     @property
     def digest(self) -> str:
         """What was run; the intent's name is only what the asker called it."""
-        return call_digest(sender=self.sender, to=self.to, value=self.value, data=self.data, gas=self.gas)
+        return call_digest(
+            sender=self.sender,
+            to=self.to,
+            value=self.value,
+            data=self.data,
+            gas=self.gas,
+            max_fee_per_gas=self.max_fee_per_gas,
+            max_priority_fee_per_gas=self.max_priority_fee_per_gas,
+        )
+
+    def request(self) -> dict[str, Json]:
+        """Return it as a node is asked to send it."""
+        return {
+            "from": self.sender,
+            "to": self.to,
+            "value": hex(self.value),
+            "data": to_rpc(self.data),
+            "gas": hex(self.gas),
+            "maxFeePerGas": hex(self.max_fee_per_gas),
+            "maxPriorityFeePerGas": hex(self.max_priority_fee_per_gas),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +142,7 @@ class _Step:
 
     transaction: Transaction
     executed: Executed
+    traced: Traced
     gas: int
     revert: str | None
     cost: Cost | None
@@ -111,140 +158,222 @@ class _Step:
         }
 
 
+@dataclass(slots=True, kw_only=True)
+class _Pass:
+    """The sequence run once: its steps, the target's effects, and what the trials of its gains found."""
+
+    steps: list[_Step]
+    told: Effects
+    target: int
+    tried: list[Traced] = field(default_factory=list)
+    wrong: list[Finding] = field(default_factory=list)
+
+    @property
+    def ran(self) -> list[Traced]:
+        return [step.traced for step in self.steps] + self.tried
+
+    def outcome(self) -> dict[str, Json]:
+        return {
+            "deltas": self.told.deltas,
+            "allowances": self.told.allowances,
+            "admin_changes": self.told.admin_changes,
+            "revert": self.steps[self.target].revert,
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Simulator:
-    """Makes forks with the anvil at `binary`."""
+    """Simulates on forks that are kept warm."""
 
     binary: Path
     seconds_max: int = SECONDS_MAX
+    forks: Forks = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "forks", Forks(self.binary, self.seconds_max))
 
     def run(
-        self, node: Node, header: Header, transactions: Sequence[Transaction], *, target: int, at: datetime
+        self,
+        node: Node,
+        header: Header,
+        transactions: Sequence[Transaction],
+        *,
+        target: int,
+        accounts: Collection[str] = (),
+        at: datetime,
     ) -> dict[str, Json]:
         """Return the simulation document of transaction `target`, run behind those before it.
 
-        Transactions behind the target run too: they are part of the sequence's cost.
+        Transactions behind the target run too: they are part of the sequence's cost. `accounts` are further
+        ones whose balances and allowances must be looked at.
         """
         if not 0 <= target < len(transactions) <= TRANSACTIONS_MAX:
             raise SimulationError(f"target {target} of {len(transactions)}, at most {TRANSACTIONS_MAX}")
-        arguments = ["--fork-url", node.url, "--fork-block-number", str(header.number), "--no-mining"]
-        arguments += ["--no-storage-caching", "--no-rate-limit", "--auto-impersonate", "--order", "fifo"]
-        with Anvil(self.binary, arguments, lifetime_s=self.seconds_max) as anvil:  # (1)
-            fork = Node(anvil.url, timeout_s=self.seconds_max)
-            try:
-                run = _Run(fork, node, header, time.monotonic() + self.seconds_max)
-                return run.document(transactions, target=target, at=at)
-            finally:
-                fork.close()
+        if len(accounts) > ACCOUNTS_MAX:
+            raise SimulationError(f"{len(accounts)} accounts, at most {ACCOUNTS_MAX}")
+        watched = sorted({*accounts, transactions[target].sender})
+        with self.forks.at(node, header) as fork:  # (1)
+            run = _Run(fork, header, transactions, target, watched, time.monotonic() + self.seconds_max)
+            document, ran = run.document(int(at.timestamp()))
+            prove(fork, node, header, ran)  # (8)
+        return {"v": 1, "chain_id": node.chain_id(), "at": clock.text(at), **document}
+
+    def close(self) -> None:
+        """End the forks."""
+        self.forks.close()
 
 
+@dataclass(frozen=True, slots=True)
 class _Run:
     """One sequence on one fork."""
 
-    def __init__(self, fork: Node, node: Node, header: Header, deadline: float) -> None:
-        self._fork = fork
-        self._node = node
-        self._header = header
-        self._chain_id = node.chain_id()
-        self._deadline = deadline
+    fork: Node
+    header: Header
+    transactions: Sequence[Transaction]
+    target: int
+    watched: Collection[str]
+    deadline: float
 
-    def document(self, transactions: Sequence[Transaction], *, target: int, at: datetime) -> dict[str, Json]:
-        if self._fork.head().hash() != self._header.hash() or self._fork.chain_id() != self._chain_id:
-            raise SimulationError("the fork does not stand at the block it was made for")
-        start = hex(self._header.number)
-        swaps = [swap_of(self._fork, to=t.to, data=t.data, block=start) for t in transactions]  # (4)
-        seconds = max(int(at.timestamp()), self._header.timestamp + 1)
-        steps = [
-            self._step(transaction, swap, seconds + BLOCK_S * index)  # (3)
-            for index, (transaction, swap) in enumerate(zip(transactions, swaps, strict=True))
-        ]
-        prove(self._fork, self._node, self._header, [each.executed.tx_hash for each in steps])  # (6)
-        step = steps[target]
-        changed = self._effects(step)
-        return {
-            "v": 1,
+    def document(self, now: int) -> tuple[dict[str, Json], list[list[Traced]]]:
+        start = hex(self.header.number)
+        swaps = [swap_of(self.fork, to=t.to, data=t.data, block=start) for t in self.transactions]  # (4)
+        seconds = max(now, self.header.timestamp + 1)  # (3)
+        snapshot = self.fork.call("evm_snapshot")
+        self._made_by(self.header.beneficiary)
+        first = self._pass(swaps, seconds, behind=0, closely=False)
+        self._try_gains(first, swaps, when="at once")
+        self.fork.call("evm_revert", snapshot)
+        snapshot = self.fork.call("evm_snapshot")
+        self._made_by(self._salt()[12:])  # (6)
+        self.fork.call("evm_mine", hex(seconds))
+        second = self._pass(swaps, seconds + BLOCK_S, behind=1, closely=True)
+        if self._has_gains(second):
+            self.fork.call("anvil_mine", hex(BLOCKS_LATER), hex(SECONDS_LATER // BLOCKS_LATER))
+        self._try_gains(second, swaps, when="an hour later")
+        self.fork.call("evm_revert", snapshot)
+        step = first.steps[self.target]
+        found = {*findings(first.ran), *findings(second.ran), *first.wrong, *second.wrong}  # (7)
+        told = {
             "intent": step.transaction.intent,
-            "chain_id": self._chain_id,
-            "block": {"number": self._header.number, "hash": self._header.hash().hex()},
+            "block": {"number": self.header.number, "hash": self.header.hash().hex()},
             "sender": step.transaction.sender,
             "call": step.transaction.digest,
-            "deltas": changed.deltas,
-            "allowances": changed.allowances,
-            "admin_changes": changed.admin_changes,
+            "accounts": list(self.watched),
+            **first.outcome(),
+            "again": second.outcome(),
+            "findings": [each.document() for each in sorted(found)],
             "gas": step.gas,
             "slippage_bps": step.cost.slippage_bps if step.cost else None,
             "slippage_ppm": step.cost.slippage_ppm if step.cost else None,
             "loss": step.cost.loss() if step.cost else None,
-            "sequence": _sequence(steps) if len(steps) > 1 else None,
-            "revert": step.revert,
-            "at": clock.text(at),
+            "sequence": _sequence(first.steps) if len(first.steps) > 1 else None,
         }
+        return told, [first.ran, second.ran]
 
-    def _effects(self, step: _Step) -> Effects:
-        try:
-            return effects(self._fork, step.executed)
-        except (KeyError, TypeError, AttributeError, EvmError, ValueError) as error:
-            raise SimulationError(f"a trace that cannot be read: {error!r:.200}") from error
+    def _pass(self, swaps: Sequence[Swap | None], seconds: int, *, behind: int, closely: bool) -> _Pass:
+        steps = []
+        for index, transaction in enumerate(self.transactions):
+            number = self.header.number + behind + index + 1
+            at = seconds + BLOCK_S * index
+            close = closely and index == self.target
+            steps.append(self._step(transaction, swaps[index], number, at, closely=close))
+        step = steps[self.target]
+        told = effects(self.fork, step.executed, step.traced, self.watched)
+        return _Pass(steps=steps, told=told, target=self.target)
 
-    def _step(self, transaction: Transaction, swap: Swap | None, seconds: int) -> _Step:
-        if time.monotonic() > self._deadline:
+    def _step(
+        self, transaction: Transaction, swap: Swap | None, number: int, seconds: int, *, closely: bool
+    ) -> _Step:
+        if time.monotonic() > self.deadline:
             raise SimulationError("the simulation took too long")
-        number, receipt = self._execute(transaction, seconds)
-        gas = self._fork.read_quantity(receipt["gasUsed"])
+        receipt = self._execute(transaction, number, seconds)
+        gas = self.fork.read_quantity(receipt["gasUsed"])
         executed = Executed(
             tx_hash=receipt["transactionHash"],
             sender=transaction.sender,
             number=number,
-            gas_cost=gas * self._fork.read_quantity(receipt["effectiveGasPrice"]),
+            gas_cost=gas * self.fork.read_quantity(receipt["effectiveGasPrice"]),
         )
-        revert = None if self._fork.read_quantity(receipt["status"]) == 1 else self._reason(executed)
-        cost = self._cost(executed, swap) if swap and revert is None else None
-        return _Step(transaction=transaction, executed=executed, gas=gas, revert=revert, cost=cost)
+        revert = None if self.fork.read_quantity(receipt["status"]) == 1 else self._reason(executed)
+        return _Step(
+            transaction=transaction,
+            executed=executed,
+            traced=traced(self.fork, executed.tx_hash, closely=closely),
+            gas=gas,
+            revert=revert,
+            cost=self._cost(executed, swap) if swap and revert is None else None,
+        )
 
-    def _execute(self, transaction: Transaction, seconds: int) -> tuple[int, dict[str, Json]]:  # (2)
-        head = self._fork.head()
-        request = {
-            "from": transaction.sender,
-            "to": transaction.to,
-            "value": hex(transaction.value),
-            "data": to_rpc(transaction.data),
-            "gas": hex(transaction.gas),
-            "nonce": hex(self._fork.nonce(transaction.sender)),
-            # the base fee rises by at most an eighth from one block to the next
-            "maxFeePerGas": hex(head.base_fee_per_gas * 9 // 8 + 1),
-            "maxPriorityFeePerGas": "0x0",
-        }
+    def _execute(self, transaction: Transaction, number: int, seconds: int) -> dict[str, Json]:  # (2)
         try:
-            tx_hash = self._fork.call("eth_sendTransaction", request)
+            tx_hash = self.fork.call("eth_sendTransaction", transaction.request())
         except RpcError as error:
-            # too little ether, or gas below the intrinsic cost: no chain would take it
+            # too little ether, gas below the intrinsic cost, a fee below the base fee: no chain would take it
             raise SimulationError(f"not executable: {error.message}") from error
-        self._fork.call("evm_setNextBlockTimestamp", seconds)
-        self._fork.call("anvil_mine", "0x1")
-        receipt = self._fork.call("eth_getTransactionReceipt", tx_hash)
+        self.fork.call("evm_mine", hex(seconds))
+        receipt = self.fork.call("eth_getTransactionReceipt", tx_hash)
         if not isinstance(receipt, dict):
             raise SimulationError("the fork did not run the transaction")
-        number = self._fork.read_quantity(receipt["blockNumber"])
-        if number != head.number + 1:
-            raise NodeError(f"the transaction ran in block {number}, not in {head.number + 1}")
-        return number, receipt
+        if self.fork.read_quantity(receipt["blockNumber"]) != number:
+            raise NodeError(f"the transaction ran in block {receipt['blockNumber']!r:.20}, not in {number}")
+        return receipt
 
     def _cost(self, executed: Executed, swap: Swap) -> Cost:
-        paid, received = (
-            sign * (self._balance(executed, asset, 0) - self._balance(executed, asset, 1))
-            for asset, sign in ((swap.token_in, 1), (swap.token_out, -1))
-        )
-        return Cost.of(swap, paid=paid, received=received)
+        owner = bytes(12) + address_bytes(executed.sender)
+        calls = [
+            ("eth_call", [{"to": asset, "data": to_rpc(_BALANCE_OF + owner)}, hex(block)])
+            for asset in (swap.token_in, swap.token_out)
+            for block in (executed.number - 1, executed.number)
+        ]
+        before_in, after_in, before_out, after_out = (self._word(each) for each in self.fork.batch(calls))
+        return Cost.of(swap, paid=before_in - after_in, received=after_out - before_out)
 
-    def _balance(self, executed: Executed, asset: str, blocks_later: int) -> int:
-        data = _BALANCE_OF + bytes(12) + address_bytes(executed.sender)
-        block = hex(executed.number - 1 + blocks_later)
-        return int.from_bytes(self._fork.eth_call(asset, data, block))
+    def _word(self, answer: Json | RpcError) -> int:
+        if isinstance(answer, RpcError):
+            raise SimulationError(f"a balance that cannot be read: {answer.message}")
+        return int.from_bytes(self.fork.read_hex(answer, size=32))
 
     def _reason(self, executed: Executed) -> str:
         config = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
-        frame = self._fork.call("debug_traceTransaction", executed.tx_hash, config)
+        frame = self.fork.call("debug_traceTransaction", executed.tx_hash, config)
         return revert_reason(from_rpc_hex(frame.get("output", "0x")), str(frame.get("error", "reverted")))
+
+    def _has_gains(self, run: _Pass) -> bool:
+        # behind the target others may have spent them; and such a simulation is nothing to be signed
+        return self.target == len(self.transactions) - 1 and any(_gains(run))
+
+    def _try_gains(self, run: _Pass, swaps: Sequence[Swap | None], *, when: str) -> None:
+        if not self._has_gains(run):
+            return
+        transaction, swap = self.transactions[self.target], swaps[self.target]
+        paid = [
+            -int(each["amount"])
+            for each in run.told.deltas
+            if swap is not None and each["asset"] == swap.token_in and each["account"] == transaction.sender
+        ]
+        trial = Trial(
+            sender=transaction.sender,
+            gains=dict(_gains(run)),
+            swap=swap,
+            router=transaction.to,
+            paid=paid[0] if paid else 0,
+            salt=self._salt(),
+        )
+        probe = Probe(self.fork, 2 * self.fork.head().base_fee_per_gas + 1, run.tried)
+        run.wrong += probe.findings(trial, when=when)
+
+    def _salt(self) -> bytes:
+        return keccak(self.header.hash() + bytes.fromhex(self.transactions[self.target].digest))
+
+    def _made_by(self, beneficiary: bytes) -> None:
+        self.fork.call("anvil_setCoinbase", checksummed(beneficiary))
+
+
+def _gains(run: _Pass) -> Iterator[tuple[str, int]]:
+    sender = run.steps[run.target].transaction.sender
+    for each in run.told.deltas:
+        if each["account"] == sender and each["asset"] != ETHER and int(each["amount"]) > 0:
+            yield each["asset"], int(each["amount"])
 
 
 _BALANCE_OF: Final = bytes.fromhex("70a08231")

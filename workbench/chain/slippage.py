@@ -21,7 +21,7 @@ from workbench.chain.errors import NodeError, RpcError, SimulationError
 from workbench.chain.node import Node
 from workbench.evm.calldata import EXACT_INPUT_SINGLE, Fragment, decode, encode, selector
 from workbench.evm.errors import CalldataError, EvmError
-from workbench.evm.fields import address_bytes, checksummed
+from workbench.evm.fields import UINT256_MAX, address_bytes, checksummed
 
 WORD: Final = 32
 _SWAP_SELECTOR: Final = bytes.fromhex(selector(EXACT_INPUT_SINGLE))
@@ -44,7 +44,27 @@ class Swap:
 
     token_in: str
     token_out: str
+    fee_ppm: int
     mid: Fraction  # base units of token_out for one base unit of token_in
+
+    @property
+    def fee(self) -> Fraction:
+        """What the pool keeps of the amount paid."""
+        return Fraction(self.fee_ppm, 1_000_000)
+
+    def back(self, *, sender: str, amount: int) -> bytes:
+        """Return the calldata that sells this much of what was bought by the same pool, at any price."""
+        params = {
+            "tokenIn": self.token_out,
+            "tokenOut": self.token_in,
+            "fee": str(self.fee_ppm),
+            "recipient": sender,
+            "deadline": str(UINT256_MAX),
+            "amountIn": str(amount),
+            "amountOutMinimum": "0",
+            "sqrtPriceLimitX96": "0",
+        }
+        return encode(EXACT_INPUT_SINGLE, {"params": params})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +120,12 @@ def swap_of(node: Node, *, to: str, data: bytes, block: str) -> Swap | None:
         raise SimulationError(f"the pool {pool} has no price")
     price = Fraction(sqrt_price**2, 2**192)  # token1 for one token0
     zero_for_one = address_bytes(token_in) < address_bytes(token_out)
-    return Swap(token_in=token_in, token_out=token_out, mid=price if zero_for_one else 1 / price)
+    return Swap(
+        token_in=token_in,
+        token_out=token_out,
+        fee_ppm=int(params["fee"]),
+        mid=price if zero_for_one else 1 / price,
+    )
 
 
 def _word(answer: bytes, index: int) -> int:

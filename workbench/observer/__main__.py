@@ -5,8 +5,8 @@ or {"error": {"code", "detail"}}:
 * status -> {"observer", "chain_id", "block", "nodes"}: which of them are asked at present
 * events {run, after} -> {"run", "events"}: what happened to the nodes, signed, behind a number of this run
 * attest {accounts} -> attestation, header, accounts with proofs; crash point 2
-* simulate {step, transactions, target} -> a signed simulation; step 3 is before approval, 4 before signing,
-  and the crash point has the step's number
+* simulate {step, transactions, target, accounts} -> a signed simulation; step 3 is before approval, 4 before
+  signing, and the crash point has the step's number
 * broadcast {raw} -> {"tx_hash"}; crash points 5-before and 5-after
 * confirm {tx_hash} -> status, with proofs when mined; crash point 6
 
@@ -77,7 +77,7 @@ class Desk:
             "status": (self._status, frozenset()),
             "events": (self._events, frozenset({"run", "after"})),
             "attest": (self._attest, frozenset({"accounts"})),
-            "simulate": (self._simulate, frozenset({"step", "transactions", "target"})),
+            "simulate": (self._simulate, frozenset({"step", "transactions", "target", "accounts"})),
             "broadcast": (self._broadcast, frozenset({"raw"})),
             "confirm": (self._confirm, frozenset({"tx_hash"})),
         }
@@ -125,7 +125,8 @@ class Desk:
         transactions = _list(fields["transactions"])
         if not all(isinstance(each, dict) for each in transactions):
             raise RequestError("transactions are objects")
-        return self.observer.simulate(transactions, target)
+        accounts = [_text(address) for address in _list(fields["accounts"])]
+        return self.observer.simulate(transactions, target, accounts)
 
     def _broadcast(self, fields: Message) -> Message:
         raw = _hex(fields["raw"])

@@ -126,15 +126,24 @@ class Observer:
 
         return {**self._attested(agreed.header), "accounts": self.nodes.first(agreed, proven)}
 
-    def simulate(self, transactions: Sequence[Document], target: int) -> Document:
-        """Return the signed simulation of transaction `target` behind those before it."""
+    def simulate(
+        self, transactions: Sequence[Document], target: int, accounts: Sequence[str] = ()
+    ) -> Document:
+        """Return the signed simulation of transaction `target` behind those before it.
+
+        `accounts` are further accounts, besides the sender, whose balances and allowances are looked at.
+        """
+        for address in accounts:
+            _check(address)
         parsed = [Transaction.parse(document) for document in transactions]
         with self._forks:
             agreed = self.nodes.head()
 
             def simulated(node: Node) -> Document:
                 try:
-                    return self.simulator.run(node, agreed.header, parsed, target=target, at=self.clock())
+                    return self.simulator.run(
+                        node, agreed.header, parsed, target=target, accounts=accounts, at=self.clock()
+                    )
                 except StateError:
                     raise
                 except SimulationError as error:

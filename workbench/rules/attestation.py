@@ -125,8 +125,33 @@ class Run(Document):
     loss: Loss | None
 
 
+class Outcome(Document):
+    """What the same transactions do one block later, in blocks that somebody else makes."""
+
+    deltas: Annotated[list[Delta], Field(max_length=256)]
+    allowances: Annotated[list[Allowance], Field(max_length=256)]
+    admin_changes: Annotated[list[dict[str, Any]], Field(max_length=256)]
+    revert: Prose | None
+
+
+FindingKind = Literal[
+    "borrowed_code", "code", "ended", "held_fast", "reentered", "sold_at_a_loss", "transfer_fee", "unsaleable"
+]
+
+
+class Finding(Document):
+    """Something that a contract did in the simulation, or that its gains could not be used for."""
+
+    kind: FindingKind
+    contract: Address
+    detail: Annotated[str, Field(max_length=300, pattern=r"^[ -~]*$")]
+
+
 class Simulation(Document):
-    """What `oms-simulation/v1` signs; slippage in bps and, finer, in parts per million."""
+    """What `oms-simulation/v1` signs; slippage in bps and, finer, in parts per million.
+
+    `accounts` are those whose balances and allowances were looked at: what is told of others is not complete.
+    """
 
     v: Literal[1]
     intent: Digest | None
@@ -137,6 +162,9 @@ class Simulation(Document):
     deltas: Annotated[list[Delta], Field(max_length=256)]
     allowances: Annotated[list[Allowance], Field(max_length=256)]
     admin_changes: Annotated[list[dict[str, Any]], Field(max_length=256)]
+    accounts: Annotated[list[Address], Field(max_length=17)]
+    again: Outcome
+    findings: Annotated[list[Finding], Field(max_length=64)]
     gas: Whole
     slippage_bps: int | None
     slippage_ppm: int | None

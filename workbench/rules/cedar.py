@@ -45,6 +45,8 @@ SIGN_FACTS: Mapping[str, type] = {
     "slippage_bps": int,
     "floor_bps": int,
     "admin_changes": int,
+    "findings": int,
+    "steady": bool,
 }
 RELEASE_FACTS: Mapping[str, type] = {**SIGN_FACTS, "session_active": bool, "daily_usd_cents": int}
 SILENT: Mapping[str, int] = {"approvals": 0, "approvals_cro": 0, "approvals_console": 0}

@@ -18,7 +18,7 @@ from workbench.evm import calldata
 from workbench.evm.errors import EvmError
 from workbench.evm.fields import from_decimal
 from workbench.evm.transaction import UnsignedTransaction
-from workbench.rules.attestation import Simulation, State
+from workbench.rules.attestation import Outcome, Simulation, State
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Approvals
 from workbench.rules.documents import read_time
@@ -28,6 +28,8 @@ from workbench.rules.policy import Bound, Function, PolicySet, WhitelistEntry
 Facts = Mapping[str, int | bool]
 
 BPS = 10_000
+STEADY_BPS = 1
+"""What a block may change of what comes in: interest, and nothing that anybody would bend."""
 FEE_HEADROOM = 2
 """The base fee can double in six full blocks; less room than that strands a transaction in its lane."""
 PRICE_DECIMALS = 36
@@ -207,6 +209,8 @@ def _simulation_facts(given: Given, fresh: Simulation) -> dict[str, int | bool]:
         "simulation_age_s": age_s(given.now, read_time(fresh.at)),
         "state_diff_declared": state_diff_declared(given.intent, fresh, given.policy),
         "admin_changes": len(fresh.admin_changes),
+        "findings": len(fresh.findings),
+        "steady": steady(fresh),
         "floor_bps": floor_bps(given.intent, fresh),
     }
     slippage = slippage_bps(fresh)
@@ -242,9 +246,12 @@ def state_diff_declared(intent: Intent, simulation: Simulation, policy: PolicySe
     """Whether the simulated state diff is what the intent declares, and nothing else.
 
     Outflows are exact, inflows at least as declared, allowances exact. An outflow or an
-    allowance that nobody declared is how approvals drain a wallet.
+    allowance that nobody declared is how approvals drain a wallet. All accounts of the set
+    must have been looked at: what one key sends can move what another has approved.
     """
     if simulation.sender != policy.key(intent.key).address:
+        return False
+    if not {key.address for key in policy.keys.values()} <= set(simulation.accounts):
         return False
     declared = {(delta.account, delta.asset): int(delta.amount) for delta in intent.deltas}
     simulated = {(delta.account, delta.asset): int(delta.amount) for delta in simulation.deltas}
@@ -260,7 +267,17 @@ def state_diff_declared(intent: Intent, simulation: Simulation, policy: PolicySe
     return wanted == made
 
 
-def within_tolerance(approved: Simulation, fresh: Simulation, *, inflow_bps: int) -> bool:
+def steady(simulation: Simulation) -> bool:
+    """Whether the same comes of it one block later: what depends on the block depends on who makes it."""
+    again = simulation.again
+    return (
+        simulation.revert == again.revert
+        and simulation.admin_changes == again.admin_changes
+        and within_tolerance(simulation, again, inflow_bps=STEADY_BPS)
+    )
+
+
+def within_tolerance(approved: Simulation, fresh: Simulation | Outcome, *, inflow_bps: int) -> bool:
     """Whether the fresh simulation is as good as the approved one, within the approved tolerance."""
     before = {(delta.account, delta.asset): int(delta.amount) for delta in approved.deltas}
     after = {(delta.account, delta.asset): int(delta.amount) for delta in fresh.deltas}

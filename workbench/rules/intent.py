@@ -101,8 +101,15 @@ class Intent(Document):
 
     def call(self, sender: str) -> str:
         """Return the name of what this intent does when this account sends it."""
-        data = bytes.fromhex(self.data)
-        return call_digest(sender=sender, to=self.to, value=int(self.value), data=data, gas=self.gas_max)
+        return call_digest(
+            sender=sender,
+            to=self.to,
+            value=int(self.value),
+            data=bytes.fromhex(self.data),
+            gas=self.gas_max,
+            max_fee_per_gas=self.max_fee_per_gas,
+            max_priority_fee_per_gas=self.max_priority_fee_per_gas,
+        )
 
     def transaction(self, nonce: int) -> UnsignedTransaction:
         """Return the only transaction that carries out this intent under this nonce."""

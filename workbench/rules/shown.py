@@ -21,7 +21,7 @@ from workbench.rules import facts
 from workbench.rules.account import ServiceAccount
 from workbench.rules.approval import ANYBODY, ASKS, Asked
 from workbench.rules.assertion import CONSOLE
-from workbench.rules.attestation import Simulation
+from workbench.rules.attestation import FindingKind, Outcome, Simulation
 from workbench.rules.codes import RefusedError
 from workbench.rules.documents import printable, read_time
 from workbench.rules.enrolment import AskedRegistration, Registered
@@ -45,6 +45,16 @@ PURPOSES: Final = {
     "approval": "decide about transactions and policy sets on a page",
     "console": "decide at a terminal, by the second path",
 }
+FOUND: Final[Mapping[FindingKind, str]] = {
+    "borrowed_code": "RUNS OTHERS' CODE",
+    "code": "ANOTHER CODE AFTERWARDS",
+    "ended": "A CONTRACT ENDS ITSELF",
+    "held_fast": "CANNOT BE PASSED ON",
+    "reentered": "ENTERED AGAIN",
+    "sold_at_a_loss": "SELLS AT A LOSS",
+    "transfer_fee": "KEEPS PART OF A TRANSFER",
+    "unsaleable": "CANNOT BE SOLD AGAIN",
+}
 NEEDS: Final = {
     "session:renew": "the proposer's session has ended, or the account's time: propose again",
     "review:contract": "the contract has to be reviewed and whitelisted as it is now",
@@ -52,6 +62,7 @@ NEEDS: Final = {
     "propose:within-bounds": "an argument is out of its bounds: propose again",
     "propose:again": "the bytes are not the intent: propose again",
     "propose:declare": "the simulation moves what nobody declared: declare it, or do not do it",
+    "review:findings": "a contract does what honest code does not: its reviewers have to explain it",
     "propose:smaller": "the slippage is over the limit: propose less",
     "propose:tighter": "the minimum output leaves room for others: propose a tighter one",
     "reserve:nonce": "the nonce is not the reserved one, or is spent",
@@ -329,6 +340,7 @@ def _simulated(asked: Asked, now: datetime) -> Iterator[Row]:
     for change in simulation.admin_changes:
         says = ", ".join(f"{name} {value}" for name, value in sorted(change.items()))
         yield Row(label="Changes who is in charge", says=printable(says), alarm=True)
+    yield from _found(asked)
     slippage = facts.slippage_bps(simulation)
     over = slippage is None or slippage > limits.slippage_bps_max
     yield Row(
@@ -354,6 +366,30 @@ def _simulated(asked: Asked, now: datetime) -> Iterator[Row]:
         remark=f"{age} s ago; simulated again before it is signed",
         alarm=age > limits.simulation_age_s_max,
     )
+
+
+def _found(asked: Asked) -> Iterator[Row]:
+    simulation = asked.simulation
+    for each in simulation.findings:
+        yield Row(label=FOUND[each.kind], says=printable(each.detail), hex=each.contract, alarm=True)
+    same = facts.steady(simulation)
+    yield Row(
+        label="One block later",
+        says="the same" if same else f"SOMETHING ELSE: {_outcome(asked, simulation.again)}",
+        alarm=not same,
+    )
+
+
+def _outcome(asked: Asked, again: Outcome) -> str:
+    if again.revert is not None:
+        return f"fails: {printable(again.revert)}"
+    moved = [_amount(asked, each.asset, each.amount, sign=True) for each in again.deltas]
+    left = [
+        f"allowance of {_amount(asked, each.asset, each.amount)} to {each.spender}"
+        for each in again.allowances
+    ]
+    changed = [printable(" ".join(map(str, each.values()))) for each in again.admin_changes]
+    return ", ".join(moved + left + changed) or "nothing moves"
 
 
 def _moves(asked: Asked) -> Iterator[Row]:

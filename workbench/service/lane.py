@@ -68,7 +68,8 @@ class Lane:
     def simulate(self, digest: str, *, step: int, purpose: str, sequence: Sequence[str], actor: str) -> None:
         """(3) (4) Have an intent simulated behind those of a sequence, and its state proven."""
         transactions = [self._call(each) for each in sequence]
-        statement = self.links.simulate(step, transactions, list(sequence).index(digest))
+        accounts = sorted({key.address for key in self.policy.keys.values()})
+        statement = self.links.simulate(step, transactions, list(sequence).index(digest), accounts)
         intent = self.books.matter(digest).proposal.intent
         state = self.links.attest([self.policy.key(intent.key).address, intent.to])
         named = hashlib.sha256(canonical(statement.document, limit=DOCUMENT_MAX)).hexdigest()
@@ -170,6 +171,8 @@ class Lane:
             "value": intent.value,
             "data": intent.data,
             "gas": intent.gas_max,
+            "max_fee_per_gas": intent.max_fee_per_gas,
+            "max_priority_fee_per_gas": intent.max_priority_fee_per_gas,
         }
 
     def _evidence(self, digest: str, matter: Matter, cosigner: str) -> dict[str, Any]:

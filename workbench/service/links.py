@@ -17,7 +17,7 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.evidence import SignedAnswer
 
 OBSERVER_SECONDS = 60.0
-"""A simulation starts a fork of its own; a loaded machine needs seconds for it."""
+"""A simulation may start a fork; a loaded machine needs seconds for it."""
 COSIGNER_SECONDS = 30.0
 
 
@@ -45,14 +45,17 @@ class Links:
         """Ask for the newest header and proofs of these accounts."""
         return AttestedState.load(self._observe({"v": 1, "operation": "attest", "accounts": list(accounts)}))
 
-    def simulate(self, step: int, transactions: Sequence[Mapping[str, Any]], target: int) -> Statement:
-        """Ask what a sequence of transactions would do, told for one of them."""
+    def simulate(
+        self, step: int, transactions: Sequence[Mapping[str, Any]], target: int, accounts: Sequence[str]
+    ) -> Statement:
+        """Ask what a sequence of transactions would do to these accounts, told for one of them."""
         request = {
             "v": 1,
             "operation": "simulate",
             "step": step,
             "transactions": [dict(each) for each in transactions],
             "target": target,
+            "accounts": list(accounts),
         }
         return Statement.load(self._observe(request))
 
