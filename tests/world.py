@@ -152,12 +152,16 @@ class Living:
 
     def transactions(self) -> int:
         """Return how many transactions the treasury has on chain."""
-        config = json.loads((self.world.places.root(ANCHOR) / "config.json").read_text())
-        node = Node(config["node"])
+        node = self.chain()
         try:
             return node.nonce(self.world.treasury)
         finally:
             node.close()
+
+    def chain(self) -> Node:
+        """Return the chain itself, past whatever stands before it."""
+        config = json.loads((self.world.places.root(ANCHOR) / "config.json").read_text())
+        return Node(config["node"])
 
     @contextmanager
     def unchanged(self, *, refusals: int) -> Iterator[None]:

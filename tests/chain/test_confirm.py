@@ -164,3 +164,38 @@ def test_blocks_with_one_transaction(fresh_world: World) -> None:
     tx_hash = fresh_world.node.read_hex(receipt["transactionHash"])
     found = inclusion(fresh_world.node, tx_hash)
     assert (found.index, found.receipt.succeeded, keccak(found.raw)) == (0, True, tx_hash)
+
+
+def test_a_block_that_goes_between_two_questions(fresh_world: World) -> None:
+    """The receipt was there and its block is not: asked again, the honest node has neither."""
+    raw = fresh_world.signed(STRANGER, nonce=0, value=7)
+    fresh_world.node.call("eth_sendRawTransaction", "0x" + raw.hex())
+    fresh_world.node.call("anvil_mine", "0x1")
+
+    def taken_back(answer: Json) -> Json:
+        if isinstance(answer, dict):
+            fresh_world.node.call("anvil_reorg", 2, [])
+        return answer
+
+    node = _Edited(fresh_world.node.url, "eth_getTransactionReceipt", taken_back)
+    assert inclusion(node, keccak(raw)) is None
+    node.close()
+
+
+@pytest.mark.parametrize("blocks", [1, 100], ids=["the same one again", "always another"])
+def test_a_receipt_of_a_block_that_never_was(fresh_world: World, blocks: int) -> None:
+    """A node that has no block for its receipt, however often it is asked, is a node that fails."""
+    raw = fresh_world.signed(STRANGER, nonce=0, value=7)
+    fresh_world.node.call("eth_sendRawTransaction", "0x" + raw.hex())
+    fresh_world.node.call("anvil_mine", "0x1")
+    asked: list[int] = []
+
+    def invented(answer: Json) -> Json:
+        asked.append(len(asked) % blocks)
+        return {**answer, "blockHash": f"0x{asked[-1] + 1:064x}"}
+
+    node = _Edited(fresh_world.node.url, "eth_getTransactionReceipt", invented)
+    with pytest.raises(NodeError):
+        inclusion(node, keccak(raw))
+    assert len(asked) < 5
+    node.close()

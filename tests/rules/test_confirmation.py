@@ -5,8 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from coincurve import PrivateKey
 
 from tests.rules.build import (
+    CHAIN_ID,
     NOW,
     World,
     attested_document,
@@ -16,12 +18,43 @@ from tests.rules.build import (
     statement,
 )
 from workbench.evm.proof import prove_index
-from workbench.evm.receipt import Receipt
+from workbench.evm.receipt import Log, Receipt
+from workbench.evm.transaction import UnsignedTransaction, address_of, assemble, signature_for
 from workbench.rules.attestation import HEADER_LINE
 from workbench.rules.codes import Refusal
-from workbench.rules.confirmation import Confirmed, Inclusion, verify_inclusion
+from workbench.rules.confirmation import (
+    TRANSFER,
+    Confirmed,
+    Inclusion,
+    short_of,
+    transferred,
+    verify_inclusion,
+)
 
-RAW = [b"\x02" + bytes([number]) * 40 for number in range(4)]
+KEY = PrivateKey(b"\x07" * 32)
+SENDER = address_of(KEY.public_key.format(compressed=False))
+TOKEN = "0x1111111111111111111111111111111111111111"
+PRICE = 9_000_000_000
+
+
+def signed(nonce: int, *, fee: int = PRICE) -> bytes:
+    """Return a transaction's signed bytes."""
+    unsigned = UnsignedTransaction(
+        chain_id=CHAIN_ID,
+        nonce=nonce,
+        max_priority_fee_per_gas=fee,
+        max_fee_per_gas=fee,
+        gas=100_000,
+        to=TOKEN,
+        value=0,
+        data=b"",
+    )
+    digest = unsigned.digest()
+    rs = KEY.sign_recoverable(digest, hasher=None)[:64]
+    return assemble(unsigned, *signature_for(digest, rs, KEY.public_key.format(compressed=False)))
+
+
+RAW = [signed(number) for number in range(4)]
 INDEX = 2
 Json = dict[str, Any]
 
@@ -56,6 +89,8 @@ def included(*, succeeded: bool = True, age_s: int = 1) -> Json:
         "receipt_proof": [node.hex() for node in receipt_proof],
         "raw": RAW[INDEX].hex(),
         "transaction_proof": [node.hex() for node in transaction_proof],
+        "before": ours[INDEX - 1].hex(),
+        "before_proof": [node.hex() for node in prove_index(ours, INDEX - 1)[1]],
     }
 
 
@@ -70,6 +105,7 @@ def test_what_became_of_it(world: World, succeeded: bool) -> None:  # noqa: FBT0
     """Block and outcome come from the proven receipt."""
     confirmed = check(world, included(succeeded=succeeded))
     assert (confirmed.block_number, confirmed.succeeded) == (100, succeeded)
+    assert (confirmed.gas_used, confirmed.fee_wei) == (21_000, 21_000 * PRICE)
     assert confirmed.block_hash == included(succeeded=succeeded)["attestation"]["document"]["block"]["hash"]
 
 
@@ -107,6 +143,9 @@ def _resigned(document: Json, **block: Any) -> Json:
             _put(receipt=receipts(succeeded=False)[INDEX].hex()), Refusal.PROOF, id="a receipt of failure"
         ),
         pytest.param(_put(receipt=""), Refusal.PROOF, id="no receipt"),
+        pytest.param(_put(before=None), Refusal.PROOF, id="no receipt before, though it is not the first"),
+        pytest.param(_put(before=receipts()[0].hex()), Refusal.PROOF, id="not the receipt before"),
+        pytest.param(_put(before_proof=[]), Refusal.PROOF, id="no proof of the receipt before"),
         pytest.param(_put(receipt_proof=[]), Refusal.PROOF, id="no proof of the receipt"),
         pytest.param(_put(transaction_proof=[]), Refusal.PROOF, id="no proof of the transaction"),
         pytest.param(_put(transaction_proof=["c1" * 40]), Refusal.PROOF, id="junk for a proof"),
@@ -155,3 +194,91 @@ def test_the_bytes_are_those_that_were_signed(world: World) -> None:
     """A block that holds another transaction of ours confirms that one only."""
     with refused(Refusal.BYTES_OTHER, "/raw"):
         check(world, included(), raw_tx=RAW[0].hex())
+
+
+def test_the_first_of_a_block_has_none_before(world: World) -> None:
+    """Its gas is what the receipt itself says; a receipt before it would be another's."""
+    ours, raws = receipts()[INDEX:], RAW[INDEX:]
+    transactions_root, transaction_proof = prove_index(raws, 0)
+    receipts_root, receipt_proof = prove_index(ours, 0)
+    _, header = chain_state(transactions_root=transactions_root, receipts_root=receipts_root)
+    document = included() | {
+        "attestation": statement("observer", HEADER_LINE, attested_document(header)).dump(),
+        "header": header.encode().hex(),
+        "index": 0,
+        "receipt_proof": [node.hex() for node in receipt_proof],
+        "transaction_proof": [node.hex() for node in transaction_proof],
+        "before": None,
+        "before_proof": [],
+    }
+    assert check(world, document).gas_used == 63_000
+    with refused(Refusal.PROOF, "/before"):
+        check(world, document | {"before": ours[1].hex()})
+
+
+def test_bytes_that_could_not_be_in_that_block(world: World) -> None:
+    """A fee below the block's base fee is no transaction of it, whatever the roots say."""
+    raw = [*RAW[:INDEX], signed(INDEX, fee=1), RAW[3]]
+    transactions_root, proof = prove_index(raw, INDEX)
+    receipts_root, _ = prove_index(receipts(), INDEX)
+    _, header = chain_state(transactions_root=transactions_root, receipts_root=receipts_root)
+    document = included() | {
+        "attestation": statement("observer", HEADER_LINE, attested_document(header)).dump(),
+        "header": header.encode().hex(),
+        "raw": raw[INDEX].hex(),
+        "transaction_proof": [node.hex() for node in proof],
+    }
+    with refused(Refusal.PROOF):
+        check(world, document, raw_tx=raw[INDEX].hex())
+
+
+def word(address: str) -> bytes:
+    """Return an address as a topic."""
+    return bytes(12) + bytes.fromhex(address[2:])
+
+
+def log(*topics: bytes, amount: int = 5, size: int = 32) -> Log:
+    """Return an event of the token's."""
+    return Log(TOKEN, topics, amount.to_bytes(size))
+
+
+@pytest.mark.parametrize(
+    ("logs", "moved"),
+    [
+        pytest.param([log(TRANSFER, word(TOKEN), word(SENDER))], {TOKEN: 5}, id="in"),
+        pytest.param([log(TRANSFER, word(SENDER), word(TOKEN))], {TOKEN: -5}, id="out"),
+        pytest.param([log(TRANSFER, word(SENDER), word(SENDER))], {}, id="to itself"),
+        pytest.param([log(TRANSFER, word(TOKEN), word(TOKEN))], {}, id="of others"),
+        pytest.param([log(TRANSFER, word(TOKEN), word(SENDER), bytes(32), size=32)], {}, id="an NFT"),
+        pytest.param([log(TRANSFER, word(TOKEN), word(SENDER), size=64)], {}, id="more than an amount"),
+        pytest.param([log(b"\1" * 32, word(TOKEN), word(SENDER))], {}, id="another event"),
+        pytest.param(
+            [log(TRANSFER, word(TOKEN), word(SENDER)), log(TRANSFER, word(SENDER), word(TOKEN), amount=2)],
+            {TOKEN: 3},
+            id="both ways",
+        ),
+    ],
+)
+def test_what_a_receipt_says_was_moved(logs: list[Log], moved: dict[str, int]) -> None:
+    """The token's transfers of one account, summed."""
+    receipt = Receipt(type=2, succeeded=True, cumulative_gas_used=1, bloom=bytes(256), logs=tuple(logs))
+    assert transferred(receipt, SENDER) == moved
+
+
+@pytest.mark.parametrize(
+    ("received", "bps"),
+    [
+        pytest.param(399_200, 0, id="as simulated"),
+        pytest.param(400_000, 0, id="more"),
+        pytest.param(399_199, 1, id="a base unit less"),
+        pytest.param(199_600, 5_000, id="half"),
+        pytest.param(0, 10_000, id="nothing"),
+    ],
+)
+def test_how_far_it_fell_short(world: World, received: int, bps: int) -> None:
+    """Against the last simulation, in basis points, rounded up; nothing is gained by luck."""
+    intent = world.swap()
+    gained = {"account": world.policy.key("treasury").address, "asset": TOKEN, "amount": "399200"}
+    simulation = world.simulation(intent, deltas=[gained])
+    assert short_of(simulation, {TOKEN: received}) == bps
+    assert short_of(world.simulation(intent, deltas=[]), {TOKEN: received}) is None

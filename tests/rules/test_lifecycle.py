@@ -27,8 +27,12 @@ EXPECTED = {
     (S.APPROVED, E.SIGNING_REFUSED): S.REFUSED,
     # (5) (6)
     (S.SIGNED, E.BROADCAST): S.BROADCAST,
-    (S.BROADCAST, E.CONFIRMED): S.CONFIRMED,
-    (S.BROADCAST, E.REVERTED): S.REVERTED,
+    (S.BROADCAST, E.DROPPED): S.BROADCAST,
+    (S.BROADCAST, E.INCLUDED): S.INCLUDED,
+    (S.INCLUDED, E.SAFE): S.INCLUDED,
+    (S.INCLUDED, E.DISPLACED): S.BROADCAST,
+    (S.INCLUDED, E.CONFIRMED): S.CONFIRMED,
+    (S.INCLUDED, E.REVERTED): S.REVERTED,
 }
 
 
@@ -62,7 +66,7 @@ def test_every_state_is_reached_and_no_approval_is_skipped() -> None:
 
 def test_an_approved_intent_does_not_expire() -> None:
     """A co-signer may have signed although its answer was lost: only its own word leads on."""
-    for state in (S.APPROVED, S.SIGNED, S.BROADCAST):
+    for state in (S.APPROVED, S.SIGNED, S.BROADCAST, S.INCLUDED):
         with refused(Refusal.STATE):
             after(state, E.EXPIRED)
 

@@ -4,7 +4,8 @@
     block has been replaced and the transaction is not confirmed by it.
 (2) Receipts and transactions root are rebuilt from all of the block's receipts and transactions and must
     equal the header's: the node cannot invent, change or leave out one.
-(3) The proofs handed out are taken from those tries, for the position at which these very bytes stand.
+(3) The proofs handed out are taken from those tries, for the position at which these very bytes stand, and
+    for the receipt before: gas is counted through a block, so its own gas is the difference.
 
 Left to others: how many blocks must follow before a confirmation is final.
 """
@@ -24,6 +25,7 @@ from workbench.evm.receipt import Receipt
 
 # A block of 36 M gas holds at most 1,714 plain transfers.
 TRANSACTIONS_MAX: Final = 4096
+ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class Inclusion:
     transaction_proof: tuple[bytes, ...]
     receipt: Receipt
     receipt_proof: tuple[bytes, ...]
+    before: Receipt | None
+    before_proof: tuple[bytes, ...]
 
 
 def known(node: Node, tx_hash: bytes) -> bool:
@@ -45,10 +49,9 @@ def known(node: Node, tx_hash: bytes) -> bool:
 
 def inclusion(node: Node, tx_hash: bytes) -> Inclusion | None:
     """Return where the transaction stands in the chain, None if it is in no block."""
-    claimed = node.call("eth_getTransactionReceipt", to_rpc(tx_hash))
-    if not isinstance(claimed, dict):
+    header = _claimed(node, tx_hash)
+    if header is None:
         return None
-    header = node.header_of(node.read_hex(claimed.get("blockHash"), size=32))
     if node.header_at(header.number).hash() != header.hash():  # (1)
         return None
     hashes = node.block_transaction_hashes(header.hash())
@@ -58,7 +61,8 @@ def inclusion(node: Node, tx_hash: bytes) -> Inclusion | None:
     raws = _raw_transactions(node, hashes)
     receipts = _receipts(node, header)
     transactions_root, transaction_proof = _prove(raws, index)
-    receipts_root, receipt_proof = _prove([receipt.encode() for receipt in receipts], index)
+    encoded = [receipt.encode() for receipt in receipts]
+    receipts_root, receipt_proof = _prove(encoded, index)
     if transactions_root != header.transactions_root or receipts_root != header.receipts_root:  # (2)
         raise NodeError(f"block {header.number}: its transactions or receipts are not those under its roots")
     return Inclusion(  # (3)
@@ -68,7 +72,31 @@ def inclusion(node: Node, tx_hash: bytes) -> Inclusion | None:
         transaction_proof=tuple(transaction_proof),
         receipt=receipts[index],
         receipt_proof=tuple(receipt_proof),
+        before=receipts[index - 1] if index else None,
+        before_proof=tuple(_prove(encoded, index - 1)[1]) if index else (),
     )
+
+
+def _claimed(node: Node, tx_hash: bytes) -> Header | None:
+    """Return the header of the block that the transaction's receipt names, None if there is no receipt."""
+    named = _block_named(node, tx_hash)
+    for _ in range(ROUNDS):
+        if named is None:
+            return None
+        try:
+            return node.header_of(named)
+        except NodeError:
+            again = _block_named(node, tx_hash)
+            # between two questions an honest node may have lost the block, and the receipt with it
+            if again == named:
+                raise
+            named = again
+    raise NodeError("its receipt names one block after another, and it has none of them")
+
+
+def _block_named(node: Node, tx_hash: bytes) -> bytes | None:
+    claimed = node.call("eth_getTransactionReceipt", to_rpc(tx_hash))
+    return node.read_hex(claimed.get("blockHash"), size=32) if isinstance(claimed, dict) else None
 
 
 def _raw_transactions(node: Node, hashes: list[bytes]) -> list[bytes]:

@@ -108,7 +108,11 @@ class Node:
 
     def head(self) -> Header:
         """Return the header of the newest block."""
-        return self._header("eth_getBlockByNumber", "latest")
+        return self.header_tagged("latest")
+
+    def header_tagged(self, tag: str) -> Header:
+        """Return the header of the block that the node gives a name, such as `finalized`."""
+        return self._header("eth_getBlockByNumber", tag)
 
     def header_at(self, number: int) -> Header:
         """Return the header of the block that stands at `number`."""

@@ -131,6 +131,11 @@ class Nodes:
             return agreed
         return self._agreed(height, self.each(agreed, lambda node: node.header_at(height)))
 
+    def tagged(self, agreed: Agreed, tag: str) -> Agreed:
+        """Return the newest agreed block that a quorum calls `safe`, or `finalized`."""
+        reached = sorted((header.number for header in self.each(agreed, _tagged(tag)).values()), reverse=True)
+        return self.at(agreed, reached[self.quorum - 1])
+
     def first(self, agreed: Agreed, work: Callable[[Node], T], *, seconds: float | None = None) -> T:
         """Return what one of the agreeing nodes gives; who fails is out, and the next one is asked.
 
@@ -261,3 +266,7 @@ class Nodes:
         if known:
             self.report(Event("quorum_lost", "", why))
         return NoQuorumError(f"no quorum: {why}")
+
+
+def _tagged(tag: str) -> Callable[[Node], Header]:
+    return lambda node: node.header_tagged(tag)

@@ -68,6 +68,12 @@ class UnsignedTransaction:
         if len(self.data) > RAW_BYTES_MAX:
             raise TransactionError(f"calldata of {len(self.data)} bytes, at most {RAW_BYTES_MAX}")
 
+    def price(self, base_fee_per_gas: int) -> int:
+        """Return what a gas costs in a block of this base fee, in wei; raises where it could not be there."""
+        if self.max_fee_per_gas < base_fee_per_gas:
+            raise TransactionError(f"fee {self.max_fee_per_gas} in a block of {base_fee_per_gas}")
+        return min(self.max_fee_per_gas, base_fee_per_gas + self.max_priority_fee_per_gas)
+
     def fields(self) -> list[object]:
         """Return the nine fields in the order of EIP-1559."""
         return [

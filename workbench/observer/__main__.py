@@ -9,6 +9,7 @@ or {"error": {"code", "detail"}}:
   signing, and the crash point has the step's number
 * broadcast {raw} -> {"tx_hash"}; crash points 5-before and 5-after
 * confirm {tx_hash} -> status, with proofs when mined; crash point 6
+* finality -> {"safe", "finalized"}: headers, attested
 
 Codes: "request" (it cannot be answered as asked), "chain" (the node did not give the fact), "simulation" (not
 every effect could be told). Whoever may connect may ask, and gets only what the chain shows.
@@ -80,6 +81,7 @@ class Desk:
             "simulate": (self._simulate, frozenset({"step", "transactions", "target", "accounts"})),
             "broadcast": (self._broadcast, frozenset({"raw"})),
             "confirm": (self._confirm, frozenset({"tx_hash"})),
+            "finality": (self._finality, frozenset()),
         }
         operation = request.get("operation")
         version = request.get("v")
@@ -135,6 +137,9 @@ class Desk:
         # A crash here has sent the bytes and told nobody: asking again finds them known.
         self.crash.reached("5-after")
         return result
+
+    def _finality(self, _: Message) -> Message:
+        return self.observer.finality()
 
     def _confirm(self, fields: Message) -> Message:
         self.crash.reached("6")

@@ -5,6 +5,7 @@
 * broadcast: sends signed bytes. Asking twice is harmless: bytes that the node already has are a success.
 * confirm: whether a transaction is in a block that stands in the chain, with proofs under that block's
   header.
+* finality: which blocks are safe, and finalized, as a quorum of the nodes says.
 
 It decides nothing and holds no asset: its key signs statements about the chain, under their own domain lines.
 What it could not find out it does not sign; there is no statement "unknown". Which header is the newest is
@@ -181,6 +182,12 @@ class Observer:
         pooled = self.nodes.each(agreed, lambda node: known(node, tx_hash))
         return {"status": "pending" if any(pooled.values()) else "unknown"}
 
+    def finality(self) -> Document:
+        """Return the newest blocks that a quorum of nodes calls safe, and finalized; both are signed."""
+        agreed = self.nodes.head()
+        blocks = {tag: self.nodes.tagged(agreed, tag).header for tag in ("safe", "finalized")}
+        return {tag: {**self._attested(header), "accounts": []} for tag, header in blocks.items()}
+
     def watch(self) -> None:
         """Look at the nodes, so that what happens to one is known also when nobody asks for anything."""
         with contextlib.suppress(ChainError):
@@ -201,6 +208,8 @@ class Observer:
             "receipt_proof": [node.hex() for node in found.receipt_proof],
             "raw": found.raw.hex(),
             "transaction_proof": [node.hex() for node in found.transaction_proof],
+            "before": found.before.encode().hex() if found.before else None,
+            "before_proof": [node.hex() for node in found.before_proof],
         }
 
     def _attested(self, header: Header) -> Document:

@@ -3,7 +3,8 @@
 (1) initiation · (2) policy · (3) approval · (4) signing · (5) broadcast · (6) confirmation.
 An event that the table does not list for a state is refused. From APPROVED on there is no
 expiry: a co-signer may have signed although its answer was lost, so only the co-signer's
-own word (a signature or a signed refusal) leads on.
+own word (a signature or a signed refusal) leads on. A transaction that is in a block can
+leave it again until the block is final; its bytes stay the same, and so does its nonce.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class State(StrEnum):
     APPROVED = "approved"
     SIGNED = "signed"
     BROADCAST = "broadcast"
+    INCLUDED = "included"
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
     REJECTED = "rejected"
@@ -41,6 +43,10 @@ class Event(StrEnum):
     SIGNED = "transaction.signed"
     SIGNING_REFUSED = "signature.refused"
     BROADCAST = "transaction.broadcast"
+    DROPPED = "transaction.dropped"
+    INCLUDED = "transaction.included"
+    SAFE = "transaction.safe"
+    DISPLACED = "transaction.displaced"
     CONFIRMED = "transaction.confirmed"
     REVERTED = "transaction.reverted"
 
@@ -61,11 +67,15 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.APPROVED, Event.SIGNED): State.SIGNED,
     (State.APPROVED, Event.SIGNING_REFUSED): State.REFUSED,
     (State.SIGNED, Event.BROADCAST): State.BROADCAST,
-    (State.BROADCAST, Event.CONFIRMED): State.CONFIRMED,
-    (State.BROADCAST, Event.REVERTED): State.REVERTED,
+    (State.BROADCAST, Event.DROPPED): State.BROADCAST,
+    (State.BROADCAST, Event.INCLUDED): State.INCLUDED,
+    (State.INCLUDED, Event.SAFE): State.INCLUDED,
+    (State.INCLUDED, Event.DISPLACED): State.BROADCAST,
+    (State.INCLUDED, Event.CONFIRMED): State.CONFIRMED,
+    (State.INCLUDED, Event.REVERTED): State.REVERTED,
 }
 FINAL = frozenset({State.CONFIRMED, State.REVERTED, State.REJECTED, State.EXPIRED, State.REFUSED})
-MINED = frozenset({State.CONFIRMED, State.REVERTED})
+MINED = frozenset({State.INCLUDED, State.CONFIRMED, State.REVERTED})
 """States in which the transaction is in a block: the account's nonce is beyond it."""
 HOLDS_NONCE = MINED | {State.OUTSTANDING, State.APPROVED, State.SIGNED, State.BROADCAST}
 """States in which the reserved nonce is not free for another intent."""

@@ -190,6 +190,7 @@ class Limits(Document):
     session_life_s_max: Seconds
     sessions_per_person_max: Whole
     confirmations_min: Annotated[int, Field(ge=1)]
+    finality: Literal["depth", "finalized"]
     change_delay_s_min: Seconds
     credentials_min: Annotated[int, Field(ge=1, le=8)]
     policy_quorum: Annotated[int, Field(ge=1)]

@@ -55,6 +55,12 @@ class Matter:
     """The policy set that was in force then."""
     raw_tx: str | None = None
     tx_hash: str | None = None
+    block: tuple[int, str] | None = None
+    """Number and hash of the block in which it was seen last."""
+    is_safe: bool = False
+    turns: int = 0
+    """How often it was dropped, or its block taken back: what happens on the chain can happen again."""
+    dropped: int = 0
     outcome: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -223,6 +229,18 @@ class Books:
             matter.raw_tx, matter.tx_hash = data["raw_tx"], data["tx_hash"]
         if event in _OUTCOMES:
             matter.outcome = data
+        _on_chain(matter, event, data)
+
+
+def _on_chain(matter: Matter, event: Event, data: dict[str, Any]) -> None:
+    if event is Event.INCLUDED:
+        matter.block = (data["block_number"], data["block_hash"])
+    elif event is Event.SAFE:
+        matter.is_safe = True
+    elif event is Event.DISPLACED:
+        matter.block, matter.is_safe, matter.turns = None, False, matter.turns + 1
+    elif event is Event.DROPPED:
+        matter.dropped, matter.turns = matter.dropped + 1, matter.turns + 1
 
 
 _EVENTS = frozenset(event.value for event in Event)

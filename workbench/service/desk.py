@@ -193,7 +193,7 @@ class Desk:
                 self.lane.sign(digest)
             if matter.state is State.SIGNED:
                 self.lane.broadcast(digest)
-            if matter.state is State.BROADCAST:
+            if matter.state in {State.BROADCAST, State.INCLUDED}:
                 self.lane.confirm(digest)
             return self.view(digest)
 

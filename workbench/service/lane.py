@@ -2,7 +2,8 @@
 
 (4) a fresh simulation and fresh proofs, a checkpoint, evidence to the co-signer, its answer
 (5) the signed bytes are read again and compared; the broadcast is recorded; then it is sent
-(6) inclusion is proven by number and hash, and recorded
+(6) inclusion is proven by number and hash and recorded; so is a block that is no longer one of
+    the chain (the same bytes are sent again), one that is safe, and the end once it is final
 
 Each step leaves an entry before the next begins, and each is taken up again by the same
 code after a crash. A step that fails for want of a peer stays undone.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from workbench.evm.errors import EvmError
 from workbench.evm.transaction import SignedTransaction
 from workbench.process.crash import CrashPoint
 from workbench.rules import attestation, confirmation
+from workbench.rules.attestation import Simulation
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, verify_ed25519
@@ -37,6 +39,8 @@ from workbench.service.record import Recorder
 SERVICE = "service"
 LEAVES_AT_ONCE = 40_000
 PENDING = frozenset({"pending", "unknown"})
+DROPPED_MAX = 16
+"""Nodes that drop and take it again all day must not fill the ledger; it is sent again all the same."""
 
 
 @dataclass(slots=True)
@@ -50,6 +54,8 @@ class Lane:
     links: Links
     clock: Callable[[], datetime]
     crash: CrashPoint
+    _pooled: set[str] = field(default_factory=set)
+    """What a node had in its pool when it was last asked about: if it is gone, it was dropped."""
 
     @property
     def policy(self) -> PolicySet:
@@ -116,36 +122,109 @@ class Lane:
         self.enter(Event.BROADCAST, digest, {"tx_hash": matter.tx_hash}, actor=SERVICE)
         self.crash.reached("5-before")
 
-    def confirm(self, digest: str) -> bool:
-        """(5) (6) Send what is not known to the chain; record what became of it; say whether it is final."""
+    def confirm(self, digest: str) -> None:
+        """(5) (6) Send what the chain does not know; record where it stands, and what becomes of it there."""
         matter = self.books.matter(digest)
-        raw_tx, tx_hash = str(matter.raw_tx), str(matter.tx_hash)
+        found = self._found(digest, matter)
+        if found.get("status") in PENDING:
+            if matter.state is State.INCLUDED:
+                self._displaced(digest, matter, f"{found['status']} again")
+            return
+        inclusion = confirmation.Inclusion.load(found)
+        confirmed = confirmation.verify_inclusion(
+            inclusion,
+            raw_tx=str(matter.raw_tx),
+            trust_root=self.trust_root,
+            now=self.clock(),
+            age_s_max=self.policy.limits.attestation_age_s_max,
+        )
+        place = (confirmed.block_number, confirmed.block_hash)
+        if matter.state is State.INCLUDED and matter.block != place:
+            self._displaced(digest, matter, f"in block {place[0]} {place[1]}")
+        if matter.state is State.BROADCAST:
+            data = _place(confirmed) | {"inclusion": self.recorder.blob(inclusion.canonical())}
+            self._happened(Event.INCLUDED, digest, data, actor=inclusion.attestation.observer)
+        self._settle(digest, matter, inclusion, confirmed)
+
+    def _happened(self, event: Event, digest: str, data: dict[str, Any], *, actor: str) -> None:
+        """Record what may happen to one transaction more than once."""
+        turns = self.books.matter(digest).turns
+        self.enter(event, digest, data, actor=actor, name=f"{digest}-{turns}")
+
+    def _found(self, digest: str, matter: Matter) -> dict[str, Any]:
+        """(5) Ask what became of it; what no node knows is sent, the same bytes, as often as it is lost."""
+        tx_hash = str(matter.tx_hash)
         found = self.links.confirm(tx_hash)
         if found.get("status") == "unknown":
-            self.links.broadcast(raw_tx)
+            if matter.state is State.INCLUDED:
+                return found  # that it has left its block is recorded before it is sent again
+            if digest in self._pooled and matter.dropped < DROPPED_MAX:
+                self._happened(Event.DROPPED, digest, {"tx_hash": tx_hash}, actor=SERVICE)
+            self._pooled.discard(digest)
+            self.links.broadcast(str(matter.raw_tx))
             self.crash.reached("5-after")
             found = self.links.confirm(tx_hash)
-        if found.get("status") in PENDING:
-            return False
-        inclusion = confirmation.Inclusion.load(found)
-        age = self.policy.limits.attestation_age_s_max
-        confirmed = confirmation.verify_inclusion(
-            inclusion, raw_tx=raw_tx, trust_root=self.trust_root, now=self.clock(), age_s_max=age
-        )
-        depth = self._look(matter).block_number - confirmed.block_number + 1
-        if depth < self.policy.limits.confirmations_min:
-            return False
+        if found.get("status") == "pending":
+            self._pooled.add(digest)
+        return found
+
+    def _displaced(self, digest: str, matter: Matter, where: str) -> None:
+        """(6) Its block is no longer one of the chain: it is as if it had been sent and not seen."""
+        number, block_hash = matter.block or (0, "")
+        data = {"tx_hash": matter.tx_hash, "block_number": number, "block_hash": block_hash, "now": where}
+        self._happened(Event.DISPLACED, digest, data, actor=SERVICE)
+
+    def _settle(
+        self,
+        digest: str,
+        matter: Matter,
+        inclusion: confirmation.Inclusion,
+        confirmed: confirmation.Confirmed,
+    ) -> None:
+        """(6) Record that its block is safe, and, once it is final, the end."""
+        head = self._look(matter).block_number
+        final: dict[str, Any] = {"depth": head - confirmed.block_number + 1}
+        if self.policy.limits.finality == "finalized":
+            reached = self._finality()
+            if not matter.is_safe and reached["safe"].block_number >= confirmed.block_number:
+                observer = inclusion.attestation.observer
+                self._happened(Event.SAFE, digest, _place(confirmed), actor=observer)
+            block = reached["finalized"]
+            if block.block_number < confirmed.block_number:
+                return
+            final["finalized"] = {"number": block.block_number, "hash": block.block_hash}
+        if final["depth"] < self.policy.limits.confirmations_min:
+            return
         self.crash.reached("6")
         event = Event.CONFIRMED if confirmed.succeeded else Event.REVERTED
-        data = {
-            "tx_hash": tx_hash,
-            "block_number": confirmed.block_number,
-            "block_hash": confirmed.block_hash,
+        data = _place(confirmed) | {
+            "tx_hash": matter.tx_hash,
             "inclusion": self.recorder.blob(inclusion.canonical()),
+            "final": final,
+            **self._realised(matter, confirmed),
         }
         self.enter(event, digest, data, actor=inclusion.attestation.observer)
         self.recorder.checkpoint()
-        return True
+
+    def _realised(self, matter: Matter, confirmed: confirmation.Confirmed) -> dict[str, Any]:
+        """(6) What it cost and moved, beside what the last simulation had said."""
+        moved = confirmation.transferred(confirmed.receipt, self._account(matter))
+        simulated = Simulation.load(matter.fresh.document) if matter.fresh else None
+        return {
+            "gas_used": confirmed.gas_used,
+            "fee_wei": str(confirmed.fee_wei),
+            "transferred": [{"asset": asset, "amount": str(amount)} for asset, amount in moved.items()],
+            "short_of_simulation_bps": confirmation.short_of(simulated, moved) if simulated else None,
+        }
+
+    def _finality(self) -> dict[str, attestation.State]:
+        age = self.policy.limits.attestation_age_s_max
+        return {
+            tag: attestation.verify_state(
+                [attested], trust_root=self.trust_root, now=self.clock(), age_s_max=age
+            )
+            for tag, attested in self.links.finality().items()
+        }
 
     def account_nonce(self, matter: Matter) -> int:
         """Return the next nonce of the intent's account, proven at the newest head."""
@@ -253,4 +332,8 @@ class Lane:
 
 def ready(matter: Matter) -> bool:
     """Whether an intent is between release and its end."""
-    return matter.state in {State.APPROVED, State.SIGNED, State.BROADCAST}
+    return matter.state in {State.APPROVED, State.SIGNED, State.BROADCAST, State.INCLUDED}
+
+
+def _place(confirmed: confirmation.Confirmed) -> dict[str, Any]:
+    return {"block_number": confirmed.block_number, "block_hash": confirmed.block_hash}

@@ -67,6 +67,11 @@ class Links:
         """Ask what became of a transaction."""
         return self._observe({"v": 1, "operation": "confirm", "tx_hash": tx_hash})
 
+    def finality(self) -> dict[str, AttestedState]:
+        """Ask which blocks are safe, and finalized."""
+        answer = self._observe({"v": 1, "operation": "finality"})
+        return {tag: AttestedState.load(answer.get(tag)) for tag in ("safe", "finalized")}
+
     def node_events(self, run: str, after: int) -> tuple[str, list[Statement]]:
         """Ask what happened to the observer's nodes behind a number of a run; return its present run, too."""
         answer = self._observe({"v": 1, "operation": "events", "run": run, "after": after})
