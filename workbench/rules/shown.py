@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from workbench.evm import calldata
 from workbench.evm.fields import from_decimal
-from workbench.rules import facts
+from workbench.rules import calls, facts
 from workbench.rules.account import ServiceAccount
 from workbench.rules.approval import ANYBODY, ASKS, Asked
 from workbench.rules.assertion import CONSOLE
@@ -49,6 +49,7 @@ NEEDS: Final = {
     "session:renew": "the proposer's session has ended, or the account's time: propose again",
     "review:contract": "the contract has to be reviewed and whitelisted as it is now",
     "review:function": "this function has to be reviewed",
+    "review:calls": "a call inside this one is a guess, cannot be read, or goes where no entry allows it",
     "propose:within-bounds": "an argument is out of its bounds: propose again",
     "propose:again": "the bytes are not the intent: propose again",
     "propose:declare": "the simulation moves what nobody declared: declare it, or do not do it",
@@ -259,7 +260,7 @@ def _transaction(asked: Asked, now: datetime) -> Iterator[Row]:
 def _call(asked: Asked) -> Iterator[Row]:
     entry = asked.policy.whitelist.get(asked.intent.to)
     try:
-        call = facts.decoded(asked.intent, asked.policy)
+        call = calls.decoded(asked.intent, asked.policy)
     except RefusedError as error:
         yield Row(label="Function", says=f"cannot be read: {error.detail}", alarm=True)
     else:
@@ -272,7 +273,7 @@ def _call(asked: Asked) -> Iterator[Row]:
             alarm=not within,
         )
         bounds = _bounds(entry, call)
-        for name, value in facts.flatten(call.arguments).items():
+        for name, value in calls.flatten(call.arguments).items():
             yield _argument(asked, name, value, bounds.get(name))
     yield Row(
         label="All the bytes", hex=f"0x{asked.intent.data}", remark=f"{len(asked.intent.data) // 2} bytes"
