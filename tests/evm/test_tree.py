@@ -204,6 +204,19 @@ def test_an_inner_call_that_cannot_be_read(data: bytes, place: list[int], reason
         above = above.children[number]
 
 
+def test_as_many_calls_as_are_read() -> None:
+    """The last one that there may be is read; one more, and none is (above)."""
+    node = of(multicall(*[leaf(b"")] * (NODES_MAX - 1)))
+    assert len(list(node.walk())) == NODES_MAX
+
+
+def test_an_abi_without_end() -> None:
+    """Too many fragments are no ABI."""
+    many = [calldata_fragment(f"f{number}()") for number in range(calldata.FRAGMENTS_MAX + 1)]
+    node = read(ROOT, TRANSFER, value="0", abis=reviewed(ROOT, functions=many))
+    assert node.reason == "257 fragments, at most 256"
+
+
 def test_what_stands_beside_a_leaf_is_read() -> None:
     """One call that nobody can read does not hide the next."""
     node = of(multi_send(leaf(b"\xde\xad\xbe\xef"), leaf(TRANSFER)))

@@ -26,6 +26,12 @@ from workbench.evm.errors import CalldataError
 ALLOW_REVERT: Final = 0x80
 """The router goes on when this command fails."""
 COMMAND_MASK: Final = 0x7F
+ETHER: Final = "0x0000000000000000000000000000000000000000"
+CALLER: Final = "0x0000000000000000000000000000000000000001"
+ROUTER: Final = "0x0000000000000000000000000000000000000002"
+"""What addresses mean in a command: ether for a token, whoever calls the router, the router itself."""
+WHOLE_BALANCE: Final = str(2**255)
+"""What an amount means in a command of the newer routers: all that the router holds."""
 
 _DETAILS: Final = "(address token, uint160 amount, uint48 expiration, uint48 nonce)"
 _SINGLE: Final = f"({_DETAILS} details, address spender, uint256 sigDeadline)"

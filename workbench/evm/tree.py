@@ -159,7 +159,8 @@ class _Reading:
         if carrier is None:
             return []
         parts = carrier.unfold(part, call.arguments)
-        if carrier.fold(call.arguments, parts) != call.arguments:  # (3)
+        # (3) no carrier of today loses anything; one that did would hide it, and is refused
+        if carrier.fold(call.arguments, parts) != call.arguments:
             raise CalldataError(f"{call.function}: the calls it carries are not their own encoding")
         if len(parts) > self.left:  # (5)
             raise CalldataError(f"{len(parts)} more calls, at most {NODES_MAX} in all")

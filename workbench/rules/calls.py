@@ -89,19 +89,29 @@ def _understood(node: Node, entry: WhitelistEntry | None, *, intent: Intent, now
 
 def within_bounds(root: Node, *, intent: Intent, policy: PolicySet) -> bool:
     """Whether every call of the tree is within the bounds of its own function: (4) to (6)."""
+    if not all(bounded(node, intent=intent, policy=policy) for node in root.walk()):
+        return False
     used: Counter[str] = Counter()
     for node in root.walk():
-        function = _reviewed(node, policy)
-        if node.call is None or function is None:
-            return False
-        arguments = flatten(node.call.arguments)
-        # an argument that no bound names is out of bounds, and so is a bound that names none
-        if set(arguments) != set(function.bounds):
-            return False
-        if not all(_bounded(arguments[name], each, intent, policy) for name, each in function.bounds.items()):
-            return False
-        used.update({each.equals for each in function.bounds.values() if each.equals} - {"key_address"})
+        used.update({each.equals for each in bounds(node, policy).values() if each.equals} - {"key_address"})
     return all(times == 1 for times in used.values()) and _sends_what_it_has(root, intent)  # (5)
+
+
+def bounded(node: Node, *, intent: Intent, policy: PolicySet) -> bool:
+    """Whether one call is within the bounds of its function, whatever else the tree does: (4)."""
+    if node.call is None or _reviewed(node, policy) is None:
+        return False
+    arguments, limits = flatten(node.call.arguments), bounds(node, policy)
+    # an argument that no bound names is out of bounds, and so is a bound that names none
+    return set(arguments) == set(limits) and all(
+        _bounded(arguments[name], each, intent, policy) for name, each in limits.items()
+    )
+
+
+def bounds(node: Node, policy: PolicySet) -> Mapping[str, Bound]:
+    """Return the bounds of the function that a node calls; none where no entry has it."""
+    function = _reviewed(node, policy)
+    return {} if function is None else function.bounds
 
 
 def _reviewed(node: Node, policy: PolicySet) -> Function | None:
