@@ -321,6 +321,97 @@ def test_what_may_fail_says_so() -> None:
     assert [each.part.may_fail for each in plan.children] == [False, True]
 
 
+CALL = [TOKEN, TRANSFER]
+SAFE_TAIL = [0, 0, 0, NONE, NONE, b""]
+
+
+@pytest.mark.parametrize(
+    ("signature", "values", "expected"),
+    [
+        ("multicall(bytes[])", [[TRANSFER]], ("data[0]", ROOT, "7", Operation.SELF, False)),
+        ("multicall(uint256,bytes[])", [1, [TRANSFER]], ("data[0]", ROOT, "7", Operation.SELF, False)),
+        (
+            "multicall(bytes32,bytes[])",
+            [b"\1" * 32, [TRANSFER]],
+            ("data[0]", ROOT, "7", Operation.SELF, False),
+        ),
+        (
+            "aggregate((address,bytes)[])",
+            [[CALL]],
+            ("calls[0].callData", TOKEN, "0", Operation.CALL, False),
+        ),
+        (
+            "tryAggregate(bool,(address,bytes)[])",
+            [True, [CALL]],
+            ("calls[0].callData", TOKEN, "0", Operation.CALL, False),
+        ),
+        (
+            "tryAggregate(bool,(address,bytes)[])",
+            [False, [CALL]],
+            ("calls[0].callData", TOKEN, "0", Operation.CALL, True),
+        ),
+        (
+            "aggregate3((address,bool,bytes)[])",
+            [[[TOKEN, True, TRANSFER]]],
+            ("calls[0].callData", TOKEN, "0", Operation.CALL, True),
+        ),
+        (
+            "aggregate3Value((address,bool,uint256,bytes)[])",
+            [[[TOKEN, False, 9, TRANSFER]]],
+            ("calls[0].callData", TOKEN, "9", Operation.CALL, False),
+        ),
+        (
+            "multiSend(bytes)",
+            [packed([leaf(TRANSFER, operation=Operation.DELEGATECALL, value=9)])],
+            ("transactions[0]", TOKEN, "9", Operation.DELEGATECALL, False),
+        ),
+        (
+            "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",
+            [TOKEN, 9, TRANSFER, 1, *SAFE_TAIL],
+            ("data", TOKEN, "9", Operation.DELEGATECALL, False),
+        ),
+        (
+            "execTransactionFromModule(address,uint256,bytes,uint8)",
+            [TOKEN, 9, TRANSFER, 0],
+            ("data", TOKEN, "9", Operation.CALL, False),
+        ),
+        (
+            "execute(bytes,bytes[])",
+            [b"\x84", [command(4, ROOT).data]],
+            ("inputs[0]", ROOT, "0", Operation.COMMAND, True),
+        ),
+        (
+            "execute(bytes,bytes[],uint256)",
+            [b"\x04", [command(4, ROOT).data], 1],
+            ("inputs[0]", ROOT, "0", Operation.COMMAND, False),
+        ),
+    ],
+    ids=str,
+)
+def test_every_carrier(signature: str, values: list[Any], expected: tuple[Any, ...]) -> None:
+    """What is carried, where it goes, how much it sends, how it is run, and whether it may fail alone."""
+    (fragment,) = [f for (f,) in known.KNOWN.values() if calldata.signature(f) == signature]
+    types = signature[signature.index("(") + 1 : -1]
+    data = bytes.fromhex(calldata.selector(fragment)) + abi_encode(_split(types), values)
+    node = read(ROOT, data, value="7", abis=reviewed(ROOT, functions=[fragment]))
+    (child,) = node.children
+    part = child.part
+    assert (part.carried_by, part.to, part.value, part.operation, part.may_fail) == expected
+    assert child.call is not None, child.reason
+    assert encode(node) == data
+
+
+def _split(types: str) -> list[str]:
+    depth, found = 0, [""]
+    for character in types:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += character
+    return found
+
+
 @pytest.mark.parametrize(
     ("artifact", "names"),
     [

@@ -233,6 +233,72 @@ def test_an_entry_that_is_not_in_force(world: World, changes: Json) -> None:
     assert found["calls_understood"] is False
 
 
+FORWARD = {
+    "type": "function",
+    "name": "forward",
+    "inputs": [{"name": "to", "type": "address"}, {"name": "data", "type": "bytes"}],
+}
+PARTS = [{"name": "to", "type": "address"}, {"name": "data", "type": "bytes"}]
+EVERY = {
+    "type": "function",
+    "name": "every",
+    "inputs": [{"name": "all", "type": "tuple[]", "components": PARTS}],
+}
+WITHIN = {
+    "type": "function",
+    "name": "within",
+    "inputs": [{"name": "one", "type": "tuple", "components": PARTS}],
+}
+HASHED = {"type": "function", "name": "hashed", "inputs": [{"name": "hash", "type": "bytes32"}]}
+ANY: Json = {"any": True}
+
+
+@pytest.mark.parametrize(
+    ("fragment", "arguments", "bounds", "expected"),
+    [
+        pytest.param(
+            FORWARD,
+            {"to": STRANGER, "data": TRANSFER.hex()},
+            {"to": ANY, "data": ANY},
+            False,
+            id="bytes that may be anything",
+        ),
+        pytest.param(
+            FORWARD,
+            {"to": STRANGER, "data": TRANSFER.hex()},
+            {"to": ANY, "data": {"one_of": [TRANSFER.hex()]}},
+            True,
+            id="bytes that were reviewed, one by one",
+        ),
+        pytest.param(
+            EVERY, {"all": [{"to": STRANGER, "data": ""}]}, {"all": ANY}, False, id="a list with bytes in it"
+        ),
+        pytest.param(
+            WITHIN,
+            {"one": {"to": STRANGER, "data": ""}},
+            {"one.to": ANY, "one.data": ANY},
+            False,
+            id="bytes in a tuple",
+        ),
+        pytest.param(
+            HASHED, {"hash": "11" * 32}, {"hash": ANY}, True, id="bytes of one length carry nothing"
+        ),
+    ],
+)
+def test_bytes_that_nobody_reads(
+    world: World, fragment: Json, arguments: Json, bounds: Json, *, expected: bool
+) -> None:
+    """(4) A function that is not well known could forward its bytes: `any` does not bound them."""
+    function = {"fragment": fragment, "bounds": bounds}
+
+    def change(entries: list[Json]) -> list[Json]:
+        return [entries[0] | {"functions": [function]}, *entries[1:]]
+
+    policy = world.policy_with("whitelist.json", change)
+    intent = world.swap(data=calldata.encode(fragment, arguments).hex())
+    assert compute(world.given(intent, policy=policy))["arguments_within_bounds"] is expected
+
+
 def coded(**changed: str) -> State:
     """Return a state in which the contracts have their reviewed code; `changed` names others, "" none."""
     known = {

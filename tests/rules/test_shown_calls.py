@@ -224,7 +224,7 @@ def test_commands_in_human_units(world: World, command: Plan, label: str, says: 
     rows = by_label(read(world, Plan(ROUTER, router(command))))
     assert rows[f"1 {label}"].says == says
     assert rows["1 function"].alarm
-    assert rows["a0"].says == bytes([command.command or 0]).hex()
+    assert rows["a0"].hex == "0x" + bytes([command.command or 0]).hex()
     assert rows["a1"].says == "1 call, below"
 
 
@@ -239,6 +239,14 @@ def test_an_empty_batch_says_so(world: World) -> None:
     """Nothing carried is said, not shown as nothing."""
     rows = by_label(read(world, Plan(BATCHES, multi_send())))
     assert rows["a0"].says == "0 calls, below"
+
+
+def test_bytes_that_are_not_calls(world: World) -> None:
+    """They stand there in full, with their length, and say whether anything reads them."""
+    rows = by_label(read(world, batch(swap(world))))
+    assert (rows["a9"].hex, rows["a9"].remark) == ("0x" + "01" * 65, "65 bytes, read no further")
+    rows = by_label(read(world, Plan(ROUTER, router(swap_of(0, way(USDC, WETH))))))
+    assert rows["1 path"].remark == "43 bytes, read as the pools below"
 
 
 def test_a_path_that_is_none_is_not_half_read(world: World) -> None:

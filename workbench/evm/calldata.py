@@ -14,7 +14,7 @@ hostile.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -138,6 +138,11 @@ def decode_arguments(fragment: Fragment, body: bytes) -> dict[str, Any]:
     return {key: _out(kind, value) for (key, kind), value in zip(inputs, values, strict=True)}  # (4)
 
 
+def holding_bytes(fragment: Fragment) -> frozenset[str]:
+    """Return the parameters, tuples unfolded ("params.path"), in which bytes of any length can stand."""
+    return frozenset(_holding(_function(fragment)[1], ""))
+
+
 def encode(fragment: Fragment, arguments: Arguments) -> bytes:
     """Return the calldata of a call, from arguments in the form `decode` gives."""
     return bytes.fromhex(selector(fragment)) + encode_arguments(fragment, arguments)
@@ -196,6 +201,14 @@ def _parameter(declared: object, *, depth: int) -> tuple[str, _Type]:
     if base == "tuple" and not components:
         raise CalldataError(f"{name}: a tuple without components")
     return name, _Type(base, arrays, tuple(components))
+
+
+def _holding(parameters: Iterable[tuple[str, _Type]], prefix: str) -> Iterator[str]:
+    for name, kind in parameters:
+        if kind.base == "tuple" and not kind.arrays:
+            yield from _holding(kind.components, f"{prefix}{name}.")
+        elif kind.base == "bytes" or any(True for _ in _holding(kind.components, "")):
+            yield prefix + name
 
 
 def _out(kind: _Type, value: Any) -> Any:  # noqa: ANN401  # the JSON edge: a value of whatever ABI type

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from workbench.evm.calldata import Fragment, selector
+from workbench.evm.calldata import Fragment, selector, signature
 from workbench.evm.errors import CalldataError
 
 ALLOW_REVERT: Final = 0x80
@@ -191,4 +191,5 @@ def _tuple(text: str) -> tuple[str, str]:
 
 
 KNOWN: Final = by_selector(fragment(text) for text in FUNCTIONS)
+SIGNATURES: Final = frozenset(signature(each) for found in KNOWN.values() for each in found)
 COMMANDS: Final = {number: fragment(text) for number, text in _COMMANDS.items()}

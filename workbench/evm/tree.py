@@ -10,7 +10,7 @@
     read by nobody, and depth is how a call is hidden.
 
 Who may call what is decided in `workbench.rules`, which takes no guess for an answer. Functions that carry
-calls in a form unknown to `carriers` are leaves; their bytes are bounded by the whitelist like any argument.
+calls in a form unknown to `carriers` are leaves; the rules there take no free bytes of such a function.
 Pure; bytes and ABIs are taken as hostile.
 """
 

@@ -6,13 +6,14 @@
     bounds of any other function were reviewed for a call, and run in another's place it is another function.
 (3) None may fail without stopping the rest: what was simulated would not be what happens.
 (4) Arguments: a function's bounds name all of them and nothing else, and each lies within.
+    Bytes of a function that is not well known could carry a call in a form that nobody reads: `any` is no
+    bound for them, only `one_of` is.
 (5) What the intent declares once, one call uses once: two swaps of the whole outflow give up twice as much.
 (6) Inner calls send no more ether than the intent itself, of which the limits know; a delegated call sends
     none.
 (7) The code of every contract that is called is proven to be what was reviewed.
 
-`facts` asks; the desk's rules decide. What else the whole does, simulation and declaration say. Bytes inside
-arguments that are no known carrier's are not calls here: an entry with such a function bounds them.
+`facts` asks; the desk's rules decide. What else the whole does, simulation and declaration say.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from workbench.evm import calldata, tree
+from workbench.evm import calldata, known, tree
 from workbench.evm.carriers import Operation
 from workbench.evm.errors import EvmError
 from workbench.evm.fields import from_decimal
@@ -103,9 +104,16 @@ def bounded(node: Node, *, intent: Intent, policy: PolicySet) -> bool:
         return False
     arguments, limits = flatten(node.call.arguments), bounds(node, policy)
     # an argument that no bound names is out of bounds, and so is a bound that names none
-    return set(arguments) == set(limits) and all(
-        _bounded(arguments[name], each, intent, policy) for name, each in limits.items()
-    )
+    if set(arguments) != set(limits) or any(limits[name].any for name in opaque(node)):
+        return False
+    return all(_bounded(arguments[name], each, intent, policy) for name, each in limits.items())
+
+
+def opaque(node: Node) -> frozenset[str]:
+    """Return the arguments whose bytes nobody here can say anything of."""
+    if node.call is None or node.fragment is None or node.call.signature in known.SIGNATURES:
+        return frozenset()
+    return calldata.holding_bytes(node.fragment)
 
 
 def bounds(node: Node, policy: PolicySet) -> Mapping[str, Bound]:

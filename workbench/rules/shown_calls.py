@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from workbench.evm import known
+from workbench.evm import calldata, known
 from workbench.evm.calldata import Call
 from workbench.evm.carriers import CARRIERS, Operation
 from workbench.evm.fields import UINT256_MAX
@@ -172,17 +172,29 @@ def _function(asked: Asked, node: Node, label: str) -> Iterator[Row]:
 
 def _arguments(asked: Asked, node: Node, call: Call, label: str) -> Iterator[Row]:
     bounds, tokens = calls.bounds(node, asked.policy), _tokens(node, call)
-    carried = _carrying(node, call)
+    carried, raw = _carrying(node, call), _raw(node)
     for place, (name, value) in enumerate(calls.flatten(call.arguments).items()):
         if name == carried:  # (5)
             count = len(node.children)
             yield Row(label=f"{label}{name}", says=f"{count} call{'' if count == 1 else 's'}, below")
+            continue
+        if name in raw and isinstance(value, str):
+            yield _bytes(node, label + name, value)
             continue
         for inner, each in _items(name, value):
             if isinstance(each, str) and each.startswith("0x"):
                 yield _address(asked, label + inner, each, meant=_meant(node, call, place))
                 continue
             yield _value(asked, node, label + inner, each, bound=bounds.get(name), token=tokens.get(place))
+
+
+def _raw(node: Node) -> frozenset[str]:
+    return frozenset() if node.fragment is None else calldata.holding_bytes(node.fragment)
+
+
+def _bytes(node: Node, name: str, value: str) -> Row:
+    read_as = "read as the pools below" if node.hops else "read no further"
+    return Row(label=name, hex=f"0x{value}" if value else "", remark=f"{len(value) // 2} bytes, {read_as}")
 
 
 def _carrying(node: Node, call: Call) -> str | None:
