@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_abi.abi import encode as abi_encode
 from eth_utils.address import to_checksum_address
 from playwright.sync_api import Browser
 
 from tests.approver.test_page import CLIPPED, page_at
-from tests.rules.build import NOW, World, attest, build
+from tests.evm.plans import Plan, multicall, router
+from tests.rules.build import DEPLOYMENT, NOW, World, attest, build
+from tests.rules.test_calls import DELEGATED, ROUTER, STRANGER, TRANSFER, USDC, approve, batch, swap
+from tests.rules.test_shown_calls import asked
 from workbench.approver.web import PAGES, STATIC
 from workbench.demo import charter
+from workbench.evm.known import CALLER
 from workbench.rules import approval, shown
+from workbench.rules.approval import Asked
 
 MOVES = 10
+WETH = DEPLOYMENT.weth
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,28 @@ def crowded(desk: World) -> str:
         before=attest(before).dump(),
         decisions=[desk.decide("risk-1", "risk_officer", reason="R" * 300).dump()],
     )
-    asked = approval.verify(request, trust_root=desk.trust_root, now=NOW)
+    return rendered(approval.verify(request, trust_root=desk.trust_root, now=NOW))
+
+
+def nested(desk: World) -> str:
+    """Return the page of a Safe's batch that holds everything which can be hidden in one."""
+    path = b"".join(bytes.fromhex(each[2:]) + (500).to_bytes(3) for each in (USDC, WETH)) + b"\xff" * 20
+    swapped = abi_encode(
+        ["address", "uint256", "uint256", "bytes", "bool"], [CALLER, 5 * 10**11, 10**20, path, True]
+    )
+    inner = [
+        swap(desk),
+        approve(desk),
+        Plan(ROUTER, multicall(swap(desk, recipient=STRANGER), Plan(ROUTER, TRANSFER))),
+        Plan(ROUTER, router(Plan(ROUTER, swapped, command=0), Plan(ROUTER, b"", command=0x10))),
+        Plan(STRANGER, TRANSFER, operation=DELEGATED),
+        Plan(USDC, b"\xde\xad\xbe\xef" + bytes(range(250)), value=10**18),
+    ]
+    return rendered(asked(desk, batch(*inner)))
+
+
+def rendered(asked: Asked) -> str:
+    """Return the page of a question, with its style in it."""
     markup = PAGES.get_template("review.html").render(
         act="/looks/00/decision",
         answer="/looks/00/assertion",
@@ -80,11 +109,14 @@ def address(name: str) -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 700, 1400])
-def test_nothing_is_clipped(desk: World, browser: Browser, tmp_path: Path, scheme: Any, width: int) -> None:
+@pytest.mark.parametrize("make", [crowded, nested])
+def test_nothing_is_clipped(
+    desk: World, browser: Browser, tmp_path: Path, *, make: Callable[[World], str], scheme: Any, width: int
+) -> None:
     """Whatever stands there breaks; no element is wider than its box, and nothing scrolls sideways."""
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
     page = context.new_page()
-    with page_at("approve.localhost", crowded(desk)) as url:
+    with page_at("approve.localhost", make(desk)) as url:
         page.goto(url)
         assert page.locator("tr.alarm").count() > MOVES
         assert page.evaluate(CLIPPED) == []

@@ -16,7 +16,19 @@ DENIED = [
     "duckdb",
     "urllib3",
 ]
-MODULES = ["call", "calldata", "errors", "fields", "header", "proof", "receipt", "transaction"]
+MODULES = [
+    "call",
+    "calldata",
+    "carriers",
+    "errors",
+    "fields",
+    "header",
+    "known",
+    "proof",
+    "receipt",
+    "transaction",
+    "tree",
+]
 
 
 def test_the_pure_package_loads_no_network() -> None:

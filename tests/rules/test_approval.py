@@ -13,6 +13,7 @@ from workbench.rules import approval, shown
 from workbench.rules.approval import ApprovalRequest, Asked
 from workbench.rules.codes import Refusal
 from workbench.rules.documents import write_time
+from workbench.rules.rows import Row, amount
 from workbench.rules.words import WORDS, words
 
 Bend = Callable[[World], Json]
@@ -23,7 +24,7 @@ def asked(world: World, person: str = "cro-1", /, **changes: Any) -> Asked:
     return approval.verify(world.request(person, **changes), trust_root=world.trust_root, now=NOW)
 
 
-def rows(seen: Asked) -> dict[str, shown.Row]:
+def rows(seen: Asked) -> dict[str, Row]:
     """Return what is shown, by label."""
     return {row.label: row for section in shown.sections(seen, now=NOW) for row in section.rows}
 
@@ -259,7 +260,7 @@ def test_amounts_are_not_rounded(world: World) -> None:
     seen = asked(world)
     asset = world.policy.assets["ETH"]
     largest = 2**256 - 1
-    text = shown._amount(seen, asset.asset, str(largest))
+    text = amount(seen, asset.asset, str(largest))
     assert text.replace(",", "").replace(".", "").removesuffix(" ETH") == str(largest)
 
 

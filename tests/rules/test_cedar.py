@@ -21,6 +21,7 @@ GOOD: Facts = {
     "contract_whitelisted": True,
     "function_permitted": True,
     "arguments_within_bounds": True,
+    "calls_understood": True,
     "code_unchanged": True,
     "nonce_reserved": True,
     "nonce_unspent": True,
@@ -164,6 +165,9 @@ RULES = [
         "propose:within-bounds",
         BOTH,
         id="arguments out of bounds",
+    ),
+    pytest.param(
+        {"calls_understood": False}, "contract.calls", "review:calls", BOTH, id="a call that is a guess"
     ),
     pytest.param({"bytes_are_intent": False}, "payload.binding", "propose:again", BOTH, id="other bytes"),
     pytest.param({"nonce_reserved": False}, "nonce.binding", "reserve:nonce", BOTH, id="another nonce"),

@@ -25,7 +25,7 @@ from tests.rules.build import (
     refused,
 )
 from workbench.evm import calldata
-from workbench.rules import facts
+from workbench.rules import calls, facts
 from workbench.rules.attestation import State
 from workbench.rules.codes import Refusal
 from workbench.rules.decision import Approvals
@@ -143,6 +143,7 @@ def test_everything_is_known_of_a_good_swap(world: World) -> None:
         "contract_whitelisted": True,
         "function_permitted": True,
         "arguments_within_bounds": True,
+        "calls_understood": True,
         "code_unchanged": True,
         "nonce_reserved": True,
         "nonce_unspent": True,
@@ -671,14 +672,14 @@ def test_an_unproven_account_stops_the_computation(world: World) -> None:
 
 def test_a_call_is_shown_by_its_whitelist_entry(world: World) -> None:
     """What a person reads is decoded strictly, or refused."""
-    assert facts.decoded(world.swap(), world.policy).arguments["params"]["amountIn"] == str(MILLION)
+    assert calls.decoded(world.swap(), world.policy).arguments["params"]["amountIn"] == str(MILLION)
     for changes, code in (
         ({"to": address("other")}, Refusal.NOT_WHITELISTED),
         ({"data": "deadbeef"}, Refusal.NOT_WHITELISTED),
         ({"data": world.swap().data + "00"}, Refusal.CALLDATA),
     ):
         with refused(code):
-            facts.decoded(world.swap(**changes), world.policy)
+            calls.decoded(world.swap(**changes), world.policy)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -36,7 +36,7 @@ from workbench.rules.enrolment import (
     RegistrationRequest,
 )
 from workbench.rules.policy import Person
-from workbench.rules.shown import Row, Section
+from workbench.rules.rows import Row, Section
 from workbench.rules.trust import TrustRoot
 from workbench.rules.words import words
 

@@ -33,7 +33,7 @@ from workbench.rules import shown, shown_change
 from workbench.rules.change_request import WordVerb
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_json
-from workbench.rules.shown import Section
+from workbench.rules.rows import Section
 from workbench.rules.trust import TrustRoot
 
 FILE_MAX = 4 * DOCUMENT_MAX

@@ -16,7 +16,7 @@ from typing import Literal, Self
 from workbench import client
 from workbench.client import Client, IntentView
 from workbench.demo import charter
-from workbench.rules import approval, attestation, facts
+from workbench.rules import approval, attestation, calls, facts
 from workbench.rules.approval import Verb
 from workbench.rules.assertion import APPROVAL, CONSOLE
 from workbench.rules.codes import Refusal, RefusedError
@@ -128,7 +128,7 @@ def judge(
         return "reject", f"the simulation is not what the intent declares ({why})"
     if simulation.sequence is not None:
         return None
-    call = facts.decoded(view.intent, policy)
+    call = calls.decoded(view.intent, policy)
     return "approve", f"{call.function} as declared, slippage {loss}"
 
 

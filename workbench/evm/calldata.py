@@ -14,7 +14,7 @@ hostile.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -115,9 +115,18 @@ def decode(data: bytes, abi: Sequence[Fragment]) -> Call:
     if not SELECTOR_BYTES <= len(data) <= DATA_BYTES_MAX:
         raise CalldataError(f"calldata of {len(data)} bytes, expected {SELECTOR_BYTES} to {DATA_BYTES_MAX}")
     fragment = _matching(data[:SELECTOR_BYTES].hex(), abi)  # (1)
+    return Call(
+        function=str(fragment["name"]),
+        signature=signature(fragment),
+        selector=data[:SELECTOR_BYTES].hex(),
+        arguments=decode_arguments(fragment, data[SELECTOR_BYTES:]),
+    )
+
+
+def decode_arguments(fragment: Fragment, body: bytes) -> dict[str, Any]:
+    """Return the arguments alone, as they stand behind a selector, or raise."""
     name, inputs = _function(fragment)
     types = [kind.canonical for _, kind in inputs]
-    body = data[SELECTOR_BYTES:]
     try:
         values = abi_decode(types, body)
         again = abi_encode(types, values)
@@ -126,13 +135,12 @@ def decode(data: bytes, abi: Sequence[Fragment]) -> Call:
         raise CalldataError(f"{name}: {type(error).__name__}: {error}") from error
     if again != body:  # (2)
         raise CalldataError(f"{name}: the calldata is not its own encoding")
-    arguments = {key: _out(kind, value) for (key, kind), value in zip(inputs, values, strict=True)}  # (4)
-    return Call(
-        function=name,
-        signature=signature(fragment),
-        selector=data[:SELECTOR_BYTES].hex(),
-        arguments=arguments,
-    )
+    return {key: _out(kind, value) for (key, kind), value in zip(inputs, values, strict=True)}  # (4)
+
+
+def holding_bytes(fragment: Fragment) -> frozenset[str]:
+    """Return the parameters, tuples unfolded ("params.path"), in which bytes of any length can stand."""
+    return frozenset(_holding(_function(fragment)[1], ""))
 
 
 def encode(fragment: Fragment, arguments: Arguments) -> bytes:
@@ -193,6 +201,14 @@ def _parameter(declared: object, *, depth: int) -> tuple[str, _Type]:
     if base == "tuple" and not components:
         raise CalldataError(f"{name}: a tuple without components")
     return name, _Type(base, arrays, tuple(components))
+
+
+def _holding(parameters: Iterable[tuple[str, _Type]], prefix: str) -> Iterator[str]:
+    for name, kind in parameters:
+        if kind.base == "tuple" and not kind.arrays:
+            yield from _holding(kind.components, f"{prefix}{name}.")
+        elif kind.base == "bytes" or any(True for _ in _holding(kind.components, "")):
+            yield prefix + name
 
 
 def _out(kind: _Type, value: Any) -> Any:  # noqa: ANN401  # the JSON edge: a value of whatever ABI type

@@ -31,6 +31,7 @@ SIGN_FACTS: Mapping[str, type] = {
     "contract_whitelisted": bool,
     "function_permitted": bool,
     "arguments_within_bounds": bool,
+    "calls_understood": bool,
     "code_unchanged": bool,
     "nonce_reserved": bool,
     "nonce_unspent": bool,

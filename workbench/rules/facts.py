@@ -12,18 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from workbench.evm import calldata
-from workbench.evm.errors import EvmError
-from workbench.evm.fields import from_decimal
 from workbench.evm.transaction import UnsignedTransaction
+from workbench.rules import calls
 from workbench.rules.attestation import Outcome, Simulation, State
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Approvals
 from workbench.rules.documents import read_time
 from workbench.rules.intent import Intent
-from workbench.rules.policy import Bound, Function, PolicySet, WhitelistEntry
+from workbench.rules.policy import PolicySet
 
 Facts = Mapping[str, int | bool]
 
@@ -57,10 +54,13 @@ def compute(given: Given) -> dict[str, int | bool]:
     """Return every fact that can be computed."""
     found: dict[str, int | bool] = {"amount_usd_cents": amount_usd_cents(given.intent, given.policy)}
     entry = given.policy.whitelist.get(given.intent.to)
-    found["contract_whitelisted"] = entry is not None and _in_force(entry, given)
-    function = _function(entry, given.intent)
-    found["function_permitted"] = function is not None
-    found["arguments_within_bounds"] = entry is not None and _within_bounds(entry, given)
+    root = calls.read(given.intent, given.policy)
+    found["contract_whitelisted"] = entry is not None and calls.in_force(entry, given.intent, given.now)
+    found["function_permitted"] = calls.function_of(entry, given.intent.data) is not None
+    found["arguments_within_bounds"] = calls.within_bounds(root, intent=given.intent, policy=given.policy)
+    found["calls_understood"] = calls.understood(
+        root, intent=given.intent, policy=given.policy, now=given.now
+    )
     if given.approvals is not None:
         found["approvals"] = len(given.approvals.roles)
         found["approvals_cro"] = given.approvals.holding("cro")
@@ -69,7 +69,8 @@ def compute(given: Given) -> dict[str, int | bool]:
         found["nonce_reserved"] = given.transaction.nonce == given.reserved_nonce
         found["bytes_are_intent"] = given.transaction == given.intent.transaction(given.transaction.nonce)
     if given.state is not None:
-        found |= _state_facts(given, given.state, entry)
+        found |= _state_facts(given, given.state)
+        found["code_unchanged"] = calls.code_unchanged(root, policy=given.policy, state=given.state)
     if given.fresh is not None:
         found |= _simulation_facts(given, given.fresh)
     if given.fresh is not None and given.approved is not None and given.approvals is not None:
@@ -99,96 +100,10 @@ def _price(policy: PolicySet, asset: str) -> int:
     return facts.unit_usd_cents * scale
 
 
-def _in_force(entry: WhitelistEntry, given: Given) -> bool:
-    return entry.chain_id == given.intent.chain_id and read_time(entry.expires_at) > given.now
-
-
-def _function(entry: WhitelistEntry | None, intent: Intent) -> Function | None:
-    if entry is None:
-        return None
-    for function in entry.functions:
-        if intent.data.startswith(calldata.selector(function.fragment)):
-            return function
-    return None
-
-
-def decoded(intent: Intent, policy: PolicySet) -> calldata.Call:
-    """Return the call that the intent makes, read with its whitelist entry's ABI."""
-    function = _function(policy.whitelist.get(intent.to), intent)
-    if function is None:
-        raise RefusedError(Refusal.NOT_WHITELISTED, f"{intent.to} has no entry for this call", path="/to")
-    try:
-        return calldata.decode(bytes.fromhex(intent.data), [function.fragment])
-    except EvmError as error:
-        raise RefusedError(Refusal.CALLDATA, str(error), path="/data") from error
-
-
-def _within_bounds(entry: WhitelistEntry, given: Given) -> bool:
-    function = _function(entry, given.intent)
-    if function is None:
-        return False
-    try:
-        arguments = flatten(calldata.decode(bytes.fromhex(given.intent.data), [function.fragment]).arguments)
-    except EvmError:
-        return False
-    # an argument that no bound names is out of bounds, and so is a bound that names none
-    return set(arguments) == set(function.bounds) and all(
-        _bounded(arguments[name], bound, given) for name, bound in function.bounds.items()
-    )
-
-
-def _bounded(value: Any, bound: Bound, given: Given) -> bool:  # noqa: ANN401 - a decoded argument
-    if bound.equals == "key_address":
-        return bool(value == given.policy.key(given.intent.key).address)
-    if bound.equals is not None:
-        # a list, an address, a text: no number, so not what was declared
-        return _declared(given.intent, bound.equals) == _number(value) is not None
-    if bound.one_of is not None:
-        return value in bound.one_of
-    number = _number(value)
-    if bound.at_least is not None:
-        floor = _declared(given.intent, bound.at_least)
-        return number is not None and floor is not None and number >= floor
-    if bound.at_most is not None:
-        return number is not None and number <= int(read_time(given.intent.expires_at).timestamp())
-    return True
-
-
-def _declared(intent: Intent, what: str) -> int | None:
-    """Return the one amount of this kind that the intent declares; None when there is not exactly one."""
-    moved = [int(delta.amount) for delta in intent.deltas]
-    amounts = {
-        "declared_outflow": [-amount for amount in moved if amount < 0],
-        "declared_inflow": [amount for amount in moved if amount > 0],
-        "declared_allowance": [int(allowance.amount) for allowance in intent.allowances],
-    }[what]
-    return amounts[0] if len(amounts) == 1 else None
-
-
-def _number(value: Any) -> int | None:  # noqa: ANN401 - a decoded argument
-    try:
-        return from_decimal(value)
-    except (ValueError, TypeError):
-        return None
-
-
-def flatten(arguments: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the arguments with tuples unfolded: {"params.tokenIn": …}."""
-    flat: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _state_facts(given: Given, state: State, entry: WhitelistEntry | None) -> dict[str, int | bool]:
+def _state_facts(given: Given, state: State) -> dict[str, int | bool]:
     owner = state.account(given.policy.key(given.intent.key).address)
-    code_hash = state.account(given.intent.to).code_hash.hex()
     cost = int(given.intent.value) + given.intent.gas_max * given.intent.max_fee_per_gas
     facts: dict[str, int | bool] = {
-        "code_unchanged": entry is not None and entry.code_hash == code_hash,
         "attestation_age_s": age_s(given.now, state.attested_at),
         "gas_affordable": owner.balance >= cost and covers_fee(given.intent, state.base_fee_per_gas),
     }

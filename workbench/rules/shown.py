@@ -2,44 +2,30 @@
 
 Every row is computed from what `approval.verify` has verified. Three things are claims and
 say so: the purpose is the proposer's own text, the day's total and the session are the
-service's word. What is wrong or unusual is marked, never left out; amounts are shown in
-units of the asset when the call's whitelist entry says which asset an argument counts,
-and in base units otherwise: a guessed unit would be believed.
+service's word. What is wrong or unusual is marked, never left out. The call and the calls
+inside it are `shown_calls`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Final
 
-from workbench.evm import calldata
-from workbench.evm.fields import from_decimal
-from workbench.rules import facts
+from workbench.rules import facts, shown_calls
 from workbench.rules.account import ServiceAccount
 from workbench.rules.approval import ANYBODY, ASKS, Asked
 from workbench.rules.assertion import CONSOLE
 from workbench.rules.attestation import FindingKind, Outcome, Simulation
-from workbench.rules.codes import RefusedError
 from workbench.rules.documents import printable, read_time
 from workbench.rules.enrolment import AskedRegistration, Registered
-from workbench.rules.policy import Bound, Function, WhitelistEntry
+from workbench.rules.rows import Row, Section, amount, grouped, named, scaled
 from workbench.rules.session import AskedLogin
 from workbench.rules.words import words
 
 PPM_A_PERCENT: Final = 10_000
-CHUNK: Final = 4
 WEI: Final = 18
-EXACT: Final = Context(prec=120)
-"""Longer than any amount: the usual 28 digits would round one with 18 decimals."""
 GWEI: Final = 9
-DECLARED: Final = {
-    "declared_outflow": "what the intent says it gives up",
-    "declared_inflow": "the least the intent says it gains",
-    "declared_allowance": "the allowance that the intent declares",
-}
 PURPOSES: Final = {
     "login": "log in, and nothing else",
     "approval": "decide about transactions and policy sets on a page",
@@ -59,6 +45,7 @@ NEEDS: Final = {
     "session:renew": "the proposer's session has ended, or the account's time: propose again",
     "review:contract": "the contract has to be reviewed and whitelisted as it is now",
     "review:function": "this function has to be reviewed",
+    "review:calls": "a call inside this one is a guess, cannot be read, or goes where no entry allows it",
     "propose:within-bounds": "an argument is out of its bounds: propose again",
     "propose:again": "the bytes are not the intent: propose again",
     "propose:declare": "the simulation moves what nobody declared: declare it, or do not do it",
@@ -73,31 +60,12 @@ NEEDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line: a label, what it says, hexadecimal in full, a remark; `alarm` where somebody should stop."""
-
-    label: str
-    says: str = ""
-    hex: str = ""
-    remark: str = ""
-    alarm: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Rows under one title."""
-
-    title: str
-    rows: list[Row]
-
-
 def sections(asked: Asked, *, now: datetime) -> list[Section]:
     """Return everything that this person is to read, in the order in which it matters."""
     return [
         Section("What is asked", list(_asked(asked))),
         Section("The transaction", list(_transaction(asked, now))),
-        Section("The call, argument by argument", list(_call(asked))),
+        Section("The call, argument by argument", list(shown_calls.rows(asked))),
         Section("Simulated on a private fork", list(_simulated(asked, now))),
         Section("What the rules say", list(_rules(asked))),
         Section("Since the last decision", list(_changes(asked))),
@@ -107,10 +75,10 @@ def sections(asked: Asked, *, now: datetime) -> list[Section]:
 
 def title(asked: Asked) -> str:
     """Return the whole matter in one line."""
-    moved = [_amount(asked, delta.asset, delta.amount, sign=True) for delta in asked.intent.deltas]
+    moved = [amount(asked, delta.asset, delta.amount, sign=True) for delta in asked.intent.deltas]
     left = [
-        f"Allowance of {_amount(asked, each.asset, each.amount)}"
-        f" to {_named(asked, each.spender) or 'an unnamed spender'}"
+        f"Allowance of {amount(asked, each.asset, each.amount)}"
+        f" to {named(asked, each.spender) or 'an unnamed spender'}"
         for each in asked.intent.allowances
         if each.amount != "0"
     ]
@@ -250,80 +218,21 @@ def _transaction(asked: Asked, now: datetime) -> Iterator[Row]:
             remark=f"proven at block {asked.state.block_number:,}",
             alarm=not unchanged,
         )
-    yield Row(label="Sends along", says=_amount(asked, "ETH", intent.value), alarm=intent.value != "0")
+    yield Row(label="Sends along", says=amount(asked, "ETH", intent.value), alarm=intent.value != "0")
     cents = facts.amount_usd_cents(intent, asked.policy)
     yield Row(
         label="Value at stake",
-        says=f"${_grouped(_scaled(cents, 2), 2)}",
+        says=f"${grouped(scaled(cents, 2), 2)}",
         remark="what leaves and what is left allowed, at the policy set's reference prices",
     )
-    fee = _scaled(intent.gas_max * intent.max_fee_per_gas, WEI)
+    fee = scaled(intent.gas_max * intent.max_fee_per_gas, WEI)
     yield Row(
         label="Fee at most",
-        says=f"{_grouped(fee)} ETH",
-        remark=f"{intent.gas_max:,} gas, {_grouped(_scaled(intent.max_fee_per_gas, GWEI))} gwei each",
+        says=f"{grouped(fee)} ETH",
+        remark=f"{intent.gas_max:,} gas, {grouped(scaled(intent.max_fee_per_gas, GWEI))} gwei each",
     )
     yield Row(label="Nonce", says=f"{asked.nonce}", remark=f"chain {intent.chain_id}")
     yield Row(label="Ends", says=moment(intent.expires_at), remark=until(read_time(intent.expires_at), now))
-
-
-def _call(asked: Asked) -> Iterator[Row]:
-    entry = asked.policy.whitelist.get(asked.intent.to)
-    try:
-        call = facts.decoded(asked.intent, asked.policy)
-    except RefusedError as error:
-        yield Row(label="Function", says=f"cannot be read: {error.detail}", alarm=True)
-    else:
-        within = asked.facts.get("arguments_within_bounds") is True
-        yield Row(
-            label="Function",
-            says=call.signature,
-            hex=f"0x{call.selector}",
-            remark="every argument within its bounds" if within else "an argument is OUT OF BOUNDS",
-            alarm=not within,
-        )
-        bounds = _bounds(entry, call)
-        for name, value in facts.flatten(call.arguments).items():
-            yield _argument(asked, name, value, bounds.get(name))
-    yield Row(
-        label="All the bytes", hex=f"0x{asked.intent.data}", remark=f"{len(asked.intent.data) // 2} bytes"
-    )
-
-
-def _bounds(entry: WhitelistEntry | None, call: calldata.Call) -> Mapping[str, Bound]:
-    functions: list[Function] = entry.functions if entry else []
-    matching = (each.bounds for each in functions if calldata.selector(each.fragment) == call.selector)
-    return next(matching, {})
-
-
-def _argument(asked: Asked, name: str, value: Any, bound: Bound | None) -> Row:  # noqa: ANN401 - decoded
-    if isinstance(value, str) and value.startswith("0x"):
-        known = _named(asked, value)
-        return Row(label=name, says=known or "an address that nobody has named", hex=value, alarm=not known)
-    if bound is not None and bound.at_most == "expires_at":
-        return Row(label=name, says=_second(value), remark=f"{value} · the chain refuses it later")
-    kind = (bound.equals or bound.at_least) if bound is not None else None
-    asset = _asset(asked, kind)
-    if asset is not None:
-        return Row(
-            label=name,
-            says=_amount(asked, asset, str(value)),
-            remark=f"{value} base units · {DECLARED[kind or '']}",
-        )
-    if isinstance(value, str):
-        return Row(label=name, says=printable(value))
-    return Row(label=name, says=printable(str(value)))
-
-
-def _asset(asked: Asked, kind: str | None) -> str | None:
-    """Return the asset that an argument bound to a declaration counts; None where that is not one asset."""
-    deltas = asked.intent.deltas
-    assets = {
-        "declared_outflow": [each.asset for each in deltas if each.amount.startswith("-")],
-        "declared_inflow": [each.asset for each in deltas if not each.amount.startswith("-")],
-        "declared_allowance": [each.asset for each in asked.intent.allowances],
-    }.get(kind or "", [])
-    return assets[0] if len(assets) == 1 else None
 
 
 def _simulated(asked: Asked, now: datetime) -> Iterator[Row]:
@@ -348,7 +257,7 @@ def _simulated(asked: Asked, now: datetime) -> Iterator[Row]:
         says=_slippage(simulation),
         remark=f"limit {limits.slippage_bps_max / 100:.2f} %"
         + (
-            f", costs {_amount(asked, simulation.loss.asset, simulation.loss.amount)}"
+            f", costs {amount(asked, simulation.loss.asset, simulation.loss.amount)}"
             if simulation.loss
             else ""
         ),
@@ -383,9 +292,9 @@ def _found(asked: Asked) -> Iterator[Row]:
 def _outcome(asked: Asked, again: Outcome) -> str:
     if again.revert is not None:
         return f"fails: {printable(again.revert)}"
-    moved = [_amount(asked, each.asset, each.amount, sign=True) for each in again.deltas]
+    moved = [amount(asked, each.asset, each.amount, sign=True) for each in again.deltas]
     left = [
-        f"allowance of {_amount(asked, each.asset, each.amount)} to {each.spender}"
+        f"allowance of {amount(asked, each.asset, each.amount)} to {each.spender}"
         for each in again.allowances
     ]
     changed = [printable(" ".join(map(str, each.values()))) for each in again.admin_changes]
@@ -401,11 +310,11 @@ def _moves(asked: Asked) -> Iterator[Row]:
         exact = got.startswith("-") or (said or "").startswith("-")
         remark = "declared by nobody"
         if said is not None:
-            remark = f"declared {'exactly' if exact else 'at least'} {_amount(asked, asset, said)}"
+            remark = f"declared {'exactly' if exact else 'at least'} {amount(asked, asset, said)}"
         fits = said is not None and (got == said if exact else int(got) >= int(said))
         yield Row(
-            label=f"{_named(asked, account) or 'An unnamed account'}",
-            says=_amount(asked, asset, got, sign=True),
+            label=f"{named(asked, account) or 'An unnamed account'}",
+            says=amount(asked, asset, got, sign=True),
             hex=account,
             remark=remark,
             alarm=not fits,
@@ -417,9 +326,9 @@ def _moves(asked: Asked) -> Iterator[Row]:
         got, said = made.get(pair, "0"), wanted.get(pair)
         yield Row(
             label="May take afterwards",
-            says=f"{_named(asked, spender) or 'an unnamed spender'}: {_amount(asked, asset, got)}",
+            says=f"{named(asked, spender) or 'an unnamed spender'}: {amount(asked, asset, got)}",
             hex=spender,
-            remark="declared by nobody" if said is None else f"declared {_amount(asked, asset, said)}",
+            remark="declared by nobody" if said is None else f"declared {amount(asked, asset, said)}",
             alarm=got != said,
         )
 
@@ -448,8 +357,8 @@ def _rules(asked: Asked) -> Iterator[Row]:
     total, limit = asked.facts.get("daily_usd_cents", 0), asked.policy.limits.daily_usd_cents_max
     yield Row(
         label="The proposer's day",
-        says=f"${_grouped(_scaled(total, 2), 2)} with this one",
-        remark=f"limit ${_grouped(_scaled(limit, 2), 2)} · the service's word",
+        says=f"${grouped(scaled(total, 2), 2)} with this one",
+        remark=f"limit ${grouped(scaled(limit, 2), 2)} · the service's word",
     )
 
 
@@ -473,9 +382,9 @@ def _changes(asked: Asked) -> Iterator[Row]:
     now = {(each.account, each.asset): each.amount for each in after.deltas}
     for account, asset in sorted(then.keys() | now.keys()):
         was, is_now = (
-            _amount(asked, asset, each.get((account, asset), "0"), sign=True) for each in (then, now)
+            amount(asked, asset, each.get((account, asset), "0"), sign=True) for each in (then, now)
         )
-        rows.append((_named(asked, account) or account, was, is_now))
+        rows.append((named(asked, account) or account, was, is_now))
     if before.allowances != after.allowances or before.admin_changes != after.admin_changes:
         yield Row(
             label="Allowances or who is in charge", says="differ from the simulation before", alarm=True
@@ -517,34 +426,6 @@ def _to(asked: Asked) -> tuple[str, bool]:
     return (entry.name, True) if entry else ("NOT on the whitelist", False)
 
 
-def _named(asked: Asked, address: str) -> str:
-    """Return who an address is in the policy set; empty when it is nobody."""
-    keys = {key.address: f"our key {key.id}" for key in asked.policy.keys.values()}
-    contracts = {entry.address: entry.name for entry in asked.policy.whitelist.values()}
-    tokens = {each.asset: f"the token {each.symbol}" for each in asked.policy.assets.values()}
-    return keys.get(address) or contracts.get(address) or tokens.get(address) or ""
-
-
-def _amount(asked: Asked, asset: str, amount: str, *, sign: bool = False) -> str:
-    known = asked.policy.assets.get(asset)
-    if known is None:
-        pieces = " ".join(asset[place : place + CHUNK] for place in range(2, len(asset), CHUNK))
-        return f"{int(amount):,} base units of 0x {pieces}, which is no asset of ours".replace("-", "\u2212")
-    text = _grouped(_scaled(int(amount), known.decimals))
-    return f"{'+' if sign and not text.startswith('-') else ''}{text} {known.symbol}".replace("-", "\u2212")
-
-
-def _scaled(base_units: int, decimals: int) -> Decimal:
-    """Return whole units, to the last digit."""
-    return Decimal(base_units).scaleb(-decimals, EXACT)
-
-
-def _grouped(number: Decimal, places: int | None = None) -> str:
-    """Return a number in full, thousands apart: nothing is rounded, no exponent is written."""
-    text = f"{number:,.{places}f}" if places is not None else f"{number:,f}"
-    return text if places is not None or "." not in text else text.rstrip("0").rstrip(".")
-
-
 def _slippage(simulation: Simulation) -> str:
     if simulation.slippage_ppm is not None:
         return f"{simulation.slippage_ppm / PPM_A_PERCENT:.4f} %"
@@ -556,13 +437,6 @@ def _slippage(simulation: Simulation) -> str:
 def moment(at: str) -> str:
     """Return a timestamp as people read it."""
     return f"{read_time(at):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _second(value: Any) -> str:  # noqa: ANN401 - a decoded argument
-    try:
-        return f"{datetime.fromtimestamp(from_decimal(value), UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (ValueError, TypeError, OverflowError, OSError):
-        return f"{value}: a second that no calendar has"
 
 
 def until(end: datetime, now: datetime) -> str:

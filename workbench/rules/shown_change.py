@@ -16,7 +16,8 @@ from workbench.rules.change import words as in_words
 from workbench.rules.change_request import AskedChange
 from workbench.rules.documents import printable, read_time, write_time
 from workbench.rules.policy import PolicySet
-from workbench.rules.shown import Row, Section, moment, until
+from workbench.rules.rows import Row, Section
+from workbench.rules.shown import moment, until
 from workbench.rules.words import words
 
 PLACES: Final = {CONSOLE: "by the second path"}

@@ -23,7 +23,7 @@ from ledger.entry import Entry
 from workbench.evm.errors import EvmError
 from workbench.evm.transaction import SignedTransaction
 from workbench.process.crash import CrashPoint
-from workbench.rules import attestation, confirmation
+from workbench.rules import attestation, calls, confirmation
 from workbench.rules.attestation import Simulation
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
@@ -38,6 +38,8 @@ from workbench.service.record import Recorder
 
 SERVICE = "service"
 LEAVES_AT_ONCE = 40_000
+ACCOUNTS_MAX = 16
+"""As many as one statement of an observer may prove."""
 PENDING = frozenset({"pending", "unknown"})
 DROPPED_MAX = 16
 """Nodes that drop and take it again all day must not fill the ledger; it is sent again all the same."""
@@ -77,7 +79,9 @@ class Lane:
         accounts = sorted({key.address for key in self.policy.keys.values()})
         statement = self.links.simulate(step, transactions, list(sequence).index(digest), accounts)
         intent = self.books.matter(digest).proposal.intent
-        state = self.links.attest([self.policy.key(intent.key).address, intent.to])
+        # of a call whose contract is not proven the rules deny the code: a long row of contracts is no way round
+        called = calls.targets(calls.read(intent, self.policy))[: ACCOUNTS_MAX - 1]
+        state = self.links.attest([self.policy.key(intent.key).address, *called])
         named = hashlib.sha256(canonical(statement.document, limit=DOCUMENT_MAX)).hexdigest()
         data = {"purpose": purpose, "statement": statement.dump(), "state": state.dump()}
         self.enter(Event.SIMULATED, digest, data, actor=actor, name=named)
