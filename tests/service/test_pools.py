@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ import pytest
 from tests.rules.build import refused as refuses
 from tests.world import Living, living, refused
 from workbench.client import Client, ProvenPool
+from workbench.demo.run import market
+from workbench.desk import drafts, split
 from workbench.risk.errors import UnknownTicksError
 from workbench.risk.pool import swap
 from workbench.risk.venue import Venue
@@ -57,6 +60,26 @@ def test_whoever_may_read_gets_a_proven_pool(desk: Living, person: str) -> None:
     assert told.state.block_number > 0
     done = swap(told.pool, 5 * MILLION, zero_for_one=True)
     assert round((1 - done.amount_out / (done.amount_in * told.pool.mid)) * 10**6) == 30_000
+
+
+def test_the_desks_advice_is_ten_lines_away(desk: Living) -> None:
+    """A kernel with a session and a trust root gets the worked example's advice from the chain."""
+    advice = split.advise(
+        desk.pm,
+        drafts.Market.of(market(desk.world)),
+        factory=desk.world.deployment.factory,
+        trust_root=desk.world.places.trust_root,
+        amount_in=Decimal(5_000_000),
+        tranches=5,
+        limit_bps=50,
+    )
+    assert split.sentences(advice)[0].endswith(
+        "5 tranches back to back 3.0000 % ($150,000): splitting alone saves nothing."
+    )
+    assert "0.2399 % ($11,995)" in split.words(advice).markup
+    first = advice.advice.terms[0]
+    minimum = swap(advice.seen.pool, first.amount_in, zero_for_one=True).amount_out
+    assert minimum * 9_995 // 10_000 == first.minimum_out
 
 
 @dataclass(slots=True)
