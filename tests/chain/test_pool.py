@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import rlp
 
 from tests.chain.liar import Liar, lying
 from tests.chain.world import MILLION, World
 from workbench.chain.errors import ChainError, NodeError
 from workbench.chain.node import Node
-from workbench.chain.pool import ProvenPool, proven_pool
+from workbench.chain.pool import PROOFS_BYTES_MAX, ProvenPool, proven_pool
 from workbench.evm.fields import to_rpc
 from workbench.evm.proof import verify_storage
 from workbench.risk import layout
@@ -117,6 +118,17 @@ def test_a_node_that_lies_about_one_tick(
         proven(node, world)
     liar.lie = lambda _, __, result: result
     assert read(world, proven(node, world)) == honest
+    node.close()
+
+
+def test_a_proof_that_is_stuffed(world: World, liar: Liar) -> None:
+    """Nodes that prove nothing change no value, and are refused before an answer gets too long."""
+    node = Node(liar.url)
+    stuffing = to_rpc(rlp.encode([bytes(PROOFS_BYTES_MAX)] * 2))
+    place = Slot(world.deployment.pool, mapped(TICKS, 198_040))
+    liar.lie = about(place, lambda each: each.update(proof=[*each["proof"], stuffing]))
+    with pytest.raises(NodeError, match="proofs of"):
+        proven(node, world)
     node.close()
 
 

@@ -20,3 +20,11 @@ def world(newswap_cache: Path) -> Iterator[World]:
     world = open_world(newswap_cache)
     yield world
     close_world(world)
+
+
+@pytest.fixture
+def fresh_world(newswap_cache: Path) -> Iterator[World]:
+    """Give a chain with NewSwap on it that a test may change."""
+    world = open_world(newswap_cache)
+    yield world
+    close_world(world)

@@ -6,6 +6,7 @@ are neighbours, far apart, at a word's end, or the same.
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from workbench.chain.pool import proven_pool
 from workbench.demo import newswap
 from workbench.demo import node as chain
 from workbench.demo.newswap import DEPLOYER
-from workbench.evm.calldata import APPROVE, EXACT_INPUT_SINGLE, encode
+from workbench.evm.calldata import APPROVE, EXACT_INPUT_SINGLE, Fragment, encode
 from workbench.evm.proof import verify_storage
 from workbench.risk import layout
 from workbench.risk.errors import UnknownTicksError
@@ -84,18 +85,25 @@ def fragment(name: str) -> dict[str, Any]:
     return newswap._fragment(abi, name)
 
 
-def opened(world: World, fee: int) -> Market:
+def opened(
+    world: World,
+    fee: int,
+    ranges: Sequence[tuple[int, int]],
+    *,
+    price: int = newswap.SQRT_PRICE_X96,
+    amounts: tuple[int, int] = (10**12, 4 * 10**20),
+) -> Market:
     """Open further positions in a pool, which is made if there is none."""
     deployment, node = world.deployment, world.node
     venue = Venue.of(deployment.factory, deployment.usdc, deployment.weth, fee)
     create = {"token0": venue.token0, "token1": venue.token1, "fee": str(fee)}
-    create["sqrtPriceX96"] = str(newswap.SQRT_PRICE_X96)
+    create["sqrtPriceX96"] = str(price)
     newswap._send(node, deployment.positions, fragment("createAndInitializePoolIfNecessary"), create)
     for token in (venue.token0, venue.token1):
         newswap._send(node, token, APPROVE, {"spender": deployment.router, "amount": str(2**256 - 1)})
-    for number, (lower, upper) in enumerate(MORE[fee]):
+    for number, (lower, upper) in enumerate(ranges):
         params = {"token0": venue.token0, "token1": venue.token1, "fee": fee, "tickLower": lower}
-        params |= {"tickUpper": upper, "amount0Desired": 10**12 + number, "amount1Desired": 4 * 10**20}
+        params |= {"tickUpper": upper, "amount0Desired": amounts[0] + number, "amount1Desired": amounts[1]}
         params |= {"amount0Min": 0, "amount1Min": 0, "recipient": DEPLOYER, "deadline": 2**40}
         newswap._send(
             node,
@@ -127,7 +135,7 @@ def drawn(chance: random.Random, tick: int) -> tuple[bool, int, int | None]:
 @pytest.mark.parametrize("fee", MORE)
 def test_computed_is_executed(world: World, fee: int) -> None:
     """Amounts, price, liquidity and tick of random swaps, both ways and across ticks, are the contract's."""
-    market = opened(world, fee)
+    market = opened(world, fee, MORE[fee])
     pool = market.read()
     chance = random.Random(f"swaps {fee}")  # noqa: S311
     crossed = limited = 0
@@ -147,3 +155,42 @@ def test_computed_is_executed(world: World, fee: int) -> None:
     assert min(crossed, limited) >= SWAPS // 10
     seen = market.read()
     assert (seen.sqrt_price_x96, seen.tick) == (pool.sqrt_price_x96, pool.tick)
+
+
+def test_at_a_tick_that_was_reached_from_above(fresh_world: World) -> None:
+    """Exactly at a tick's price the pool is below it: it stays there while the price does, and comes back."""
+    market = opened(fresh_world, 500, [])
+    pool = market.read()
+    for amount, down, limit in ((10**13, True, price_of(198_040)), (1, True, None), (1, False, None)):
+        done = swap(pool, amount, zero_for_one=down, price_limit=limit)
+        assert market.execute(amount, down=down, limit=limit) == told(done, down=down)
+        pool = done.pool
+    assert pool.tick == 198_040
+
+
+ENABLE: Fragment = {
+    "type": "function",
+    "name": "enableFeeAmount",
+    "inputs": [{"name": "fee", "type": "uint24"}, {"name": "tickSpacing", "type": "int24"}],
+}
+HUGE = 2**190
+
+
+def test_where_256_bits_are_too_few(fresh_world: World) -> None:
+    """In a pool of the widest spacing a step can need more bits than there are: contracts round otherwise."""
+    world, fee = fresh_world, 777
+    for token in (world.deployment.usdc, world.deployment.weth):
+        newswap._mint(world.node, token, DEPLOYER, HUGE)
+        newswap._send(
+            world.node, token, APPROVE, {"spender": world.deployment.positions, "amount": str(HUGE)}
+        )
+    newswap._send(world.node, world.deployment.factory, ENABLE, {"fee": str(fee), "tickSpacing": "16000"})
+    market = opened(world, fee, [(-880_000, 880_000)], price=price_of(879_000), amounts=(2**53, 2**182))
+    pool, amount = market.read(), 2**98 + 5
+    usable = amount * (10**6 - fee) // 10**6
+    assert usable * pool.sqrt_price_x96 >= 2**256
+    done = swap(pool, amount, zero_for_one=True)
+    assert market.execute(amount, down=True, limit=None) == told(done, down=True)
+    scaled = pool.liquidity * 2**96
+    exact = -(-scaled * pool.sqrt_price_x96 // (scaled + usable * pool.sqrt_price_x96))
+    assert done.pool.sqrt_price_x96 != exact

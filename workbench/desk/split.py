@@ -90,7 +90,7 @@ def words(split: Split) -> Shown:
 def sentences(split: Split) -> list[str]:
     """Return what the figures come to, sentence by sentence."""
     recovery = [_recovery(split), *_gates(split)] if len(split.advice.terms) > 1 else []
-    return [_saving(split), _fewest(split), *recovery]
+    return [_saving(split), _fewest(split), *recovery, _seen(split)]
 
 
 def cases(split: Split) -> Shown:
@@ -193,6 +193,13 @@ def _gates(split: Split) -> list[str]:
     if nearest < split.seen.pool.fee:  # both in millionths
         text += " That is inside the fee band: arbitrage alone does not bring it so near."
     return [text]
+
+
+def _seen(split: Split) -> str:
+    state = split.seen.state
+    return (
+        f"From the pool as block {state.block_number} of {state.block_time:%H:%M:%S} UTC has it, proven here."
+    )
 
 
 def _near(each: Terms) -> str:

@@ -18,8 +18,9 @@
 
 Exact: base units are integers, prices are fractions; parts per million are rounded half up, a loss in base
 units and a minimum that the limit sets are rounded up. A swap that the known ticks or the pool's liquidity
-cannot hold raises. What recovers, how far and when, is nobody's promise: whoever relies on it reads the
-price again before each tranche. Pure.
+cannot hold raises. Left out: whether the pool's price is the market's, which is an oracle's business; tokens
+that take a part of what is sent; gas. What recovers, how far and when, is nobody's promise: whoever relies
+on it reads the price again before each tranche. Pure.
 """
 
 from collections.abc import Iterator, Mapping
@@ -154,7 +155,7 @@ class _Order:
         square = self.pool.sqrt_price_x96**2
         if self.zero_for_one:
             return isqrt(square * (PPM - ppm) // PPM)
-        return isqrt(square * PPM // (PPM - ppm)) + 1
+        return isqrt(square * PPM // (PPM - ppm))
 
     def fallen(self, ppm: int) -> Pool:
         """Return the pool with its price moved that far against the order."""
@@ -250,7 +251,7 @@ def _gate(order: _Order, amount: int, minimum: int, limit_bps: int) -> int | Non
     if not gives(0):
         return None
     # (8) a tranche that began below the limit would end below it
-    low, high = 0, limit_bps * (PPM // BPS) + 1
+    low, high = 0, limit_bps * (PPM // BPS)
     while high - low > 1:
         middle = (low + high) // 2
         if gives(middle):
