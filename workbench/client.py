@@ -2,7 +2,8 @@
 
 A client holds a session key in memory and nothing else. It proposes, reads and carries
 decisions that people signed elsewhere; it cannot approve. What it shows is the
-service's word: for proof, verify a receipt or a bundle.
+service's word: for proof, verify a receipt or a bundle. A pool's state alone it proves
+itself, under a trust root that it is given.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from typing import Any, Literal, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.encoding import canonical, parse
+from workbench.risk import layout
+from workbench.risk.pool import Pool
+from workbench.risk.venue import Venue
 from workbench.rules.approval import ApprovalRequest
 from workbench.rules.assertion import Assertion, Credential
-from workbench.rules.attestation import Simulation, Statement
+from workbench.rules.attestation import Simulation, State, Statement
 from workbench.rules.change import Change, SignedVeto, between
 from workbench.rules.change_request import ChangeRequest, Word
 from workbench.rules.codes import Refusal, RefusedError
@@ -49,11 +53,15 @@ from workbench.rules.intent import INTENT_LINE, Intent, Proposal
 from workbench.rules.policy import PolicySet, Signature
 from workbench.rules.receipt import Receipt
 from workbench.rules.session import REQUEST_LINE, CertifiedSession, LoginRequest, Request, Session
+from workbench.rules.storage import AttestedStorage, PoolQuestion, verify_slots
+from workbench.rules.trust import TrustRoot
 
 ANSWER_MAX = 4 * DOCUMENT_MAX
 TIMEOUT_S = 180.0
 POLL_S = 0.1
 BATCH_BYTES = DOCUMENT_MAX // 2
+POOL_AGE_S_MAX = 60
+"""A pool's state is asked for when it is needed; an older one is somebody else's."""
 
 
 class ServiceUnavailableError(Exception):
@@ -223,6 +231,14 @@ class Exported:
         """Put a request and its ticket together."""
         document = {"v": 1, "ticket": ticket.ticket, name: request.dump()}
         return cls(canonical(document, limit=ANSWER_MAX), ticket.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenPool:
+    """A pool as the chain has it, and the attested state under which that is proven."""
+
+    pool: Pool
+    state: State
 
 
 class RegisteredKey(Document):
@@ -409,6 +425,22 @@ class Client:
     def bundle(self) -> Path:
         """Have a bundle of the whole ledger written; return its folder."""
         return Path(self.post("/v1/bundles", {})["path"])
+
+    def pool(self, venue: Venue, *, token_in: str, amount_in: int, trust_root: TrustRoot) -> ProvenPool:
+        """Return a pool's state as far as a swap of this amount needs it, proven here and not by anybody."""
+        token_out = venue.token1 if venue.zero_for_one(token_in) else venue.token0
+        question = PoolQuestion(
+            factory=venue.factory,
+            token_in=token_in,
+            token_out=token_out,
+            fee=venue.fee,
+            amount=str(amount_in),
+        )
+        told = AttestedStorage.load(self.post("/v1/pools", question.dump()))
+        now = datetime.now(UTC)
+        seen = verify_slots([told], trust_root=trust_root, now=now, age_s_max=POOL_AGE_S_MAX)
+        values = {layout.Slot(*place): value for place, value in seen.values.items()}
+        return ProvenPool(layout.read(venue, values), seen.state)
 
     def get(self, path: str) -> dict[str, Any]:
         """Make one signed GET request."""

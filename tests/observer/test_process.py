@@ -176,6 +176,11 @@ def test_every_operation_over_the_socket(running: Home, fresh_world: World) -> N
     attested = running.ask("attest", accounts=[TREASURY])["result"]
     assert running.verified(attested["attestation"], HEADER_LINE)["chain_id"] == chain.CHAIN_ID
     assert attested["accounts"][0]["balance"] == str(10 * newswap.ETHER)
+    sold = {"token_in": fresh_world.deployment.usdc, "token_out": fresh_world.deployment.weth}
+    pool = {"factory": fresh_world.deployment.factory, "fee": fresh_world.deployment.fee, "amount": "7"}
+    proven = running.ask("pool", **sold, **pool)["result"]
+    assert running.verified(proven["attestation"], HEADER_LINE)["chain_id"] == chain.CHAIN_ID
+    assert {each["account"] for each in proven["slots"]} == {pool["factory"], fresh_world.deployment.pool}
     for step in (3, 4):
         answer = running.ask(
             "simulate", step=step, transactions=[approval(fresh_world)], target=0, accounts=[]

@@ -5,6 +5,7 @@ or {"error": {"code", "detail"}}:
 * status -> {"observer", "chain_id", "block", "nodes"}: which of them are asked at present
 * events {run, after} -> {"run", "events"}: what happened to the nodes, signed, behind a number of this run
 * attest {accounts} -> attestation, header, accounts with proofs; crash point 2
+* pool {factory, token_in, token_out, fee, amount} -> the same with the slots that this swap depends on
 * simulate {step, transactions, target, accounts} -> a signed simulation; step 3 is before approval, 4 before
   signing, and the crash point has the step's number
 * broadcast {raw} -> {"tx_hash"}; crash points 5-before and 5-after
@@ -34,11 +35,13 @@ from workbench.chain.nodes import Nodes
 from workbench.chain.simulator import Simulator
 from workbench.custody.token import Token, TokenError, softhsm_module
 from workbench.evm.errors import EvmError
-from workbench.evm.fields import HASH_BYTES, from_hex
+from workbench.evm.fields import HASH_BYTES, from_decimal, from_hex
 from workbench.observer.core import Journal, Observer
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
 from workbench.process.frames import FrameError, FrameServer
+from workbench.risk.errors import RiskError
+from workbench.risk.venue import Venue
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
@@ -70,7 +73,7 @@ class Desk:
             return _error("simulation", error)
         except ChainError as error:
             return _error("chain", error)
-        except (RequestError, EvmError, EncodingError) as error:
+        except (RequestError, EvmError, RiskError, EncodingError) as error:
             return _error("request", error)
 
     def _answer(self, request: Message) -> Message:
@@ -78,6 +81,7 @@ class Desk:
             "status": (self._status, frozenset()),
             "events": (self._events, frozenset({"run", "after"})),
             "attest": (self._attest, frozenset({"accounts"})),
+            "pool": (self._pool, frozenset({"factory", "token_in", "token_out", "fee", "amount"})),
             "simulate": (self._simulate, frozenset({"step", "transactions", "target", "accounts"})),
             "broadcast": (self._broadcast, frozenset({"raw"})),
             "confirm": (self._confirm, frozenset({"tx_hash"})),
@@ -118,6 +122,13 @@ class Desk:
     def _attest(self, fields: Message) -> Message:
         self.crash.reached("2")
         return self.observer.attest([_text(address) for address in _list(fields["accounts"])])
+
+    def _pool(self, fields: Message) -> Message:
+        token_in, fee = _text(fields["token_in"]), fields["fee"]
+        if type(fee) is not int:
+            raise RequestError(f"fee {fee!r:.20}")
+        venue = Venue.of(_text(fields["factory"]), token_in, _text(fields["token_out"]), fee)
+        return self.observer.pool(venue, token_in=token_in, amount_in=_amount(fields["amount"]))
 
     def _simulate(self, fields: Message) -> Message:
         step, target = fields["step"], fields["target"]
@@ -224,6 +235,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise RequestError(f"text was expected, got {type(value).__name__}")
     return value
+
+
+def _amount(value: object) -> int:
+    try:
+        return from_decimal(_text(value))
+    except ValueError as error:
+        raise RequestError(str(error)) from error
 
 
 def _hex(value: object) -> bytes:

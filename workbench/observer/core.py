@@ -1,6 +1,7 @@
 """What an observer does, without its socket and its configuration.
 
 * attest: the newest header, hashed again, with a proof for each account asked about; the header is signed.
+* pool: the same with proofs of every slot that one swap in a pool depends on.
 * simulate: what a sequence would do on a private fork of that header's block; the result is signed.
 * broadcast: sends signed bytes. Asking twice is harmless: bytes that the node already has are a success.
 * confirm: whether a transaction is in a block that stands in the chain, with proofs under that block's
@@ -27,12 +28,14 @@ from workbench.chain.confirm import Inclusion, inclusion, known
 from workbench.chain.errors import ChainError, NodeError, RpcError, SimulationError
 from workbench.chain.node import Json, Node
 from workbench.chain.nodes import Agreed, Event, Nodes, NoQuorumError
+from workbench.chain.pool import proven_pool
 from workbench.chain.prestate import StateError
 from workbench.chain.simulator import Simulator, Transaction
 from workbench.chain.state import proven_account
 from workbench.evm.fields import address_bytes, to_rpc
 from workbench.evm.header import Header
 from workbench.evm.transaction import SignedTransaction
+from workbench.risk.venue import Venue
 
 SIMULATION_LINE: Final = b"oms-simulation/v1\n"
 HEADER_LINE: Final = b"oms-header/v1\n"
@@ -43,6 +46,8 @@ EVENTS_MAX: Final = 256
 DETAIL_MAX: Final = 300
 # Each fork is a process of its own; more at once would only make all of them late.
 FORKS_MAX: Final = 4
+# A wide swap takes a node some twenty questions one after the other.
+POOL_S: Final = 20.0
 # Readers of a statement accept this many bytes.
 STATEMENT_MAX: Final = 1024 * 1024
 
@@ -126,6 +131,17 @@ class Observer:
             return [proven_account(node, agreed.header, each).document() for each in addresses]
 
         return {**self._attested(agreed.header), "accounts": self.nodes.first(agreed, proven)}
+
+    def pool(self, venue: Venue, *, token_in: str, amount_in: int) -> Document:
+        """Return the newest header, signed, and proofs of everything that a swap in a pool depends on."""
+        zero_for_one = venue.zero_for_one(token_in)
+        agreed = self.nodes.head()
+
+        def proven(node: Node) -> Document:
+            found = proven_pool(node, agreed.header, venue, amount_in=amount_in, zero_for_one=zero_for_one)
+            return found.document()
+
+        return {**self._attested(agreed.header), **self.nodes.first(agreed, proven, seconds=POOL_S)}
 
     def simulate(
         self, transactions: Sequence[Document], target: int, accounts: Sequence[str] = ()

@@ -38,11 +38,13 @@ from workbench.rules.intent import Proposal
 from workbench.rules.policy import Signature
 from workbench.rules.roles import Permission
 from workbench.rules.session import CertifiedSession, Request
+from workbench.rules.storage import PoolQuestion
 from workbench.service.answers import Strangers, about, answered, body_of, problem
 from workbench.service.changes import Changes
 from workbench.service.desk import Desk
 from workbench.service.effects import effect
 from workbench.service.enrolment import Enrolment, RegistrationAsked
+from workbench.service.pools import Pools
 
 BODY_MAX = DOCUMENT_MAX
 STRANGER = "uid:"
@@ -133,6 +135,7 @@ class Api:
     enrolment: Enrolment
     bundles: Path
     lost: Lost
+    pools: Pools
     strangers: Strangers = field(default_factory=Strangers)
 
     def routes(self) -> list[Route]:
@@ -164,6 +167,7 @@ class Api:
             ("POST", one + "/decisions", PROPOSE | APPROVE, self.decide),
             ("POST", one + "/resume", PROPOSE | APPROVE, self.resume),
             *self._policy_routes(),
+            ("POST", "/v1/pools", READ, self.pool),
             ("POST", "/v1/registrations", AMEND, self.register),
             ("GET", "/v1/registrations", AMEND, self.registrations),
             ("GET", "/v1/registrations/{digest}", OPEN, self.asked_registration),
@@ -300,6 +304,10 @@ class Api:
     def resume(self, call: Call) -> dict[str, Any]:
         """(4) (5) (6)."""
         return self.desk.resume(call.digest)
+
+    def pool(self, call: Call) -> dict[str, Any]:
+        """Carry proofs of a pool's state from the observer."""
+        return self.pools.ask(PoolQuestion.load(call.read())).dump()
 
     def policies(self, _: Call) -> dict[str, Any]:
         """List the sets that were in force, and every proposed one."""
@@ -483,7 +491,8 @@ class Api:
 
 def build(desk: Desk, changes: Changes, bundles: Path, lost: Lost) -> Starlette:
     """Return the application; `lost` ends the process when the ledger cannot be written any more."""
-    return Starlette(routes=Api(desk, changes, Enrolment(desk), bundles, lost).routes())
+    api = Api(desk, changes, Enrolment(desk), bundles, lost, Pools(desk.lane.links))
+    return Starlette(routes=api.routes())
 
 
 def _signed_request(request: HttpRequest) -> tuple[Request, Hex]:

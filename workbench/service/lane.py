@@ -79,7 +79,7 @@ class Lane:
         accounts = sorted({key.address for key in self.policy.keys.values()})
         statement = self.links.simulate(step, transactions, list(sequence).index(digest), accounts)
         intent = self.books.matter(digest).proposal.intent
-        # of a call whose contract is not proven the rules deny the code: a long row of contracts is no way round
+        # what is not proven counts as other code: a long row of contracts is no way round
         called = calls.targets(calls.read(intent, self.policy))[: ACCOUNTS_MAX - 1]
         state = self.links.attest([self.policy.key(intent.key).address, *called])
         named = hashlib.sha256(canonical(statement.document, limit=DOCUMENT_MAX)).hexdigest()

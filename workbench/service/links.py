@@ -15,6 +15,7 @@ from workbench.process.frames import FrameError, call
 from workbench.rules.attestation import AttestedState, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.evidence import SignedAnswer
+from workbench.rules.storage import AttestedStorage, PoolQuestion
 
 OBSERVER_SECONDS = 60.0
 """A simulation may start a fork; a loaded machine needs seconds for it."""
@@ -44,6 +45,10 @@ class Links:
     def attest(self, accounts: Sequence[str]) -> AttestedState:
         """Ask for the newest header and proofs of these accounts."""
         return AttestedState.load(self._observe({"v": 1, "operation": "attest", "accounts": list(accounts)}))
+
+    def pool(self, question: PoolQuestion) -> AttestedStorage:
+        """Ask for the newest header and proofs of what a swap in a pool depends on."""
+        return AttestedStorage.load(self._observe({"v": 1, "operation": "pool", **question.dump()}))
 
     def simulate(
         self, step: int, transactions: Sequence[Mapping[str, Any]], target: int, accounts: Sequence[str]

@@ -1,0 +1,36 @@
+"""Proofs of a pool's state, carried from the observer to whoever may read.
+
+The service neither reads nor records them: they convince by themselves, or not at all. Each question costs
+the nodes up to two hundred proofs, so there are few at once; more are told to come again, because the same
+observer is needed for signatures.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.storage import AttestedStorage, PoolQuestion
+from workbench.service.links import Links
+
+AT_ONCE_MAX = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """The link to the observer, and how many questions are under way."""
+
+    links: Links
+    _asking: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(AT_ONCE_MAX), init=False
+    )
+
+    def ask(self, question: PoolQuestion) -> AttestedStorage:
+        """Return what the observer attests and proves of a pool."""
+        if not self._asking.acquire(blocking=False):
+            raise RefusedError(Refusal.BUSY, f"{AT_ONCE_MAX} pools are being read; ask again")
+        try:
+            return self.links.pool(question)
+        finally:
+            self._asking.release()
