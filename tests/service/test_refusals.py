@@ -493,8 +493,20 @@ def test_decision_after_the_end(world: Living) -> None:
 
 
 def test_fee_below_the_base_fee(world: Living) -> None:
-    """A transaction that no block would take is not released: it would hold its lane for ever."""
-    intent = world.allowance(3333, max_fee_per_gas=1, max_priority_fee_per_gas=0)
+    """What no block would take is not simulated; what only this one would, is not released.
+
+    Either would hold its lane for ever.
+    """
+    chain = world.chain()
+    chain.call("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+    chain.call("anvil_mine", "0x1")
+    base_fee = chain.head().base_fee_per_gas
+    chain.close()
+    under = world.pm.propose(world.allowance(3332, max_fee_per_gas=base_fee // 4, max_priority_fee_per_gas=0))
+    with world.unchanged(refusals=1):
+        problem = refused("simulation_reverts", lambda: world.pm.simulate(under.digest))
+    assert "base fee" in problem.detail
+    intent = world.allowance(3333, max_fee_per_gas=base_fee * 5 // 4, max_priority_fee_per_gas=0)
     digest = world.outstanding(intent).digest
     view = world.approve(digest)
     assert view.state == "outstanding"

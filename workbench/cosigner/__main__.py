@@ -15,6 +15,7 @@ from ledger.chain import Genesis
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from ledger.witness import MemoryLostError, Witness
 from workbench.cosigner import core
+from workbench.cosigner.blocks import Blocks
 from workbench.cosigner.gate import Identity
 from workbench.cosigner.memory import Memory, MemoryCorruptError
 from workbench.custody.token import Ed25519Key, Token, TokenError, softhsm_module
@@ -69,6 +70,7 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
     cosigner = core.start(
         identity=identity,
         memory=Memory(state, genesis_hash=genesis.hash()),
+        blocks=Blocks(state),
         token=token,
         key=key,
         clock=_clock,

@@ -17,6 +17,7 @@ from typing import Any
 from ledger.encoding import canonical
 from ledger.witness import Witness
 from workbench.cosigner import witnessing
+from workbench.cosigner.blocks import Blocks
 from workbench.cosigner.gate import GateError, Identity, Permission, advance, decide
 from workbench.cosigner.memory import Memory, Record
 from workbench.custody.token import Ed25519Key, Token
@@ -37,6 +38,7 @@ class Cosigner:
 
     identity: Identity
     memory: Memory
+    blocks: Blocks
     token: Token
     identity_key: Ed25519Key
     clock: Callable[[], datetime]
@@ -56,7 +58,7 @@ class Cosigner:
             return self.sign(request).dump()
 
     def status(self) -> dict[str, Any]:
-        """Say who I am and from which head on I need leaves."""
+        """Say who I am, from which head on I need leaves, and from which blocks a header must come."""
         head = self.memory.snapshot().head
         return {
             "v": 1,
@@ -64,6 +66,7 @@ class Cosigner:
             "public_key": self.identity_key.public_key.hex(),
             "size": head.size,
             "policy_version": head.policy_version,
+            "seen": self.blocks.seen.dump(),
         }
 
     def advance(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -106,9 +109,12 @@ class Cosigner:
 
     def _decide(self, evidence: Evidence) -> Record:
         memory = self.memory.snapshot()
-        permission = decide(evidence, memory=memory, identity=self.identity, now=self.clock())
+        permission = decide(
+            evidence, memory=memory, seen=self.blocks.seen, identity=self.identity, now=self.clock()
+        )
         self.crash.reached("4-decided")
         # (8) a crash here leaves a record without signature: the same evidence again completes it
+        self.blocks.advance(permission.seen)
         self.memory.advance(permission.head)
         self.memory.reserve(permission.record)
         self.crash.reached("4-persisted")
@@ -169,6 +175,7 @@ def start(
     *,
     identity: Identity,
     memory: Memory,
+    blocks: Blocks,
     token: Token,
     key: Ed25519Key,
     clock: Callable[[], datetime],
@@ -178,4 +185,4 @@ def start(
     """Return a co-signer whose identity key is the one that the trust root pins."""
     if identity.trust_root.cosigners.get(identity.name) != key.public_key.hex():
         raise RefusedError(Refusal.TRUST_ROOT, f"the trust root pins another key for {identity.name}")
-    return Cosigner(identity, memory, token, key, clock, crash, witness, threading.Lock())
+    return Cosigner(identity, memory, blocks, token, key, clock, crash, witness, threading.Lock())

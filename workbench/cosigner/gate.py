@@ -28,10 +28,12 @@ from ledger.merkle import ProofError, verify_consistency, verify_inclusion
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.cosigner.memory import Head, Record, Snapshot
 from workbench.evm.errors import EvmError
+from workbench.evm.header import Header
 from workbench.evm.transaction import UnsignedTransaction, address_of
 from workbench.rules import attestation, cedar, decision, facts
 from workbench.rules.attestation import Simulation, State, Statement
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.descent import Seen, verify_descent
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.evidence import Evidence, HeadUpdate, Reservation
 from workbench.rules.intent import Intent, outflows, verify_proposal
@@ -59,6 +61,7 @@ class Permission:
     record: Record
     transaction: UnsignedTransaction
     key: Key
+    seen: Seen
 
 
 class GateError(Exception):
@@ -84,7 +87,9 @@ def _step(number: int) -> Iterator[None]:
         raise GateError(number, RefusedError(Refusal.MALFORMED, str(error))) from error
 
 
-def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: datetime) -> Permission:
+def decide(
+    evidence: Evidence, *, memory: Snapshot, seen: Seen, identity: Identity, now: datetime
+) -> Permission:
     """Return the permission to sign, or raise GateError with the step and its refusal."""
     trust_root = identity.trust_root
     with _step(0):
@@ -111,6 +116,7 @@ def decide(evidence: Evidence, *, memory: Snapshot, identity: Identity, now: dat
         checkpoint=checkpoint,
         head=head,
         memory=memory,
+        seen=seen,
         trust_root=trust_root,
         now=now,
     )
@@ -139,6 +145,7 @@ class _Ground:
     checkpoint: Checkpoint
     head: _Extended
     memory: Snapshot
+    seen: Seen
     trust_root: TrustRoot
     now: datetime
 
@@ -150,6 +157,7 @@ def _weigh(ground: _Ground) -> Permission:
     reservation, checkpoint, head = ground.reservation, ground.checkpoint, ground.head
     with _step(4):
         state = _state(evidence, policy, trust_root, now)
+        seen = _descends(ground)
         # expiries count from the latest of the clocks: a slow clock must not keep an intent alive
         latest = max(now, state.block_time)
         verify_proposal(evidence.proposal, policy=policy, trust_root=trust_root, now=latest)
@@ -214,6 +222,7 @@ def _weigh(ground: _Ground) -> Permission:
         record=record,
         transaction=transaction,
         key=key,
+        seen=seen,
     )
 
 
@@ -311,6 +320,14 @@ def _state(evidence: Evidence, policy: PolicySet, trust_root: TrustRoot, now: da
     return attestation.verify_state(
         evidence.attestations.state, trust_root=trust_root, now=now, age_s_max=age
     )
+
+
+def _descends(ground: _Ground) -> Seen:
+    """(4) Refuse a header that does not come from what I have seen, whoever attests it."""
+    attestations = ground.evidence.attestations
+    header = Header.parse(bytes.fromhex(attestations.state[0].header))
+    depth = ground.policy.limits.confirmations_min
+    return verify_descent(ground.seen, attestations.descent, header, depth=depth)
 
 
 def _simulation(ground: _Ground, statements: Sequence[Statement], age_s_max: int) -> Simulation:

@@ -21,7 +21,7 @@ from ledger.chain import Genesis
 from ledger.encoding import canonical
 from workbench.chain.node import Node
 from workbench.chain.state import proven_account
-from workbench.cosigner import memory
+from workbench.cosigner import blocks, memory
 from workbench.demo import charter
 from workbench.demo.newswap import ETHER, USDC_UNIT, Deployment, fund
 from workbench.demo.node import anvil_binary
@@ -226,6 +226,7 @@ def _open_ledger(places: Places, trust_root: TrustRoot, now: datetime) -> None:
         (root / "genesis.json").write_bytes(canonical(genesis))
     witness.found(cosigner / "witness", origin=trust_root.origin, name=charter.COSIGNER)
     memory.found(cosigner, genesis_hash=Genesis.of(genesis).hash())
+    blocks.found(cosigner)
 
 
 def _configure(

@@ -10,6 +10,7 @@ or {"error": {"code", "detail"}}:
   signing, and the crash point has the step's number
 * broadcast {raw} -> {"tx_hash"}; crash points 5-before and 5-after
 * confirm {tx_hash} -> status, with proofs when mined; crash point 6
+* descent {number, hash, ancestors} -> {"descent"}: proofs that a block comes from older ones
 * finality -> {"safe", "finalized"}: headers, attested
 
 Codes: "request" (it cannot be answered as asked), "chain" (the node did not give the fact), "simulation" (not
@@ -85,6 +86,7 @@ class Desk:
             "simulate": (self._simulate, frozenset({"step", "transactions", "target", "accounts"})),
             "broadcast": (self._broadcast, frozenset({"raw"})),
             "confirm": (self._confirm, frozenset({"tx_hash"})),
+            "descent": (self._descent, frozenset({"number", "hash", "ancestors"})),
             "finality": (self._finality, frozenset()),
         }
         operation = request.get("operation")
@@ -148,6 +150,12 @@ class Desk:
         # A crash here has sent the bytes and told nobody: asking again finds them known.
         self.crash.reached("5-after")
         return result
+
+    def _descent(self, fields: Message) -> Message:
+        number, ancestors = fields["number"], _list(fields["ancestors"])
+        if not all(type(each) is int for each in (number, *ancestors)):
+            raise RequestError("numbers of blocks are expected")
+        return self.observer.descent(number, _hex(fields["hash"]), ancestors)
 
     def _finality(self, _: Message) -> Message:
         return self.observer.finality()

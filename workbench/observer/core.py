@@ -6,6 +6,7 @@
 * broadcast: sends signed bytes. Asking twice is harmless: bytes that the node already has are a success.
 * confirm: whether a transaction is in a block that stands in the chain, with proofs under that block's
   header.
+* descent: that a block comes from older ones, as the chain's own record of its hashes proves it.
 * finality: which blocks are safe, and finalized, as a quorum of the nodes says.
 
 It decides nothing and holds no asset: its key signs statements about the chain, under their own domain lines.
@@ -26,6 +27,7 @@ from ledger import clock as ledger_clock
 from ledger.encoding import canonical
 from workbench.chain.confirm import Inclusion, inclusion, known
 from workbench.chain.errors import ChainError, NodeError, RpcError, SimulationError
+from workbench.chain.history import descent
 from workbench.chain.node import Json, Node
 from workbench.chain.nodes import Agreed, Event, Nodes, NoQuorumError
 from workbench.chain.pool import proven_pool
@@ -42,6 +44,10 @@ HEADER_LINE: Final = b"oms-header/v1\n"
 NODE_LINE: Final = b"oms-node/v1\n"
 # An intent touches its key, its contract and a few tokens; readers of a statement refuse more.
 ADDRESSES_MAX: Final = 16
+# A co-signer knows a final block and a newer one.
+ANCESTORS_MAX: Final = 2
+# Each step of a long way is two questions.
+DESCENT_S: Final = 30.0
 EVENTS_MAX: Final = 256
 DETAIL_MAX: Final = 300
 # Each fork is a process of its own; more at once would only make all of them late.
@@ -203,6 +209,20 @@ class Observer:
         agreed = self.nodes.head()
         blocks = {tag: self.nodes.tagged(agreed, tag).header for tag in ("safe", "finalized")}
         return {tag: {**self._attested(header), "accounts": []} for tag, header in blocks.items()}
+
+    def descent(self, number: int, block_hash: bytes, ancestors: Sequence[int]) -> Document:
+        """Return the ways from an agreed block down to older numbers."""
+        if len(ancestors) > ANCESTORS_MAX or not all(0 <= each < number for each in ancestors):
+            raise ChainError(f"{len(ancestors)} older blocks, at most {ANCESTORS_MAX}, below {number}")
+        agreed = self.nodes.head()
+        header = self.nodes.at(agreed, number).header
+        if header.hash() != block_hash:
+            raise ChainError(f"block {number} is another one")
+
+        def proven(node: Node) -> list[Json]:
+            return [descent(node, header, each) for each in ancestors]
+
+        return {"descent": self.nodes.first(agreed, proven, seconds=DESCENT_S)}
 
     def watch(self) -> None:
         """Look at the nodes, so that what happens to one is known also when nobody asks for anything."""

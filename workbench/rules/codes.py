@@ -89,6 +89,7 @@ class Refusal(StrEnum):
     LEASE_MISSING = "lease_missing"
     HEAD_BEHIND = "ledger_head_behind"
     HEAD_FORKED = "ledger_head_forked"
+    BLOCK_FORKED = "block_does_not_descend"
     CHECKPOINT = "checkpoint_invalid"
     RESERVATION = "reservation_not_in_ledger"
     BYTES_OTHER = "bytes_differ_from_intent"

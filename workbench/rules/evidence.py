@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from workbench.rules.attestation import AttestedState, Statement
 from workbench.rules.decision import DECISIONS_MAX, SignedDecision
+from workbench.rules.descent import Descent
 from workbench.rules.documents import Amount, Asset, Digest, Document, Hex, Name, Prose, Whole
 from workbench.rules.intent import Proposal
 from workbench.rules.policy import SETS_MAX
@@ -68,11 +69,15 @@ class HeadUpdate(Document):
 
 
 class Attestations(Document):
-    """The simulation that was approved, a fresh one, and the state that holds at the head."""
+    """The simulation that was approved, a fresh one, and the state that holds at the head.
+
+    `descent` are the ways from that head down to the blocks that the co-signer has seen.
+    """
 
     approved: Annotated[list[Statement], Field(max_length=8)]
     fresh: Annotated[list[Statement], Field(max_length=8)]
     state: Annotated[list[AttestedState], Field(max_length=8)]
+    descent: Annotated[list[Descent], Field(max_length=2)]
 
 
 class Evidence(Document):

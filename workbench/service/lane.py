@@ -24,7 +24,7 @@ from workbench.evm.errors import EvmError
 from workbench.evm.transaction import SignedTransaction
 from workbench.process.crash import CrashPoint
 from workbench.rules import attestation, calls, confirmation
-from workbench.rules.attestation import Simulation
+from workbench.rules.attestation import HeaderAttestation, Simulation
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, verify_ed25519
@@ -282,10 +282,18 @@ class Lane:
                 "approved": [matter.approved.dump()],
                 "fresh": [matter.fresh.dump()],
                 "state": [matter.attested.dump()] if matter.attested else [],
+                "descent": self._descent(cosigner, matter),
             },
             "lease": None,
             "head": self._head_update(start, note, matter.decisions),
         }
+
+    def _descent(self, cosigner: str, matter: Matter) -> list[dict[str, Any]]:
+        """Return the ways from the attested header down to the blocks that a co-signer has seen."""
+        if matter.attested is None:
+            return []
+        block = HeaderAttestation.load(matter.attested.attestation.document).block
+        return [way.dump() for way in self.links.descent(block, self.links.seen(cosigner))]
 
     def _bring_up(self, cosigner: str, size: int) -> int:
         """Bring a co-signer's head so near to `size` that the rest fits into one piece of evidence."""

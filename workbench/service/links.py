@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.process.frames import FrameError, call
-from workbench.rules.attestation import AttestedState, Statement
+from workbench.rules.attestation import AttestedState, Block, Statement
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.descent import Descent, Seen
 from workbench.rules.evidence import SignedAnswer
 from workbench.rules.storage import AttestedStorage, PoolQuestion
 
@@ -71,6 +72,31 @@ class Links:
     def confirm(self, tx_hash: str) -> dict[str, Any]:
         """Ask what became of a transaction."""
         return self._observe({"v": 1, "operation": "confirm", "tx_hash": tx_hash})
+
+    def descent(self, block: Block, seen: Seen) -> list[Descent]:
+        """Ask for the ways from a block down to those that a co-signer has seen, and that are below it."""
+        known = [each.number for each in (seen.final, seen.newer) if each is not None]
+        ancestors = [number for number in known if number < block.number]
+        if not ancestors:
+            return []
+        answer = self._observe(
+            {
+                "v": 1,
+                "operation": "descent",
+                "number": block.number,
+                "hash": block.hash,
+                "ancestors": ancestors,
+            }
+        )
+        ways = answer.get("descent")
+        if not isinstance(ways, list):
+            raise RefusedError(Refusal.UNAVAILABLE, "observer: no list of ways")
+        return [Descent.load(each) for each in ways]
+
+    def seen(self, cosigner: str) -> Seen:
+        """Ask a co-signer from which blocks a header must come."""
+        status = self._call(self._socket(cosigner), {"v": 1, "operation": "status"}, COSIGNER_SECONDS)
+        return Seen.load(status.get("seen"))
 
     def finality(self) -> dict[str, AttestedState]:
         """Ask which blocks are safe, and finalized."""
