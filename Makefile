@@ -1,5 +1,5 @@
 # The two commands are `make demo` and `make test`; each sets the checkout up first.
-.PHONY: demo lab test lint setup lock mutants bench-ledger bench-approver
+.PHONY: demo lab test lint setup lock mutants bench-ledger bench-approver bench-chain
 .DEFAULT_GOAL := setup
 PYTHON := .venv/bin/python
 
@@ -29,6 +29,10 @@ mutants: setup
 # What the ledger costs, in ratios of one run. Ten minutes.
 bench-ledger: setup
 	@$(PYTHON) -m tests.bench.ledger
+
+# What looking at the chain costs: proofs, simulations, the observer over a bare call. Two minutes.
+bench-chain: setup
+	@$(PYTHON) -m tests.bench.chain
 
 # How long a person waits for the approval page.
 bench-approver: setup

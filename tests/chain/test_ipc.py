@@ -166,3 +166,21 @@ def test_the_address_of_a_node_is_in_no_argument(world: World) -> None:
         assert forked
         assert not any(world.node.url.encode() in each for each in forked)
     forks.close()
+
+
+def test_the_door_keeps_what_was_said_of_a_block(fresh_world: World, tmp_path: Path) -> None:
+    """The same question about the same block is not asked again, until the fork goes elsewhere."""
+    door = Door(tmp_path / "door", fresh_world.node)
+    asking = Node(str(door.path))
+    block = hex(fresh_world.node.head().number)
+    true = fresh_world.node.call("eth_getBalance", TREASURY, block)
+    assert asking.call("eth_getBalance", TREASURY, block) == true
+    fresh_world.node.call("anvil_rollback", 1)
+    fresh_world.node.call("anvil_setBalance", TREASURY, "0x7")
+    fresh_world.node.call("anvil_mine", "0x1")
+    assert asking.call("eth_getBalance", TREASURY, block) == true
+    assert asking.head() == fresh_world.node.head()
+    door.forget()
+    assert asking.call("eth_getBalance", TREASURY, block) == "0x7"
+    asking.close()
+    door.close()

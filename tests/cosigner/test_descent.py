@@ -58,7 +58,7 @@ def test_what_was_seen_becomes_final(world: Living) -> None:
 
 
 def test_a_chain_that_goes_back_behind_what_is_final(world: Living) -> None:
-    """All nodes are on a history without the final block, and the treasury has its nonce there all the same."""
+    """All nodes are on a history without the final block; the treasury has its nonce there, too."""
     assert world.push(world.allowance(13)).state == "confirmed"
     before = seen(world)
     assert before.final is not None

@@ -136,6 +136,7 @@ def _bring(warm: _Warm, header: Header) -> None:  # (1)
         if warm.stands_at == header.hash():
             fork.call("evm_revert", warm.snapshot)
         else:
+            warm.door.forget()
             there = {"jsonRpcUrl": str(warm.door.path), "blockNumber": header.number}
             fork.call("anvil_reset", {"forking": there})
     warm.snapshot = fork.call("evm_snapshot")

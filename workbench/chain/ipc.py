@@ -7,6 +7,9 @@
     the fork is talked into.
 (3) The node's address stays with us: it may hold a key, and a process's arguments are everybody's to read.
 (4) A peer that is gone is an error at once, and nothing is asked twice.
+(5) The door keeps what the node said of a block, until the fork goes to another one (`forget`): a fork that
+    is set back has forgotten it, and its next simulation reads the same. Whether it was true is proven
+    afterwards, kept or not.
 
 web3's own client waits out its whole time-out over a closed socket, and sends a request again; that is why
 this one is ours.
@@ -49,6 +52,12 @@ READS: Final = frozenset(
         "web3_clientVersion",
     }
 )
+
+# Of these a fork names the block.
+KEPT: Final = frozenset(
+    {"eth_getAccountInfo", "eth_getBalance", "eth_getCode", "eth_getStorageAt", "eth_getTransactionCount"}
+)
+KEPT_MAX: Final = 20_000
 
 # The JSON edge.
 Json = Any
@@ -110,11 +119,16 @@ class Door:
     def __init__(self, path: Path, node: Upstream) -> None:
         self.path = path
         self._node = node
+        self._kept: dict[str, Json] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.bind(str(path))
         self._socket.listen(QUEUE)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+
+    def forget(self) -> None:
+        """Keep nothing of what the node said so far."""
+        self._kept = {}
 
     def close(self) -> None:
         """Let nobody in any more; whoever is inside leaves with his fork."""
@@ -142,11 +156,22 @@ class Door:
         if asked["method"] not in READS:  # (2)
             return answer | {"error": {"code": -32601, "message": f"{asked['method']!r:.60} is no read"}}
         try:
-            return answer | {"result": self._node.call(asked["method"], *asked.get("params", []))}
+            return answer | {"result": self._result(asked["method"], asked.get("params", []))}
         except RpcError as error:
             return answer | {"error": {"code": error.code, "message": error.message}}
         except NodeError as error:
             return answer | {"error": {"code": -32000, "message": str(error)}}
+
+    def _result(self, method: str, params: Json) -> Json:
+        if method not in KEPT:
+            return self._node.call(method, *params)
+        kept, name = self._kept, json.dumps([method, params])  # (5)
+        if name not in kept:
+            result = self._node.call(method, *params)
+            if len(kept) < KEPT_MAX:
+                kept[name] = result
+            return result
+        return kept[name]
 
 
 def _messages(peer: socket.socket) -> Iterator[Json]:
