@@ -201,6 +201,14 @@ def test_a_callback_into_what_is_being_executed(shared: World, hostile: Made) ->
     assert shop in {each["contract"] for each in simulation["findings"] if each["kind"] == "reentered"}
 
 
+def test_calls_to_oneself_are_no_finding(shared: World, hostile: Made) -> None:
+    """Several calls in one, a call of one's own, and ether that comes back are how honest contracts work."""
+    busy = shared.create(hostile["Busy"])
+    chain.send(shared.node, sender=newswap.DEPLOYER, to=busy, value=5)
+    simulation = shared.simulate(shared.transaction(busy, encode(call("work"), {})))
+    assert (simulation["revert"], simulation["findings"]) == (None, [])
+
+
 def test_a_contract_that_ends_itself(shared: World, hostile: Made) -> None:
     """Self-destruction is told even where the code stays."""
     ends = shared.create(hostile["Ends"])

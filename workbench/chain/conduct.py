@@ -3,8 +3,9 @@
 (1) Borrowed code: a contract that runs another's code as its own gives it everything that it owns. The code
     it borrows must be fixed: named by a constant of its own code, or by its own storage (or its beacon's) as
     the transaction found it and left it. Code that a caller may choose is how ownership is grabbed.
-(2) Re-entry: a contract that is called, not just read, while it is being executed. Known callbacks of pools
-    are how swaps are paid for; nothing else is expected.
+(2) Re-entry: a contract that another calls, not just reads, while it is being executed. Known callbacks of
+    pools are how swaps are paid for, and ether without a word is how wrapped ether is paid out; nothing else
+    is expected.
 (3) Code that ends itself, or is another after the transaction: also an account of ours that delegates its
     code away (EIP-7702).
 
@@ -67,16 +68,17 @@ def _of_frame(traced: Traced, frame: Frame) -> Iterator[Finding]:
                 "borrowed_code", frame.caller, f"runs code of {frame.to}, which a caller may choose"
             )
     elif frame.kind == "CALL":
-        if frame.to in frame.around and frame.data[:4] not in _CALLBACKS:  # (2)
-            called = frame.data[:4].hex() or "nothing"
-            yield Finding("reentered", frame.to, f"entered again by {frame.caller}, calling {called}")
+        expected = not frame.data or frame.data[:4] in _CALLBACKS
+        if frame.to in frame.around and frame.to != frame.caller and not expected:  # (2)
+            detail = f"entered again by {frame.caller}, calling {frame.data[:4].hex()}"
+            yield Finding("reentered", frame.to, detail)
     elif frame.kind == "SELFDESTRUCT":  # (3)
         yield Finding("ended", frame.caller, f"ends itself in favour of {frame.to}")
 
 
 def _fixed(traced: Traced, borrower: str, code: str) -> bool:
     raw = address_bytes(code)
-    if int.from_bytes(raw) < _PRECOMPILES:
+    if code == borrower or int.from_bytes(raw) < _PRECOMPILES:
         return True
     found = traced.found.get(borrower)
     if found is None:

@@ -201,6 +201,32 @@ contract Collector {
     }
 }
 
+/// Calls itself in each of the ways in which honest contracts do, and is paid in ether while it works.
+contract Busy {
+    uint256 public done;
+
+    receive() external payable {}
+
+    function work() external {
+        (bool first, ) = address(this).delegatecall(abi.encodeCall(this.step, ()));
+        this.step();
+        Payer payer = new Payer();
+        require(first);
+        payer.pay{value: address(this).balance}(payable(address(this)));
+    }
+
+    function step() external {
+        done += 1;
+    }
+}
+
+contract Payer {
+    function pay(address payable to) external payable {
+        (bool paid, ) = to.call{value: msg.value}("");
+        require(paid);
+    }
+}
+
 /// Sells a token that calls back before the sale has been written down.
 contract Shop {
     mapping(address => uint256) public bought;
