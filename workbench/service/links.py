@@ -15,6 +15,7 @@ from workbench.process.frames import FrameError, call
 from workbench.rules.attestation import AttestedState, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.evidence import SignedAnswer
+from workbench.rules.price_feed import PriceQuestion
 from workbench.rules.storage import AttestedStorage, PoolQuestion
 
 OBSERVER_SECONDS = 60.0
@@ -49,6 +50,10 @@ class Links:
     def pool(self, question: PoolQuestion) -> AttestedStorage:
         """Ask for the newest header and proofs of what a swap in a pool depends on."""
         return AttestedStorage.load(self._observe({"v": 1, "operation": "pool", **question.dump()}))
+
+    def prices(self, question: PriceQuestion) -> Statement:
+        """Ask what each source says of a pair."""
+        return Statement.load(self._observe({"v": 1, "operation": "prices", **question.dump()}))
 
     def simulate(
         self, step: int, transactions: Sequence[Mapping[str, Any]], target: int, accounts: Sequence[str]

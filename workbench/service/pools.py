@@ -1,4 +1,4 @@
-"""Proofs of a pool's state, carried from the observer to whoever may read.
+"""Proofs of a pool's state, and quotes of a pair, carried from the observer to whoever may read.
 
 The service neither reads nor records them: they convince by themselves, or not at all. Each question costs
 the nodes up to two hundred proofs, so there are few at once; more are told to come again, because the same
@@ -10,7 +10,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from workbench.rules.attestation import Statement
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.price_feed import PriceQuestion
 from workbench.rules.storage import AttestedStorage, PoolQuestion
 from workbench.service.links import Links
 
@@ -25,6 +27,15 @@ class Pools:
     _asking: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(AT_ONCE_MAX), init=False
     )
+
+    def prices(self, question: PriceQuestion) -> Statement:
+        """Return what the observer attests that the sources of a pair say."""
+        if not self._asking.acquire(blocking=False):
+            raise RefusedError(Refusal.BUSY, f"{AT_ONCE_MAX} questions are being answered; ask again")
+        try:
+            return self.links.prices(question)
+        finally:
+            self._asking.release()
 
     def ask(self, question: PoolQuestion) -> AttestedStorage:
         """Return what the observer attests and proves of a pool."""
