@@ -31,6 +31,7 @@ from workbench.risk import layout
 from workbench.risk.pool import Pool
 from workbench.risk.prices import Gates, Price, Quote, agree
 from workbench.risk.venue import Venue
+from workbench.rules.allowances import Allowances, AllowancesQuestion, verify_allowances
 from workbench.rules.approval import ApprovalRequest
 from workbench.rules.assertion import Assertion, Credential
 from workbench.rules.attestation import Simulation, State, Statement
@@ -465,6 +466,18 @@ class Client:
             [statement], question=question, trust_root=trust_root, now=now, age_s_max=POOL_AGE_S_MAX
         )
         return SeenPrice(agree(_quotes(told), now=now, **asdict(gates)), told, now, gates)
+
+    def allowances(self, question: AllowancesQuestion, *, trust_root: TrustRoot) -> Allowances:
+        """Return what others may take from accounts, as an observer has proven and signed it."""
+        statement = Statement.load(self.post("/v1/allowances", question.dump()))
+        (told,) = verify_allowances(
+            [statement],
+            question=question,
+            trust_root=trust_root,
+            now=datetime.now(UTC),
+            age_s_max=POOL_AGE_S_MAX,
+        )
+        return told
 
     def get(self, path: str) -> dict[str, Any]:
         """Make one signed GET request."""

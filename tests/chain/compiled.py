@@ -27,7 +27,7 @@ def compiled(source: str) -> Made:
     return made
 
 
-def calldata(name: str, *arguments: tuple[str, str]) -> bytes:
+def calldata(name: str, *arguments: tuple[str, Any]) -> bytes:
     """Return the calldata of a function from the types and values of its arguments."""
     names = [chr(97 + place) for place in range(len(arguments))]
     inputs = [{"name": each, "type": kind} for each, (kind, _) in zip(names, arguments, strict=True)]

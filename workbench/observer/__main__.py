@@ -7,6 +7,7 @@ or {"error": {"code", "detail"}}:
 * attest {accounts} -> attestation, header, accounts with proofs; crash point 2
 * pool {factory, token_in, token_out, fee, amount} -> the same with the slots that this swap depends on
 * prices {base, quote} -> signed quotes, one a configured source
+* allowances {owners, tokens, since, spenders} -> signed rights of others in these accounts
 * simulate {step, transactions, target, accounts} -> a signed simulation; step 3 is before approval, 4 before
   signing, and the crash point has the step's number
 * broadcast {raw} -> {"tx_hash"}; crash points 5-before and 5-after
@@ -30,6 +31,7 @@ from typing import Any, Final
 
 from ledger.encoding import EncodingError
 from workbench.chain import anvil
+from workbench.chain.allowances import Asked
 from workbench.chain.errors import ChainError, SimulationError
 from workbench.chain.node import Node
 from workbench.chain.nodes import Nodes
@@ -85,6 +87,7 @@ class Desk:
             "attest": (self._attest, frozenset({"accounts"})),
             "pool": (self._pool, frozenset({"factory", "token_in", "token_out", "fee", "amount"})),
             "prices": (self._prices, frozenset({"base", "quote"})),
+            "allowances": (self._allowances, frozenset({"owners", "tokens", "since", "spenders"})),
             "simulate": (self._simulate, frozenset({"step", "transactions", "target", "accounts"})),
             "broadcast": (self._broadcast, frozenset({"raw"})),
             "confirm": (self._confirm, frozenset({"tx_hash"})),
@@ -135,6 +138,15 @@ class Desk:
 
     def _prices(self, fields: Message) -> Message:
         return self.observer.prices(_text(fields["base"]), _text(fields["quote"]))
+
+    def _allowances(self, fields: Message) -> Message:
+        since = fields["since"]
+        if type(since) is not int:
+            raise RequestError(f"since {since!r:.20}")
+        owners, tokens, spenders = (
+            tuple(_text(each) for each in _list(fields[name])) for name in ("owners", "tokens", "spenders")
+        )
+        return self.observer.allowances(Asked(owners=owners, tokens=tokens, since=since, spenders=spenders))
 
     def _simulate(self, fields: Message) -> Message:
         step, target = fields["step"], fields["target"]

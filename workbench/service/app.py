@@ -25,6 +25,7 @@ from starlette.routing import Route
 from ledger import checkpoint as notes
 from ledger.store import StoreError
 from workbench.rules import roles
+from workbench.rules.allowances import AllowancesQuestion
 from workbench.rules.assertion import Assertion
 from workbench.rules.change import Event as PolicyEvent
 from workbench.rules.change import SignedVeto
@@ -170,6 +171,7 @@ class Api:
             *self._policy_routes(),
             ("POST", "/v1/pools", READ, self.pool),
             ("POST", "/v1/prices", READ, self.prices),
+            ("POST", "/v1/allowances", READ, self.allowances),
             ("POST", "/v1/registrations", AMEND, self.register),
             ("GET", "/v1/registrations", AMEND, self.registrations),
             ("GET", "/v1/registrations/{digest}", OPEN, self.asked_registration),
@@ -314,6 +316,10 @@ class Api:
     def prices(self, call: Call) -> dict[str, Any]:
         """Carry signed quotes of a pair from the observer."""
         return self.pools.prices(PriceQuestion.load(call.read())).dump()
+
+    def allowances(self, call: Call) -> dict[str, Any]:
+        """Carry the signed rights of others in accounts from the observer."""
+        return self.pools.allowances(AllowancesQuestion.load(call.read())).dump()
 
     def policies(self, _: Call) -> dict[str, Any]:
         """List the sets that were in force, and every proposed one."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.process.frames import FrameError, call
+from workbench.rules.allowances import AllowancesQuestion
 from workbench.rules.attestation import AttestedState, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.evidence import SignedAnswer
@@ -54,6 +55,10 @@ class Links:
     def prices(self, question: PriceQuestion) -> Statement:
         """Ask what each source says of a pair."""
         return Statement.load(self._observe({"v": 1, "operation": "prices", **question.dump()}))
+
+    def allowances(self, question: AllowancesQuestion) -> Statement:
+        """Ask what others may take from accounts."""
+        return Statement.load(self._observe({"v": 1, "operation": "allowances", **question.dump()}))
 
     def simulate(
         self, step: int, transactions: Sequence[Mapping[str, Any]], target: int, accounts: Sequence[str]
