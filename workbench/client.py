@@ -16,8 +16,9 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -28,7 +29,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger.encoding import canonical, parse
 from workbench.risk import layout
 from workbench.risk.pool import Pool
+from workbench.risk.prices import Gates, Price, Quote, agree
 from workbench.risk.venue import Venue
+from workbench.rules.allowances import Allowances, AllowancesQuestion, verify_allowances
 from workbench.rules.approval import ApprovalRequest
 from workbench.rules.assertion import Assertion, Credential
 from workbench.rules.attestation import Simulation, State, Statement
@@ -44,6 +47,7 @@ from workbench.rules.documents import (
     Name,
     Time,
     Whole,
+    read_time,
     signed_bytes,
     write_time,
 )
@@ -51,6 +55,7 @@ from workbench.rules.enrolment import CredentialPath, Registration, Registration
 from workbench.rules.events import EVENTS_MAX, CloudEvent
 from workbench.rules.intent import INTENT_LINE, Intent, Proposal
 from workbench.rules.policy import PolicySet, Signature
+from workbench.rules.price_feed import PriceQuestion, Told, verify_quotes
 from workbench.rules.receipt import Receipt
 from workbench.rules.session import REQUEST_LINE, CertifiedSession, LoginRequest, Request, Session
 from workbench.rules.storage import AttestedStorage, PoolQuestion, verify_slots
@@ -62,6 +67,16 @@ POLL_S = 0.1
 BATCH_BYTES = DOCUMENT_MAX // 2
 POOL_AGE_S_MAX = 60
 """A pool's state is asked for when it is needed; an older one is somebody else's."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPrice:
+    """A price that the sources agree on, the statements behind it, and when and by which gates."""
+
+    price: Price
+    told: Told
+    now: datetime
+    gates: Gates
 
 
 class ServiceUnavailableError(Exception):
@@ -442,6 +457,28 @@ class Client:
         values = {layout.Slot(*place): value for place, value in seen.values.items()}
         return ProvenPool(layout.read(venue, values), seen.state)
 
+    def prices(self, base: str, quote: str, *, trust_root: TrustRoot, gates: Gates) -> SeenPrice:
+        """Return the price that a pair's sources agree on, by these gates; raises when they do not."""
+        question = PriceQuestion(base=base, quote=quote)
+        statement = Statement.load(self.post("/v1/prices", question.dump()))
+        now = datetime.now(UTC)
+        told = verify_quotes(
+            [statement], question=question, trust_root=trust_root, now=now, age_s_max=POOL_AGE_S_MAX
+        )
+        return SeenPrice(agree(_quotes(told), now=now, **asdict(gates)), told, now, gates)
+
+    def allowances(self, question: AllowancesQuestion, *, trust_root: TrustRoot) -> Allowances:
+        """Return what others may take from accounts, as an observer has proven and signed it."""
+        statement = Statement.load(self.post("/v1/allowances", question.dump()))
+        (told,) = verify_allowances(
+            [statement],
+            question=question,
+            trust_root=trust_root,
+            now=datetime.now(UTC),
+            age_s_max=POOL_AGE_S_MAX,
+        )
+        return told
+
     def get(self, path: str) -> dict[str, Any]:
         """Make one signed GET request."""
         return self._request("GET", path, b"")
@@ -563,6 +600,19 @@ def report(service: Path, refused: RefusedError, *, about: str) -> None:
 def status(service: Path) -> dict[str, Any]:
     """Ask whether the service is up."""
     return _send(service, "GET", "/v1/status", b"", {})
+
+
+def _quotes(told: Told) -> Iterator[Quote]:
+    for statement in told.statements:
+        for each in statement.quotes:
+            yield Quote(
+                source=each.source,
+                base=statement.base,
+                quote=statement.quote,
+                price=Decimal(each.price),
+                at=read_time(each.at),
+                detail=each.detail,
+            )
 
 
 class _UnixConnection(HTTPConnection):

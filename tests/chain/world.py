@@ -89,7 +89,7 @@ class World:
         self.node.call("anvil_mine", "0x1")  # so that a state root has it
         return address
 
-    def create(self, made: Mapping[str, Any], **arguments: str) -> str:
+    def create(self, made: Mapping[str, Any], **arguments: Any) -> str:
         """Deploy a compiled contract and return its address."""
         return newswap._create(self.node, made, arguments)
 

@@ -134,6 +134,7 @@ def home(tmp_path: Path, fresh_world: World, token: tuple[Path, bytes]) -> Home:
     pin.chmod(0o400)
     config = {
         "anvil": str(chain.anvil_binary(PACKAGES)),
+        "feeds": [],
         "identity_key": public_key.hex(),
         "module": "",
         "name": "observer-1",

@@ -21,7 +21,7 @@ from eth_hash.auto import keccak
 
 from workbench.chain.errors import NodeError, RpcError
 from workbench.chain.node import Json, Node
-from workbench.chain.traced import Traced
+from workbench.chain.traced import Found, Traced
 from workbench.evm.errors import ProofError
 from workbench.evm.fields import to_rpc
 from workbench.evm.header import Header
@@ -48,6 +48,13 @@ class _Found:
 
 def prove(fork: Node, node: Node, header: Header, runs: Sequence[Sequence[Traced]]) -> None:
     """Return if everything that the transactions of these runs read is under the header's state root."""
+    prove_found(fork, node, header, [[each.found for each in run] for run in runs])
+
+
+def prove_found(
+    fork: Node, node: Node, header: Header, runs: Sequence[Sequence[Mapping[str, Found]]]
+) -> None:
+    """Return if all that was found, transaction by transaction of each run, is under the state root."""
     found: dict[str, _Found] = {}
     for run in runs:
         _merge(found, _first(run))
@@ -62,10 +69,10 @@ def prove(fork: Node, node: Node, header: Header, runs: Sequence[Sequence[Traced
         raise StateError(str(error)) from error
 
 
-def _first(run: Sequence[Traced]) -> dict[str, _Found]:  # (1)
+def _first(run: Sequence[Mapping[str, Found]]) -> dict[str, _Found]:  # (1)
     first: dict[str, _Found] = {}
     for transaction in run:
-        for address, told in transaction.found.items():
+        for address, told in transaction.items():
             if address not in first:
                 first[address] = _Found(told.nonce, told.balance, keccak(told.code))
             for slot, value in told.slots.items():

@@ -107,8 +107,13 @@ def traced(fork: Node, tx_hash: str, *, closely: bool) -> Traced:
         raise SimulationError(f"a trace that cannot be read: {error!r:.200}") from error
 
 
+def read_prestate(prestate: Json) -> dict[str, Found]:
+    """Return what a prestate tracer says was found; raises as reading JSON does."""
+    return {_address(address): _found(told) for address, told in prestate.items()}
+
+
 def _read(prestate: Json, changed: Json, calls: Json, hashed: Json) -> Traced:
-    found = {_address(address): _found(told) for address, told in prestate.items()}
+    found = read_prestate(prestate)
     frames: list[Frame] = []
     logs: list[Log] = []
     for raw, frame in _frames(calls):

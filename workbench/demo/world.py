@@ -257,6 +257,7 @@ def _configure(
         ANCHOR: {"gas_key": keys[ANCHOR]["secp256k1"], "node": node_url, "peers": []},
         OBSERVER: {
             "anvil": str(anvil_binary(packages)),
+            "feeds": [],
             "identity_key": keys[OBSERVER]["ed25519"],
             "name": OBSERVER,
             "nodes": dict(nodes),

@@ -126,6 +126,30 @@ def draft_swap(
     return Tranche(Intent.load(allowance), Intent.load(swap))
 
 
+def draft_revocation(market: Market, proposer: str, *, asset: str, spender: str) -> Intent:
+    """Draft the end of an allowance: `approve(spender, 0)`, which moves nothing."""
+    revoked = {"owner": market.account, "spender": spender, "asset": asset, "amount": "0"}
+    return Intent.load(
+        {
+            "v": 1,
+            "id": secrets.token_hex(16),
+            "proposer": proposer,
+            "key": market.key,
+            "chain_id": market.chain_id,
+            "to": asset,
+            "value": "0",
+            "data": encode(APPROVE, {"spender": spender, "amount": "0"}).hex(),
+            "gas_max": GAS_APPROVE,
+            "max_fee_per_gas": FEE_PER_GAS_WEI,
+            "max_priority_fee_per_gas": TIP_PER_GAS_WEI,
+            "deltas": [],
+            "allowances": [revoked],
+            "purpose": f"revoke the allowance of {spender}",
+            "expires_at": write_time(datetime.now(UTC) + INTENT_LIFE),
+        }
+    )
+
+
 def draft_programme(
     market: Market, proposer: str, *, count: int, amount_in: Decimal, mid: Decimal, slippage_bps_max: int
 ) -> list[Tranche]:

@@ -6,6 +6,8 @@ or {"error": {"code", "detail"}}:
 * events {run, after} -> {"run", "events"}: what happened to the nodes, signed, behind a number of this run
 * attest {accounts} -> attestation, header, accounts with proofs; crash point 2
 * pool {factory, token_in, token_out, fee, amount} -> the same with the slots that this swap depends on
+* prices {base, quote} -> signed quotes, one a configured source
+* allowances {owners, tokens, since, spenders} -> signed rights of others in these accounts
 * simulate {step, transactions, target, accounts} -> a signed simulation; step 3 is before approval, 4 before
   signing, and the crash point has the step's number
 * broadcast {raw} -> {"tx_hash"}; crash points 5-before and 5-after
@@ -30,6 +32,7 @@ from typing import Any, Final
 
 from ledger.encoding import EncodingError
 from workbench.chain import anvil
+from workbench.chain.allowances import Asked
 from workbench.chain.errors import ChainError, SimulationError
 from workbench.chain.node import Node
 from workbench.chain.nodes import Nodes
@@ -38,6 +41,7 @@ from workbench.custody.token import Token, TokenError, softhsm_module
 from workbench.evm.errors import EvmError
 from workbench.evm.fields import HASH_BYTES, from_decimal, from_hex
 from workbench.observer.core import Journal, Observer
+from workbench.observer.feeds import configured
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
 from workbench.process.frames import FrameError, FrameServer
@@ -46,7 +50,7 @@ from workbench.risk.venue import Venue
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
-CONFIG: Final = ("anvil", "identity_key", "module", "name", "nodes", "peers", "token_label")
+CONFIG: Final = ("anvil", "feeds", "identity_key", "module", "name", "nodes", "peers", "token_label")
 NODE_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 NODES_MIN: Final = 3  # in production: of two, each could stop everything, and of one there is no quorum
 SIMULATION_STEPS: Final = (3, 4)
@@ -83,6 +87,8 @@ class Desk:
             "events": (self._events, frozenset({"run", "after"})),
             "attest": (self._attest, frozenset({"accounts"})),
             "pool": (self._pool, frozenset({"factory", "token_in", "token_out", "fee", "amount"})),
+            "prices": (self._prices, frozenset({"base", "quote"})),
+            "allowances": (self._allowances, frozenset({"owners", "tokens", "since", "spenders"})),
             "simulate": (self._simulate, frozenset({"step", "transactions", "target", "accounts"})),
             "broadcast": (self._broadcast, frozenset({"raw"})),
             "confirm": (self._confirm, frozenset({"tx_hash"})),
@@ -131,6 +137,18 @@ class Desk:
             raise RequestError(f"fee {fee!r:.20}")
         venue = Venue.of(_text(fields["factory"]), token_in, _text(fields["token_out"]), fee)
         return self.observer.pool(venue, token_in=token_in, amount_in=_amount(fields["amount"]))
+
+    def _prices(self, fields: Message) -> Message:
+        return self.observer.prices(_text(fields["base"]), _text(fields["quote"]))
+
+    def _allowances(self, fields: Message) -> Message:
+        since = fields["since"]
+        if type(since) is not int:
+            raise RequestError(f"since {since!r:.20}")
+        owners, tokens, spenders = (
+            tuple(_text(each) for each in _list(fields[name])) for name in ("owners", "tokens", "spenders")
+        )
+        return self.observer.allowances(Asked(owners=owners, tokens=tokens, since=since, spenders=spenders))
 
     def _simulate(self, fields: Message) -> Message:
         step, target = fields["step"], fields["target"]
@@ -208,6 +226,7 @@ def _server(options: argparse.Namespace) -> FrameServer:
         journal=journal,
         simulator=Simulator(Path(config["anvil"])),
         clock=_clock,
+        feeds=configured(config["feeds"]),
     )
     desk = Desk(observer, CrashPoint(options.testing_only_crash_at))
     return FrameServer(options.socket, desk.handle, uids={os.geteuid(), *config["peers"]})

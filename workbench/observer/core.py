@@ -2,6 +2,8 @@
 
 * attest: the newest header, hashed again, with a proof for each account asked about; the header is signed.
 * pool: the same with proofs of every slot that one swap in a pool depends on.
+* prices: what each configured source says of a pair, at that header's block; the quotes are signed.
+* allowances: what others may take from accounts, each value proven at that header's block; signed.
 * simulate: what a sequence would do on a private fork of that header's block; the result is signed.
 * broadcast: sends signed bytes. Asking twice is harmless: bytes that the node already has are a success.
 * confirm: whether a transaction is in a block that stands in the chain, with proofs under that block's
@@ -19,12 +21,13 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
 from ledger import clock as ledger_clock
 from ledger.encoding import canonical
+from workbench.chain.allowances import Asked, inventory
 from workbench.chain.confirm import Inclusion, inclusion, known
 from workbench.chain.errors import ChainError, NodeError, RpcError, SimulationError
 from workbench.chain.history import descent
@@ -37,11 +40,14 @@ from workbench.chain.state import proven_account
 from workbench.evm.fields import address_bytes, to_rpc
 from workbench.evm.header import Header
 from workbench.evm.transaction import SignedTransaction
+from workbench.observer.feeds import Feed, quotes_of
 from workbench.risk.venue import Venue
 
 SIMULATION_LINE: Final = b"oms-simulation/v1\n"
 HEADER_LINE: Final = b"oms-header/v1\n"
 NODE_LINE: Final = b"oms-node/v1\n"
+QUOTES_LINE: Final = b"oms-quotes/v1\n"
+ALLOWANCES_LINE: Final = b"oms-allowances/v1\n"
 # An intent touches its key, its contract and a few tokens; readers of a statement refuse more.
 ADDRESSES_MAX: Final = 16
 # A co-signer knows a final block and a newer one.
@@ -121,6 +127,7 @@ class Observer:
     journal: Journal
     simulator: Simulator
     clock: Callable[[], datetime]
+    feeds: tuple[Feed, ...] = ()
     _forks: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(FORKS_MAX), init=False
     )
@@ -148,6 +155,57 @@ class Observer:
             return found.document()
 
         return {**self._attested(agreed.header), **self.nodes.first(agreed, proven, seconds=POOL_S)}
+
+    def prices(self, base: str, quote: str) -> Document:
+        """Return what each source of a pair says at the newest block, signed; nothing is averaged here."""
+        feeds = [each for each in self.feeds if (each.base, each.quote) == (base, quote)]
+        if not feeds:
+            raise ChainError(f"no source of {base!r:.20}/{quote!r:.20} is configured")
+        with self._forks:
+            agreed = self.nodes.head()
+            quotes, missing = quotes_of(feeds, self.nodes, agreed, self.simulator.forks)
+        return self._statement(
+            QUOTES_LINE,
+            {
+                "v": 1,
+                "chain_id": self.nodes.chain_id,
+                "block": {"number": agreed.header.number, "hash": agreed.header.hash().hex()},
+                "base": base,
+                "quote": quote,
+                "quotes": [each.dump() for each in quotes],
+                "missing": [each.dump() for each in missing],
+                "at": ledger_clock.text(self.clock()),
+            },
+        )
+
+    def allowances(self, asked: Asked) -> Document:
+        """Return what others may take from these accounts, signed with the question."""
+        with self._forks:
+            agreed = self.nodes.head()
+            found = inventory(self.nodes, agreed, self.simulator.forks, asked)
+        return self._statement(
+            ALLOWANCES_LINE,
+            {
+                "v": 1,
+                "chain_id": self.nodes.chain_id,
+                "block": {"number": agreed.header.number, "hash": agreed.header.hash().hex()},
+                "asked": {
+                    "owners": list(asked.owners),
+                    "tokens": list(asked.tokens),
+                    "since": asked.since,
+                    "spenders": list(asked.spenders),
+                },
+                "grants": [
+                    asdict(each) | {"allowed": str(each.allowed), "balance": str(each.balance)}
+                    for each in found.grants
+                ],
+                "permit_nonces": [
+                    {"owner": owner, "token": token, "nonce": str(number)}
+                    for (owner, token), number in found.permit_nonces.items()
+                ],
+                "at": ledger_clock.text(self.clock()),
+            },
+        )
 
     def simulate(
         self, transactions: Sequence[Document], target: int, accounts: Sequence[str] = ()

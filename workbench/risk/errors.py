@@ -15,3 +15,7 @@ class UnknownTicksError(PoolError):
 
 class SplitError(RiskError):
     """A plan in tranches that cannot be judged."""
+
+
+class PriceError(RiskError):
+    """Sources that give no price together, or a quote that can be none."""

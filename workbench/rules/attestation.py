@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -54,6 +54,15 @@ class Statement(Document):
     document: dict[str, Any]
     observer: Name
     signature: Hex
+
+
+class Timed(Document):
+    """A document of a moment, as its signer's clock has it."""
+
+    at: Time
+
+
+T = TypeVar("T", bound=Timed)
 
 
 class Block(Document):
@@ -277,6 +286,21 @@ def verify_state(
     return State(
         header.number, header.hash().hex(), block_time, attested_at, header.base_fee_per_gas, accounts
     )
+
+
+def verify_statements(
+    statements: Sequence[Statement],
+    line: str,
+    kind: type[T],
+    *,
+    trust_root: TrustRoot,
+    now: datetime,
+    age_s_max: int,
+) -> list[T]:
+    """Return what as many observers as the trust root demands have signed lately under a domain line."""
+    told = [kind.load(document) for document in _attested(statements, line, trust_root)]
+    _fresh([each.at for each in told], now, age_s_max)
+    return told
 
 
 def verify_node_event(statement: Statement, trust_root: TrustRoot) -> NodeEvent:

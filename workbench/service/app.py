@@ -25,6 +25,7 @@ from starlette.routing import Route
 from ledger import checkpoint as notes
 from ledger.store import StoreError
 from workbench.rules import roles
+from workbench.rules.allowances import AllowancesQuestion
 from workbench.rules.assertion import Assertion
 from workbench.rules.change import Event as PolicyEvent
 from workbench.rules.change import SignedVeto
@@ -36,6 +37,7 @@ from workbench.rules.enrolment import Registration
 from workbench.rules.events import CloudEvent
 from workbench.rules.intent import Proposal
 from workbench.rules.policy import Signature
+from workbench.rules.price_feed import PriceQuestion
 from workbench.rules.roles import Permission
 from workbench.rules.session import CertifiedSession, Request
 from workbench.rules.storage import PoolQuestion
@@ -168,6 +170,8 @@ class Api:
             ("POST", one + "/resume", PROPOSE | APPROVE, self.resume),
             *self._policy_routes(),
             ("POST", "/v1/pools", READ, self.pool),
+            ("POST", "/v1/prices", READ, self.prices),
+            ("POST", "/v1/allowances", READ, self.allowances),
             ("POST", "/v1/registrations", AMEND, self.register),
             ("GET", "/v1/registrations", AMEND, self.registrations),
             ("GET", "/v1/registrations/{digest}", OPEN, self.asked_registration),
@@ -308,6 +312,14 @@ class Api:
     def pool(self, call: Call) -> dict[str, Any]:
         """Carry proofs of a pool's state from the observer."""
         return self.pools.ask(PoolQuestion.load(call.read())).dump()
+
+    def prices(self, call: Call) -> dict[str, Any]:
+        """Carry signed quotes of a pair from the observer."""
+        return self.pools.prices(PriceQuestion.load(call.read())).dump()
+
+    def allowances(self, call: Call) -> dict[str, Any]:
+        """Carry the signed rights of others in accounts from the observer."""
+        return self.pools.allowances(AllowancesQuestion.load(call.read())).dump()
 
     def policies(self, _: Call) -> dict[str, Any]:
         """List the sets that were in force, and every proposed one."""

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from workbench.process.frames import FrameError, call
+from workbench.rules.allowances import AllowancesQuestion
 from workbench.rules.attestation import AttestedState, Block, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.descent import Descent, Seen
 from workbench.rules.evidence import SignedAnswer
+from workbench.rules.price_feed import PriceQuestion
 from workbench.rules.storage import AttestedStorage, PoolQuestion
 
 OBSERVER_SECONDS = 60.0
@@ -50,6 +52,14 @@ class Links:
     def pool(self, question: PoolQuestion) -> AttestedStorage:
         """Ask for the newest header and proofs of what a swap in a pool depends on."""
         return AttestedStorage.load(self._observe({"v": 1, "operation": "pool", **question.dump()}))
+
+    def prices(self, question: PriceQuestion) -> Statement:
+        """Ask what each source says of a pair."""
+        return Statement.load(self._observe({"v": 1, "operation": "prices", **question.dump()}))
+
+    def allowances(self, question: AllowancesQuestion) -> Statement:
+        """Ask what others may take from accounts."""
+        return Statement.load(self._observe({"v": 1, "operation": "allowances", **question.dump()}))
 
     def simulate(
         self, step: int, transactions: Sequence[Mapping[str, Any]], target: int, accounts: Sequence[str]

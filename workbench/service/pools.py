@@ -1,4 +1,4 @@
-"""Proofs of a pool's state, carried from the observer to whoever may read.
+"""Pools, prices and the rights of others: what the observer proves, carried to whoever may read.
 
 The service neither reads nor records them: they convince by themselves, or not at all. Each question costs
 the nodes up to two hundred proofs, so there are few at once; more are told to come again, because the same
@@ -8,9 +8,14 @@ observer is needed for signatures.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from workbench.rules.allowances import AllowancesQuestion
+from workbench.rules.attestation import Statement
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.price_feed import PriceQuestion
 from workbench.rules.storage import AttestedStorage, PoolQuestion
 from workbench.service.links import Links
 
@@ -28,9 +33,24 @@ class Pools:
 
     def ask(self, question: PoolQuestion) -> AttestedStorage:
         """Return what the observer attests and proves of a pool."""
-        if not self._asking.acquire(blocking=False):
-            raise RefusedError(Refusal.BUSY, f"{AT_ONCE_MAX} pools are being read; ask again")
-        try:
+        with self._turn():
             return self.links.pool(question)
+
+    def prices(self, question: PriceQuestion) -> Statement:
+        """Return what the observer attests that the sources of a pair say."""
+        with self._turn():
+            return self.links.prices(question)
+
+    def allowances(self, question: AllowancesQuestion) -> Statement:
+        """Return what the observer attests that others may take."""
+        with self._turn():
+            return self.links.allowances(question)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._asking.acquire(blocking=False):
+            raise RefusedError(Refusal.BUSY, f"{AT_ONCE_MAX} questions are being answered; ask again")
+        try:
+            yield
         finally:
             self._asking.release()

@@ -1,0 +1,110 @@
+"""What contracts answer, proven: calls on a private fork, and everything that they read under a header.
+
+A node's own `eth_call` is its word. A trace from a node is no better: it may show a true prestate beside a
+false output. So:
+
+(1) The calls run on a fork of ours, at the agreed header: its output follows from the code and the values
+    that it read, and from the block's own fields, which the header's hash covers.
+(2) What each call found is told by the tracer, and proven under the header's state root (`prestate`); a node
+    that gave the fork another value is named.
+(3) A call is made by nobody (the zero address), with a limit of gas, and changes nothing.
+(4) One that reverts is a fact about the contract, `None` among the answers: nobody is blamed for it.
+(5) One that asks for the hash of an older block is refused: that is no state of the header's, and a fork
+    takes it from its node without a proof.
+
+Left to others: what an answer means, and whether the contract deserves to be asked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from workbench.chain.errors import ChainError, NodeError, RpcError
+from workbench.chain.fork import Forks
+from workbench.chain.node import Json, Node
+from workbench.chain.prestate import prove_found
+from workbench.chain.traced import Found, read_prestate
+from workbench.evm.errors import EvmError
+from workbench.evm.fields import ADDRESS_BYTES, checksummed, from_rpc_hex, to_rpc
+from workbench.evm.header import Header
+
+# A view that needs more is no view; each call is traced three times.
+GAS: Final = 2_000_000
+CALLS_MAX: Final = 256
+OUTPUT_MAX: Final = 64 * 1024
+_NOBODY: Final = checksummed(bytes(ADDRESS_BYTES))
+_TRACERS: Final[tuple[Json, ...]] = (
+    {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}},
+    {"tracer": "prestateTracer"},
+    {
+        "tracer": "{found: 0, fault: function () {}, step: function (log) {"
+        " if (log.op.toNumber() === 64) this.found = 1;"
+        "}, result: function () { return this.found; }}"
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A call that only looks: the contract, and its calldata."""
+
+    to: str
+    data: bytes
+
+
+def proven_calls(forks: Forks, node: Node, header: Header, calls: Sequence[View]) -> list[bytes | None]:
+    """Return what these calls answer at the header's block, None for each that reverts (4)."""
+    if len(calls) > CALLS_MAX:
+        raise ChainError(f"{len(calls)} calls, at most {CALLS_MAX}")
+    if not calls:
+        return []
+    with forks.at(node, header) as fork:  # (1)
+        ran = _run(fork, node, header, calls)
+        prove_found(fork, node, header, [[found] for _, found in ran])  # (2)
+    return [output for output, _ in ran]
+
+
+def proven_call(forks: Forks, node: Node, header: Header, call: View) -> bytes:
+    """Return what one call answers; that it reverts is nobody's lie, and a `ChainError`."""
+    (output,) = proven_calls(forks, node, header, [call])
+    if output is None:
+        raise ChainError(f"{call.to}: it answers 0x{call.data[:4].hex()} with a revert")
+    return output
+
+
+def _run(
+    fork: Node, node: Node, header: Header, calls: Sequence[View]
+) -> list[tuple[bytes | None, Mapping[str, Found]]]:
+    asked = [
+        ("debug_traceCall", [_request(call), hex(header.number), tracer])
+        for call in calls
+        for tracer in _TRACERS
+    ]
+    try:
+        answers = fork.batch(asked)
+    except NodeError as error:
+        # whoever asks for a strange call must not be able to have nodes sent away
+        raise ChainError(node.hidden(f"the fork: {error}")) from None
+    each = len(_TRACERS)
+    return [_read(node, call, answers[place * each : (place + 1) * each]) for place, call in enumerate(calls)]
+
+
+def _request(call: View) -> dict[str, Json]:  # (3)
+    return {"from": _NOBODY, "to": call.to, "data": to_rpc(call.data), "gas": hex(GAS)}
+
+
+def _read(node: Node, call: View, answers: Sequence[Json]) -> tuple[bytes | None, Mapping[str, Found]]:
+    for answer in answers:
+        if isinstance(answer, RpcError):
+            raise ChainError(node.hidden(f"{call.to}: no trace: {answer.message}"))
+    ran, prestate, asks_for_hashes = answers
+    try:
+        output = None if ran.get("error") else from_rpc_hex(ran.get("output", "0x"))
+        found = read_prestate(prestate)
+    except (KeyError, TypeError, AttributeError, EvmError, ValueError) as error:
+        raise ChainError(f"{call.to}: a trace that cannot be read: {error!r:.200}") from error
+    if asks_for_hashes != 0:  # (5)
+        raise ChainError(f"{call.to}: its answer hangs on the hash of an older block, which has no proof")
+    if output is not None and len(output) > OUTPUT_MAX:
+        raise ChainError(f"{call.to}: an answer of {len(output)} bytes, at most {OUTPUT_MAX}")
+    return output, found
