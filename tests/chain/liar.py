@@ -17,6 +17,10 @@ Lie = Callable[[str, list[Any], Any], Any]
 """Method, parameters and the true result; returns what is told instead."""
 
 
+class RefusesError(Exception):
+    """A lie raises it: the node answers with an error."""
+
+
 def truth(_: str, __: list[Any], result: Any) -> Any:
     """Change nothing."""
     return result
@@ -49,7 +53,11 @@ def lying(upstream: str) -> Iterator[Liar]:
             pairs = zip(asked, told, strict=True) if isinstance(asked, list) else [(asked, told)]
             for call, each in pairs:
                 if "result" in each:
-                    each["result"] = liar.lie(call["method"], call.get("params", []), each["result"])
+                    try:
+                        each["result"] = liar.lie(call["method"], call.get("params", []), each["result"])
+                    except RefusesError:
+                        del each["result"]
+                        each["error"] = {"code": -32005, "message": "more than this node gives"}
             body = json.dumps(told).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")

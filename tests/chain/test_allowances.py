@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chain.compiled import calldata, compiled
+from tests.chain.liar import RefusesError
 from tests.chain.trio import Trio, trio
 from tests.chain.world import MILLION, TREASURY, World
 from workbench.chain.allowances import APPROVAL, RIGHTS_MAX, Asked, Inventory, inventory
@@ -208,6 +209,28 @@ def test_one_of_three_that_lies(
         found = inventory(nodes, nodes.head(), rights.world.simulator.forks, rights.asked)
         assert granted(found) == {("erc20", THIEF): UINT256_MAX}
     assert [each.node for each in events] == (["node-2"] if is_found_out else [])
+    nodes.close()
+
+
+def _too_wide(method: str, _: list[Any], result: Any) -> Any:
+    if method == "eth_getLogs":
+        raise RefusesError
+    return result
+
+
+def test_nodes_that_refuse_the_range(three: tuple[Rights, Trio]) -> None:
+    """One that gives no logs is missed by nobody; of two there is no list; no node is sent away for it."""
+    rights, made = three
+    events: list[Event] = []
+    pairs = zip(("node-1", "node-2", "node-3"), made.liars, strict=True)
+    nodes = Nodes({name: Node(liar.url) for name, liar in pairs}, 2, chain.CHAIN_ID, events.append)
+    forks = rights.world.simulator.forks
+    made.liars[0].lie = _too_wide
+    assert granted(inventory(nodes, nodes.head(), forks, rights.asked)) == {("erc20", THIEF): UINT256_MAX}
+    made.liars[2].lie = _too_wide
+    with pytest.raises(ChainError, match="1 of 2 nodes tell their logs"):
+        inventory(nodes, nodes.head(), forks, rights.asked)
+    assert events == []
     nodes.close()
 
 

@@ -35,6 +35,7 @@ class Feeds:
     behind: str
     dice: str
     endless: str
+    wide: str
 
     def put(self, answer: int, at: int | None = None) -> None:
         """Have the aggregator say this price."""
@@ -66,7 +67,7 @@ def feeds(fresh_world: World) -> Feeds:
     made, world = compiled("feeds.sol"), fresh_world
     plain = world.create(made["Aggregator"], b="8")
     behind = world.create(made["Behind"], a=plain)
-    found = Feeds(world, plain, behind, world.create(made["Dice"]), world.create(made["Endless"]))
+    found = Feeds(world, plain, behind, *(world.create(made[each]) for each in ("Dice", "Endless", "Wide")))
     found.put(PRICE)
     return found
 
@@ -104,6 +105,7 @@ REFUSED = {
         lambda feeds: feeds.call(feeds.endless, aggregator.DECIMALS),
         "an answer of 100064",
     ),
+    "it looks at too much": (lambda feeds: feeds.call(feeds.wide), "a prestate of 60"),
     "too many calls": (
         lambda feeds: proven_calls(
             feeds.world.simulator.forks,

@@ -12,6 +12,7 @@
 (5) A permit that was signed and not used yet leaves no trace on the chain. Told is the number that the next
     one must carry (`nonces`): it stands still while one is outstanding, and moves when one is used.
 
+A token answers what it likes: one that lies in `allowance`, or reverts, shows no right; only a trial would.
 A log forged by a token costs a call, and nothing else: tokens that nobody asked about are not listened to.
 Left out: approvals of single tokens (ERC-721 `getApproved`), how many of each ERC-1155 token an operator
 could take, and rebuilding every block's receipts, which would prove that no log is missing and is too much
@@ -25,7 +26,7 @@ from typing import Final
 import polars as pl
 from eth_hash.auto import keccak
 
-from workbench.chain.errors import ChainError, NodeError
+from workbench.chain.errors import ChainError, NodeError, RpcError
 from workbench.chain.fork import Forks
 from workbench.chain.logs import logs_to_columns, union
 from workbench.chain.node import Node
@@ -125,7 +126,10 @@ def _hints(nodes: Nodes, agreed: Agreed, asked: Asked) -> dict[_Right, int | Non
     for start in starts:
         query = _query(asked, start, min(start + BLOCKS_AT_ONCE - 1, last))
         told = nodes.each(agreed, lambda node, query=query: _logs(node, query))  # type: ignore[misc]
-        frame = union(told.values())
+        frames = [each for each in told.values() if each is not None]
+        if len(frames) < nodes.quorum:
+            raise ChainError(f"{len(frames)} of {nodes.quorum} nodes tell their logs from block {start} on")
+        frame = union(frames)
         for row in frame.iter_rows(named=True):
             if (right := _right(row, asked)) is not None:
                 found[right] = max(found.get(right) or 0, row["block"])
@@ -143,8 +147,13 @@ def _query(asked: Asked, first: int, last: int) -> dict[str, object]:
     }
 
 
-def _logs(node: Node, query: dict[str, object]) -> pl.DataFrame:
-    frame = logs_to_columns(node.call("eth_getLogs", query))
+def _logs(node: Node, query: dict[str, object]) -> pl.DataFrame | None:
+    try:
+        told = node.call("eth_getLogs", query)
+    except RpcError:
+        # too wide for this node: no lie, and whoever asks must not be able to have nodes sent away by it
+        return None
+    frame = logs_to_columns(told)
     outside = (frame["block"] < int(str(query["fromBlock"]), 16)) | (
         frame["block"] > int(str(query["toBlock"]), 16)
     )

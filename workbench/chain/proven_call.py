@@ -22,7 +22,7 @@ from typing import Final
 from workbench.chain.errors import ChainError, NodeError, RpcError
 from workbench.chain.fork import Forks
 from workbench.chain.node import Json, Node
-from workbench.chain.prestate import prove_found
+from workbench.chain.prestate import StateError, prove_found
 from workbench.chain.traced import Found, read_prestate
 from workbench.evm.errors import EvmError
 from workbench.evm.fields import ADDRESS_BYTES, checksummed, from_rpc_hex, to_rpc
@@ -58,9 +58,15 @@ def proven_calls(forks: Forks, node: Node, header: Header, calls: Sequence[View]
         raise ChainError(f"{len(calls)} calls, at most {CALLS_MAX}")
     if not calls:
         return []
-    with forks.at(node, header) as fork:  # (1)
-        ran = _run(fork, node, header, calls)
-        prove_found(fork, node, header, [[found] for _, found in ran])  # (2)
+    try:
+        with forks.at(node, header) as fork:  # (1)
+            ran = _run(fork, node, header, calls)
+            prove_found(fork, node, header, [[found] for _, found in ran])  # (2)
+    except StateError:
+        raise
+    except NodeError as error:
+        # a contract that reads without end, or a fork that failed, must not have nodes sent away
+        raise ChainError(node.hidden(f"the fork: {error}")) from None
     return [output for output, _ in ran]
 
 
@@ -80,11 +86,7 @@ def _run(
         for call in calls
         for tracer in _TRACERS
     ]
-    try:
-        answers = fork.batch(asked)
-    except NodeError as error:
-        # whoever asks for a strange call must not be able to have nodes sent away
-        raise ChainError(node.hidden(f"the fork: {error}")) from None
+    answers = fork.batch(asked)
     each = len(_TRACERS)
     return [_read(node, call, answers[place * each : (place + 1) * each]) for place, call in enumerate(calls)]
 

@@ -61,6 +61,13 @@ contract Dice {
     }
 }
 
+/// Nobody could prove all that it looks at.
+contract Wide {
+    function latestRoundData() external view returns (uint256 sum) {
+        for (uint160 each = 1000; each < 1600; each++) sum += address(each << 40).balance;
+    }
+}
+
 /// It never comes to an end, or answers more than anybody reads.
 contract Endless {
     function latestRoundData() external view {
