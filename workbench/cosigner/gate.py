@@ -29,7 +29,7 @@ from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.cosigner.memory import Head, Record, Snapshot
 from workbench.evm.errors import EvmError
 from workbench.evm.transaction import UnsignedTransaction, address_of
-from workbench.rules import attestation, cedar, decision, facts
+from workbench.rules import attestation, carried, cedar, decision, facts
 from workbench.rules.attestation import Simulation, State, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time, write_time
@@ -366,13 +366,7 @@ def _bytes(evidence: Evidence, intent: Intent, reservation: Reservation) -> Unsi
     """(5) Take the bytes apart myself: they must be this intent under the reserved nonce."""
     raw = bytes.fromhex(evidence.unsigned_tx)
     transaction = UnsignedTransaction.parse(raw)
-    if transaction.nonce != reservation.nonce:
-        raise RefusedError(
-            Refusal.DECISION_OTHER_NONCE,
-            f"nonce {transaction.nonce}, reserved and approved is {reservation.nonce}",
-        )
-    if transaction != intent.transaction(reservation.nonce):
-        raise RefusedError(Refusal.BYTES_OTHER, "the transaction is not the intent's", path="/unsigned_tx")
+    carried.verify_carries(transaction, intent, nonce=reservation.nonce)
     return transaction
 
 

@@ -403,7 +403,7 @@ class Desk:
         given = facts.Given(
             intent=intent,
             policy=lane.policy,
-            transaction=intent.transaction(matter.nonce) if matter.nonce is not None else None,
+            transaction=intent.transaction(matter.nonce, intent.caps) if matter.nonce is not None else None,
             reserved_nonce=matter.nonce,
             state=self._state(matter.attested, now) if matter.attested else None,
             approved=self._simulation(matter.approved, intent) if matter.approved else None,

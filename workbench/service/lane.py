@@ -20,10 +20,9 @@ from typing import Any
 from ledger import checkpoint as notes
 from ledger.encoding import canonical
 from ledger.entry import Entry
-from workbench.evm.errors import EvmError
 from workbench.evm.transaction import SignedTransaction
 from workbench.process.crash import CrashPoint
-from workbench.rules import attestation, calls, confirmation
+from workbench.rules import attestation, calls, carried, confirmation
 from workbench.rules.attestation import Simulation
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
@@ -266,6 +265,7 @@ class Lane:
             or matter.fresh is None
         ):
             raise RefusedError(Refusal.STATE, "not everything is there that a co-signer must see")
+        unsigned = matter.proposal.intent.transaction(matter.nonce, matter.proposal.intent.caps)
         note = self.recorder.checkpoint()
         size = notes.split(note)[0].size
         start = self._bring_up(cosigner, size)
@@ -274,7 +274,7 @@ class Lane:
             "operation": "sign",
             "intent": digest,
             "proposal": matter.proposal.dump(),
-            "unsigned_tx": matter.proposal.intent.transaction(matter.nonce).encode().hex(),
+            "unsigned_tx": unsigned.encode().hex(),
             "reservation": self.entry_proof(matter.reservation_seq, size),
             "decisions": [signed.dump() for signed in matter.decisions],
             "policy_chain": [policy.dump() for policy in self.policies],
@@ -323,15 +323,12 @@ class Lane:
 
     def _compare(self, raw_tx: str, matter: Matter) -> SignedTransaction:
         """(5) Read the signed bytes again: they must be the intent under its nonce, signed by its key."""
-        try:
-            transaction = SignedTransaction.parse(bytes.fromhex(raw_tx))
-        except EvmError as error:
-            raise RefusedError(Refusal.BYTES_OTHER, f"the co-signer's bytes: {error}") from error
-        intent = matter.proposal.intent
-        expected = intent.transaction(matter.nonce if matter.nonce is not None else -1)
-        if transaction.unsigned != expected or transaction.sender != self.policy.key(intent.key).address:
-            raise RefusedError(Refusal.BYTES_OTHER, "the co-signer signed something else")
-        return transaction
+        if matter.nonce is None:
+            raise RefusedError(Refusal.STATE, "bytes for an intent that has no nonce")
+        found = carried.read(
+            raw_tx, matter.proposal.intent, nonce=matter.nonce, address=self._account(matter)
+        )
+        return found.transaction
 
 
 def ready(matter: Matter) -> bool:
