@@ -112,6 +112,8 @@ class IntentView(Document):
     void: dict[Hex16, Name]
     """The decisions that have lost their object (another policy set, another simulation), and why."""
     waits_for_nonces: list[Whole]
+    lane: str
+    """Why nothing is signed in its lane; empty when something can be."""
     tx_hash: str | None
     outcome: dict[str, Any]
     entry_seq: Whole

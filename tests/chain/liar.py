@@ -34,6 +34,8 @@ class Liar:
     lie: Lie = truth
     delay_s: float = 0.0
     drip_s: float = 0.0
+    away: bool = False
+    """It hangs up on whoever asks."""
     asked: int = 0
 
 
@@ -47,6 +49,9 @@ def lying(upstream: str) -> Iterator[Liar]:
 
         def do_POST(self) -> None:
             liar.asked += 1
+            if liar.away:
+                self.close_connection = True
+                return
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             time.sleep(liar.delay_s)
             told = requests.post(upstream, json=asked, timeout=30).json()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ledger.encoding import canonical
 from workbench.cosigner import memory
-from workbench.cosigner.memory import Memory, MemoryCorruptError, Record
+from workbench.cosigner.memory import Bytes, Memory, MemoryCorruptError, Record
 
 GENESIS = bytes(32)
 
@@ -39,11 +42,9 @@ def record(nonce: int) -> Record:
         address="0x" + "ab" * 20,
         nonce=nonce,
         intent=f"{nonce:064x}",
-        unsigned_tx="00",
         usd_cents=1,
         at="2026-01-01T00:00:00.000000Z",
-        raw_tx=None,
-        signature=None,
+        bytes=(Bytes(unsigned_tx="00", cancels=False, raw_tx=None, signature=None),),
     )
 
 
@@ -80,7 +81,7 @@ def test_a_nonce_is_taken_once(folder: Path) -> None:
     held = Memory(folder, genesis_hash=GENESIS)
     held.reserve(record(0))
     held.reserve(record(0))
-    other = Record(**{name: getattr(record(0), name) for name in Record.__slots__} | {"intent": "f" * 64})
+    other = replace(record(0), intent="f" * 64)
     with pytest.raises(FileExistsError):
         held.reserve(other)
     assert Memory(folder, genesis_hash=GENESIS).snapshot().records == (record(0),)
@@ -121,6 +122,38 @@ def test_withdrawn_and_signed(folder: Path) -> None:
     with pytest.raises(MemoryCorruptError, match="never forgotten"):
         held.withdraw(done)
     assert Memory(folder, genesis_hash=GENESIS).snapshot().records == (done,)
+
+
+def test_every_signed_transaction_of_a_nonce_is_kept(folder: Path) -> None:
+    """Bytes follow bytes; what was not signed gives way or is withdrawn, and what was signed stays."""
+    held = Memory(folder, genesis_hash=GENESIS)
+    held.reserve(record(0))
+    first = held.complete(record(0), raw_tx="02", signature="00")
+    for withdrawn in (first.then("01", cancels=False), first.then("03", cancels=True)):
+        held.reserve(withdrawn)
+        assert Memory(folder, genesis_hash=GENESIS).snapshot().records == (withdrawn,)
+    held.withdraw(withdrawn)
+    assert Memory(folder, genesis_hash=GENESIS).snapshot().records == (first,)
+    held.reserve(first.then("04", cancels=True))
+    done = held.complete(first.then("04", cancels=True), raw_tx="05", signature="00")
+    assert [(each.raw_tx, each.cancels) for each in done.signed] == [("02", False), ("05", True)]
+    for lost in (record(0), first, replace(done, bytes=done.bytes[1:])):
+        with pytest.raises(FileExistsError):
+            held.reserve(lost)
+    assert Memory(folder, genesis_hash=GENESIS).snapshot().records == (done,)
+
+
+@pytest.mark.parametrize("kept", [[], [None, "02"]])
+def test_a_record_that_nobody_wrote(folder: Path, kept: list[str | None]) -> None:
+    """A record without bytes, or with unsigned ones before signed ones, stops the process."""
+    held = Memory(folder, genesis_hash=GENESIS)
+    held.reserve(record(0))
+    (path,) = (folder / "signed").iterdir()
+    value = json.loads(path.read_bytes())
+    value["bytes"] = [{**value["bytes"][0], "raw_tx": raw} for raw in kept]
+    path.write_bytes(canonical(value))
+    with pytest.raises(MemoryCorruptError, match="all but the last"):
+        Memory(folder, genesis_hash=GENESIS)
 
 
 def test_the_head_never_goes_back(folder: Path) -> None:

@@ -93,6 +93,6 @@ def test_what_no_rule_released_is_not_signed(  # noqa: PLR0917 - the row of the 
     assert (refused["step"], refused["code"]) == (step, code), refused
     assert words in refused["detail"]
     assert matter.state == "refused"
-    assert matter.raw_tx is None
+    assert matter.sent == []
     assert list((world.world.places.root(COSIGNER) / "signed").iterdir()) == before == []
     assert world.transactions() == 0

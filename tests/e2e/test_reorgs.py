@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.chain.liar import Liar, lying
-from tests.world import Living, living
+from tests.chain.liar import Liar, lying, truth
+from tests.world import Living, living, refused
 from workbench.chain.node import Node
 from workbench.client import IntentView
 
@@ -162,23 +162,22 @@ def test_nodes_that_are_away_while_it_is_sent(world: Living, chain: Node, doors:
 
 def sent_while_away(world: Living, doors: dict[str, Liar]) -> str:
     """Have an allowance approved; the nodes vanish when the bytes come to be sent."""
-    homes = {name: door.url for name, door in doors.items()}
 
     def vanish(method: str, _: list[Any], result: Any) -> Any:  # the JSON edge
         if method == "eth_getTransactionReceipt":
             for door in doors.values():
-                door.url = "http://127.0.0.1:1"
+                door.away = True
         return result
 
     view = world.outstanding(world.allowance(4_000))
     for door in doors.values():
         door.lie = vanish
-    world.approve(view.digest)
+    refused("unavailable", lambda: world.approve(view.digest))
     until(world, view.digest, "broadcast")
     time.sleep(2)
     assert world.pm.intent(view.digest).state == "broadcast"
-    for name, door in doors.items():
-        door.url, door.lie = homes[name], lambda _, __, result: result
+    for door in doors.values():
+        door.away, door.lie = False, truth
     return view.digest
 
 

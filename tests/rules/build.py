@@ -390,7 +390,7 @@ class World:
         fields: Json = {
             "intent": intent,
             "policy": self.policy,
-            "transaction": intent.transaction(NONCE),
+            "transaction": intent.transaction(NONCE, intent.caps),
             "reserved_nonce": NONCE,
             "state": State(
                 100,

@@ -18,14 +18,17 @@ SIGNED: dict[str, Any] = {
     "raw_tx": "02",
     "refused": None,
     "signed_before": None,
+    "others": [],
 }
 NO = {"step": 4, "code": "rejected", "detail": "no"}
 REFUSED = {**SIGNED, "signature": None, "raw_tx": None, "refused": NO}
 
 
-@pytest.mark.parametrize("answer", [SIGNED, REFUSED, {**REFUSED, "signed_before": "02"}])
+@pytest.mark.parametrize(
+    "answer", [SIGNED, REFUSED, {**REFUSED, "signed_before": "02"}, {**SIGNED, "others": ["ab" * 32]}]
+)
 def test_answers(answer: dict[str, Any]) -> None:
-    """A signature, a refusal, and a refusal that says what was signed earlier."""
+    """A signature, a refusal, a refusal that says what was signed earlier, a signature beside others."""
     assert Answer.load(answer).dump() == answer
 
 
@@ -38,6 +41,7 @@ def test_answers(answer: dict[str, Any]) -> None:
         pytest.param({"signature": None}, id="bytes without a signature"),
         pytest.param({"signed_before": "02"}, id="signed twice"),
         pytest.param({"signature": None, "raw_tx": None, "signed_before": "02"}, id="only what was before"),
+        pytest.param({"others": ["ab" * 32] * 33}, id="more bytes than one nonce can have"),
     ],
 )
 def test_what_is_no_answer(changes: dict[str, Any]) -> None:

@@ -25,12 +25,14 @@ from tests.rules.build import (
     refused,
 )
 from workbench.evm import calldata
+from workbench.evm.transaction import UnsignedTransaction
 from workbench.rules import calls, facts
 from workbench.rules.attestation import State
 from workbench.rules.codes import Refusal
 from workbench.rules.decision import Approvals
 from workbench.rules.documents import write_time
 from workbench.rules.facts import CENTS_MAX, Given, compute
+from workbench.rules.fees import Fees
 from workbench.rules.intent import Intent
 
 USDC, WETH, ROUTER = DEPLOYMENT.usdc, DEPLOYMENT.weth, DEPLOYMENT.router
@@ -67,6 +69,16 @@ def later(**changes: Any) -> Bend:
         return world.given(fresh=world.simulation(world.swap(), again=again))
 
     return bend
+
+
+def paying(intent: Intent, *, fee: int = 0, tip: int = 0) -> UnsignedTransaction:
+    """Return an intent's transaction that pays so much more than the caps."""
+    caps = intent.caps
+    fees = Fees(
+        max_fee_per_gas=caps.max_fee_per_gas + fee,
+        max_priority_fee_per_gas=caps.max_priority_fee_per_gas + tip,
+    )
+    return intent.transaction(NONCE, fees)
 
 
 def base_fee(wei: int) -> Bend:
@@ -392,19 +404,37 @@ def test_what_cannot_be_computed_is_absent(world: World, nothing: str, absent: s
         # bytes and nonce
         pytest.param(
             "bytes_are_intent",
-            lambda world: world.given(transaction=world.swap(value="1").transaction(NONCE)),
+            lambda world: world.given(transaction=paying(world.swap(value="1"))),
             False,
             id="bytes of another value",
         ),
         pytest.param(
             "bytes_are_intent",
-            lambda world: world.given(transaction=world.approval().transaction(NONCE)),
+            lambda world: world.given(transaction=paying(world.approval())),
             False,
             id="bytes of another call",
         ),
         pytest.param(
+            "bytes_are_intent",
+            lambda world: world.given(transaction=paying(world.swap(), fee=-1, tip=-1)),
+            True,
+            id="bytes that pay less than the caps",
+        ),
+        pytest.param(
+            "bytes_are_intent",
+            lambda world: world.given(transaction=paying(world.swap(), fee=1)),
+            False,
+            id="bytes that pay a wei over the cap",
+        ),
+        pytest.param(
+            "bytes_are_intent",
+            lambda world: world.given(transaction=paying(world.swap(), tip=1)),
+            False,
+            id="bytes that tip a wei over the cap",
+        ),
+        pytest.param(
             "nonce_reserved",
-            lambda world: world.given(transaction=world.swap().transaction(NONCE + 1)),
+            lambda world: world.given(transaction=replace(paying(world.swap()), nonce=NONCE + 1)),
             False,
             id="bytes under another nonce",
         ),

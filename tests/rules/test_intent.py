@@ -19,6 +19,7 @@ from tests.rules.build import (
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.rules.codes import Refusal
 from workbench.rules.documents import signed_bytes, write_time
+from workbench.rules.fees import Fees
 from workbench.rules.intent import INTENT_LINE, INTENT_MAX, Intent, Proposal, verify_proposal
 
 USDC, WETH, ROUTER = DEPLOYMENT.usdc, DEPLOYMENT.weth, DEPLOYMENT.router
@@ -219,13 +220,15 @@ def test_what_is_no_intent(world: World, changes: dict[str, Any]) -> None:
 
 
 def test_the_transaction_is_the_intent_under_its_nonce(world: World) -> None:
-    """Every field of the transaction comes from the intent, and only the nonce from elsewhere."""
+    """Every field of the transaction comes from the intent; only nonce and fees come from elsewhere."""
     intent = world.swap(value="3")
-    assert intent.transaction(NONCE) == UnsignedTransaction(
+    assert intent.caps == Fees(max_fee_per_gas=100 * 10**9, max_priority_fee_per_gas=10**9)
+    fees = Fees(max_fee_per_gas=7, max_priority_fee_per_gas=3)
+    assert intent.transaction(NONCE, fees) == UnsignedTransaction(
         chain_id=CHAIN_ID,
         nonce=NONCE,
-        max_priority_fee_per_gas=10**9,
-        max_fee_per_gas=100 * 10**9,
+        max_priority_fee_per_gas=3,
+        max_fee_per_gas=7,
         gas=400_000,
         to=ROUTER,
         value=3,

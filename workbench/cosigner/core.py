@@ -1,7 +1,9 @@
 """From evidence to a signed answer: gate, persist, sign, persist, answer.
 
 One lock: a co-signer decides one thing at a time. The same intent and bytes again get
-the stored signature, so a lost answer costs nothing and a nonce is never signed twice.
+the stored signature, so a lost answer costs nothing; other bytes for a nonce are what the gate
+admits as a replacement or a cancel, and nothing else. An answer names everything that was signed
+for the nonce before: whoever lost an earlier answer learns what to look for on the chain.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from ledger.witness import Witness
 from workbench.cosigner import witnessing
 from workbench.cosigner.blocks import Blocks
 from workbench.cosigner.gate import GateError, Identity, Permission, advance, decide
-from workbench.cosigner.memory import Memory, Record
+from workbench.cosigner.memory import Bytes, Memory
 from workbench.custody.token import Ed25519Key, Token
-from workbench.evm.transaction import assemble, signature_for
+from workbench.evm.transaction import SignedTransaction, assemble, signature_for
 from workbench.process.crash import CrashPoint
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, signed_bytes
@@ -90,7 +92,7 @@ class Cosigner:
         self.crash.reached("4-received")
         try:
             evidence = Evidence.load(request)
-            record = self._stored(evidence) or self._decide(evidence)
+            done = self._stored(evidence) or self._decide(evidence)
         except GateError as error:
             self._withdraw(intent)
             self._remember(error.seen)
@@ -98,22 +100,22 @@ class Cosigner:
         except RefusedError as refusal:
             return self._answer(named, intent, refused=(0, refusal))
         self.crash.reached("4-answer")
-        return self._answer(named, intent, record=record)
+        return self._answer(named, intent, done=done)
 
-    def _stored(self, evidence: Evidence) -> Record | None:
-        """Return the record of exactly this intent and these bytes when it was signed before."""
+    def _stored(self, evidence: Evidence) -> Bytes | None:
+        """Return what was signed before for exactly this intent, this operation and these bytes."""
         record = self.memory.snapshot().of(evidence.intent)
-        if record is None or record.raw_tx is None or record.unsigned_tx != evidence.unsigned_tx:
-            return None
-        return record
+        there = None if record is None else record.of(evidence.unsigned_tx)
+        return there if there is not None and there.cancels == (evidence.operation == "cancel") else None
 
-    def _decide(self, evidence: Evidence) -> Record:
+    def _decide(self, evidence: Evidence) -> Bytes:
         memory = self.memory.snapshot()
         permission = decide(
             evidence, memory=memory, seen=self.blocks.seen, identity=self.identity, now=self.clock()
         )
         self.crash.reached("4-decided")
-        # (8) a crash here leaves a record without signature: the same evidence again completes it
+        # (8) a crash here leaves bytes without signature: the same evidence again completes it, and
+        # other bytes that the gate admits take their place
         self.blocks.advance(permission.seen)
         self.memory.advance(permission.head)
         self.memory.reserve(permission.record)
@@ -121,7 +123,7 @@ class Cosigner:
         # (9)
         return self._sign(permission)
 
-    def _sign(self, permission: Permission) -> Record:
+    def _sign(self, permission: Permission) -> Bytes:
         public_key = bytes.fromhex(permission.key.public_key)
         digest = permission.transaction.digest()
         raw = self.token.secp256k1(public_key).sign_digest(digest)
@@ -129,7 +131,8 @@ class Cosigner:
         signed = assemble(permission.transaction, r, s, y_parity)
         self.crash.reached("4-signed")
         signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([y_parity])
-        return self.memory.complete(permission.record, raw_tx=signed.hex(), signature=signature.hex())
+        record = self.memory.complete(permission.record, raw_tx=signed.hex(), signature=signature.hex())
+        return record.bytes[-1]
 
     def _remember(self, policy: PolicySet | None) -> None:
         """Remember a newer policy set also when the answer under it was no."""
@@ -138,9 +141,9 @@ class Cosigner:
             self.memory.advance(replace(head, policy=policy.digest, policy_version=policy.manifest.version))
 
     def _withdraw(self, intent: str) -> None:
-        """Free the nonce of an intent that is refused before it ever got a signature."""
+        """Forget bytes that are refused before they got a signature; without others the nonce is free."""
         record = self.memory.snapshot().of(intent)
-        if record is not None and record.raw_tx is None:
+        if record is not None and record.pending is not None:
             self.memory.withdraw(record)
 
     def _answer(
@@ -148,11 +151,12 @@ class Cosigner:
         evidence: str,
         intent: str,
         *,
-        record: Record | None = None,
+        done: Bytes | None = None,
         refused: tuple[int, RefusedError] | None = None,
     ) -> SignedAnswer:
         refusal = None
-        before = self.memory.snapshot().of(intent)
+        record = self.memory.snapshot().of(intent)
+        before = [each.raw_tx for each in record.signed if each.raw_tx and each != done] if record else []
         if refused is not None:
             step, error = refused
             detail = error.detail if not error.path else f"{error.detail} at {error.path}"
@@ -162,10 +166,11 @@ class Cosigner:
             cosigner=self.identity.name,
             evidence=evidence,
             intent=intent,
-            signature=record.signature if record else None,
-            raw_tx=record.raw_tx if record else None,
+            signature=done.signature if done else None,
+            raw_tx=done.raw_tx if done else None,
             refused=refusal,
-            signed_before=before.raw_tx if before is not None and refusal is not None else None,
+            signed_before=before[-1] if before and refusal is not None else None,
+            others=[SignedTransaction.parse(bytes.fromhex(raw)).tx_hash.hex() for raw in before],
         )
         signature = self.identity_key.sign(signed_bytes(ANSWER_LINE, answer.canonical()))
         return SignedAnswer(answer=answer, signature=signature.hex())

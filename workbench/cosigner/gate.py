@@ -6,8 +6,14 @@
 (4) the proposer's signature and each approval verify
 (5) the bytes are the intent, and the intent is the attested state diff, within tolerance
 (6) attested facts and rules say yes (Cedar action `sign`)
-(7) the nonce is unused, the intent has no other nonce, my own limits hold
+(7) the nonce may carry these bytes (`nonces`: unused, or a replacement), my own limits hold
 (8) persist and (9) sign are the process's; it does exactly what the gate returns.
+
+A cancel takes the nonce of bytes that I have signed and does nothing: it was approved with them. Of the
+steps it keeps (0) to (3); (4) is that the intent is expired, by the latest of the clocks, or that somebody
+entitled has rejected it since; (5) that the bytes are its cancel; (7) that I signed for this very intent and
+nonce, that the nonce is not spent, and that the fees outbid what I signed last. Who proposed is not asked
+again, nor what was simulated: a cancel moves nothing, and must be possible also when its proposer has left.
 
 Everything arrives through the service, which is not believed: each part is verified
 under this co-signer's own copy of the trust root. Pure: memory, evidence and `now` in.
@@ -26,11 +32,12 @@ from ledger.encoding import EncodingError
 from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
 from ledger.merkle import ProofError, verify_consistency, verify_inclusion
 from ledger.trust import TrustRoot as LedgerTrustRoot
+from workbench.cosigner import nonces
 from workbench.cosigner.memory import Head, Record, Snapshot
 from workbench.evm.errors import EvmError
 from workbench.evm.header import Header
 from workbench.evm.transaction import UnsignedTransaction, address_of
-from workbench.rules import attestation, cedar, decision, facts
+from workbench.rules import attestation, carried, cedar, decision, facts
 from workbench.rules.attestation import Simulation, State, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.descent import Seen, verify_descent
@@ -121,7 +128,7 @@ def decide(
         now=now,
     )
     try:
-        return _weigh(ground)
+        return _weigh_cancel(ground) if evidence.operation == "cancel" else _weigh(ground)
     except GateError as error:
         # what is refused under a newer policy set must not be tried again under an older one
         error.seen = policy
@@ -154,7 +161,7 @@ def _weigh(ground: _Ground) -> Permission:
     """(4) to (7), under a policy set and a ledger head that count."""
     evidence, policy, key, memory = ground.evidence, ground.policy, ground.key, ground.memory
     intent, trust_root, now = evidence.proposal.intent, ground.trust_root, ground.now
-    reservation, checkpoint, head = ground.reservation, ground.checkpoint, ground.head
+    reservation = ground.reservation
     with _step(4):
         state = _state(evidence, policy, trust_root, now)
         seen = _descends(ground)
@@ -172,7 +179,7 @@ def _weigh(ground: _Ground) -> Permission:
             evidence.decisions, subject=subject, policy=policy, trust_root=trust_root, now=latest
         )
         _somebody(approvals)
-        _same_ledger(evidence.head, approvals, checkpoint)
+        _same_ledger(evidence.head, approvals, ground.checkpoint)
     with _step(5):
         transaction = _bytes(evidence, intent, reservation)
         fresh = _simulation(ground, evidence.attestations.fresh, policy.limits.simulation_age_s_max)
@@ -194,34 +201,80 @@ def _weigh(ground: _Ground) -> Permission:
         cedar.evaluate(
             policy, "sign", proposer=policy.proposer(intent.proposer), key=key, facts=computed
         ).require()
-    record = Record(
-        chain_id=intent.chain_id,
-        address=key.address,
-        nonce=transaction.nonce,
-        intent=intent.digest,
-        unsigned_tx=transaction.encode().hex(),
-        usd_cents=int(computed["amount_usd_cents"]),
-        at=write_time(now),
-        raw_tx=None,
-        signature=None,
-    )
     with _step(7):
-        _unused(record, memory)
-        _next(record, state)
+        lane = (intent.chain_id, key.address, transaction.nonce)
+        record = nonces.admit(
+            memory,
+            lane,
+            transaction,
+            intent=intent.digest,
+            usd_cents=int(computed["amount_usd_cents"]),
+            at=write_time(now),
+        )
+        nonces.verify_next(lane, state)
         _own_limit(record, memory, policy, approvals, now)
+    return _permission(ground, record, transaction, seen)
+
+
+def _weigh_cancel(ground: _Ground) -> Permission:
+    """(4), (5) and (7) of a cancel."""
+    evidence, policy, key = ground.evidence, ground.policy, ground.key
+    intent, nonce = evidence.proposal.intent, ground.reservation.nonce
+    with _step(4):
+        state = _state(evidence, policy, ground.trust_root, ground.now)
+        seen = _descends(ground)
+        _no_longer_wanted(ground, max(ground.now, state.block_time))
+    with _step(5):
+        transaction = UnsignedTransaction.parse(bytes.fromhex(evidence.unsigned_tx))
+        carried.verify_cancels(transaction, intent, nonce=nonce, address=key.address)
+    with _step(7):
+        lane = (intent.chain_id, key.address, nonce)
+        record = nonces.cancel(ground.memory, lane, transaction, intent=intent.digest)
+        nonces.verify_next(lane, state)
+    return _permission(ground, record, transaction, seen)
+
+
+def _no_longer_wanted(ground: _Ground, latest: datetime) -> None:
+    """(4) The same moment ends what may be signed of an intent and begins what may be cancelled."""
+    evidence, intent = ground.evidence, ground.evidence.proposal.intent
+    if read_time(intent.expires_at) <= latest:
+        return
+    refusals = []
+    for signed in evidence.decisions:
+        try:
+            decision.verify_withdrawal(
+                signed,
+                intent=intent.digest,
+                nonce=ground.reservation.nonce,
+                proposer=intent.proposer,
+                policy=ground.policy,
+                trust_root=ground.trust_root,
+                now=latest,
+            )
+        except RefusedError as refusal:
+            refusals.append(str(refusal))
+        else:
+            return
+    raise RefusedError(
+        Refusal.CANCEL_EARLY, f"it lives until {intent.expires_at}, and nobody rejects it {refusals}"
+    )
+
+
+def _permission(ground: _Ground, record: Record, transaction: UnsignedTransaction, seen: Seen) -> Permission:
+    head, policy = ground.head, ground.policy
     return Permission(
         head=Head(
-            size=checkpoint.size,
+            size=ground.checkpoint.size,
             hashes=head.hashes,
             chain=head.chain,
             policy=policy.digest,
             policy_version=policy.manifest.version,
-            time_floor=write_time(now),
-            records=memory.head.records,
+            time_floor=write_time(ground.now),
+            records=ground.memory.head.records,
         ),
         record=record,
         transaction=transaction,
-        key=key,
+        key=ground.key,
         seen=seen,
     )
 
@@ -383,13 +436,7 @@ def _bytes(evidence: Evidence, intent: Intent, reservation: Reservation) -> Unsi
     """(5) Take the bytes apart myself: they must be this intent under the reserved nonce."""
     raw = bytes.fromhex(evidence.unsigned_tx)
     transaction = UnsignedTransaction.parse(raw)
-    if transaction.nonce != reservation.nonce:
-        raise RefusedError(
-            Refusal.DECISION_OTHER_NONCE,
-            f"nonce {transaction.nonce}, reserved and approved is {reservation.nonce}",
-        )
-    if transaction != intent.transaction(reservation.nonce):
-        raise RefusedError(Refusal.BYTES_OTHER, "the transaction is not the intent's", path="/unsigned_tx")
+    carried.verify_carries(transaction, intent, nonce=reservation.nonce)
     return transaction
 
 
@@ -404,27 +451,6 @@ def _state_diff(
         raise RefusedError(
             Refusal.TOLERANCE, f"worse than approved by over {approvals.tolerance_inflow_bps} bps"
         )
-
-
-def _unused(record: Record, memory: Snapshot) -> None:
-    """(7) One nonce, one intent; one intent, one nonce; one pair, one sequence of bytes."""
-    there = memory.at(record.lane)
-    if there is not None and (there.intent, there.unsigned_tx) != (record.intent, record.unsigned_tx):
-        raise RefusedError(Refusal.NONCE_USED, f"nonce {record.nonce} belongs to intent {there.intent[:12]}")
-    before = memory.of(record.intent)
-    if before is not None and before.lane != record.lane:
-        raise RefusedError(Refusal.INTENT_SPENT, f"this intent holds nonce {before.nonce}")
-
-
-def _next(record: Record, state: State) -> None:
-    """(7) Only the account's next nonce: everything before it is mined.
-
-    Bytes signed for a later nonce would wait, without an end, for whoever fills the gap; and
-    a row of them, each simulated alone, would together cost what none of them shows.
-    """
-    account = state.account(record.address)
-    if account.nonce != record.nonce:
-        raise RefusedError(Refusal.NONCE_GAP, f"nonce {record.nonce}, the account's next is {account.nonce}")
 
 
 def _own_limit(

@@ -2,18 +2,20 @@
 
 `head.json` is the ledger head and policy version it last signed under, which never go
 back, and the number of records beside it, so that a missing one is noticed. `signed/` has one record for
-each (chain, address, nonce): first without a signature (persisted before signing), then
-with it. A record is created exclusively, so two threads cannot take one nonce; every
-write is on disk before the next step.
+each (chain, address, nonce): the intent that it belongs to, and all bytes that were ever signed for
+it, oldest first: the first ones, what replaced them, what cancels them. The last may have no
+signature: bytes are persisted before they are signed. A record is created exclusively, so two
+threads cannot take one nonce; every write is on disk before the next step.
 
-A record without a signature left this process's token at most in memory, never the
-process: when the gate later refuses the same intent, the record is withdrawn.
+A signature that was not persisted left this process's token at most in memory, never the
+process: when the gate later refuses the same intent, the bytes without one are withdrawn, and other
+bytes that it admits take their place. What has a signature is never forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ from ledger import files
 from ledger.encoding import canonical, parse
 from ledger.merkle import Frontier
 
-RECORD_MAX = 256 * 1024
+BYTES_MAX = 32
+"""For one nonce: room for so many steps of fees; half of it is kept for cancels."""
+RECORD_MAX = 4 * 1024 * 1024
+"""So many bytes, each twice in hex, at most 16.5 KiB of them."""
 
 
 class MemoryCorruptError(Exception):
@@ -46,23 +51,50 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bytes:
+    """A transaction for a nonce, the intent's or its cancel; `raw_tx` is None until it is signed."""
+
+    unsigned_tx: str
+    cancels: bool
+    raw_tx: str | None
+    signature: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One nonce of one lane, given to one intent; `raw_tx` is None until it is signed."""
+    """One nonce of one lane, given to one intent, and its bytes, oldest first."""
 
     chain_id: int
     address: str
     nonce: int
     intent: str
-    unsigned_tx: str
     usd_cents: int
     at: str
-    raw_tx: str | None
-    signature: str | None
+    bytes: tuple[Bytes, ...]
 
     @property
     def lane(self) -> tuple[int, str, int]:
         """What must be unique."""
         return (self.chain_id, self.address, self.nonce)
+
+    @property
+    def signed(self) -> tuple[Bytes, ...]:
+        """The bytes that have a signature, oldest first."""
+        return tuple(each for each in self.bytes if each.raw_tx is not None)
+
+    @property
+    def pending(self) -> Bytes | None:
+        """The bytes that were persisted and not signed."""
+        return self.bytes[-1] if self.bytes[-1].raw_tx is None else None
+
+    def of(self, unsigned_tx: str) -> Bytes | None:
+        """Return the signed bytes of this transaction."""
+        return next((each for each in self.signed if each.unsigned_tx == unsigned_tx), None)
+
+    def then(self, unsigned_tx: str, *, cancels: bool) -> Record:
+        """Return this record with one more transaction to sign, in place of one that never was."""
+        more = Bytes(unsigned_tx=unsigned_tx, cancels=cancels, raw_tx=None, signature=None)
+        return replace(self, bytes=(*self.signed, more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +143,14 @@ class Memory:
         self._keep(replace(head, records=len(self._records)))
 
     def reserve(self, record: Record) -> None:
-        """Persist that this nonce belongs to this intent; raises FileExistsError when it is taken."""
+        """Persist what is to be signed for this nonce; raises FileExistsError when another intent has it."""
         path = self._path(record)
         known = self._records.get(record.lane)
-        if known is not None and (known.intent, known.unsigned_tx) == (record.intent, record.unsigned_tx):
+        if known == record:
+            return
+        if known is not None and (known.intent, known.signed) == (record.intent, record.signed):
+            files.replace(path, _record_document(record))
+            self._records[record.lane] = record
             return
         files.create(path, _record_document(record))
         self._records[record.lane] = record
@@ -123,15 +159,21 @@ class Memory:
 
     def complete(self, record: Record, *, raw_tx: str, signature: str) -> Record:
         """Persist the signature before it is answered."""
-        done = replace(record, raw_tx=raw_tx, signature=signature)
+        last = replace(record.bytes[-1], raw_tx=raw_tx, signature=signature)
+        done = replace(record, bytes=(*record.bytes[:-1], last))
         files.replace(self._path(record), _record_document(done))
         self._records[record.lane] = done
         return done
 
     def withdraw(self, record: Record) -> None:
-        """Forget a record that never got its signature."""
-        if record.raw_tx is not None:
+        """Forget bytes that never got their signature, and the record when it has no others."""
+        if record.pending is None:
             raise MemoryCorruptError("a signed record is never forgotten")
+        if record.signed:
+            kept = replace(record, bytes=record.signed)
+            files.replace(self._path(record), _record_document(kept))
+            self._records[record.lane] = kept
+            return
         del self._records[record.lane]
         # the count goes first, for the same reason
         self._keep(replace(self._head, records=len(self._records)))
@@ -148,8 +190,10 @@ class Memory:
     def _read_records(self) -> Iterator[Record]:
         for path in sorted(self._signed.glob("*.json")):
             try:
-                record = Record(**_read(path))
-            except TypeError as error:
+                value = _read(path)
+                record = Record(**{**value, "bytes": tuple(Bytes(**each) for each in value["bytes"])})
+                _check(record)
+            except (KeyError, TypeError) as error:
                 raise MemoryCorruptError(f"{path.name}: {error}") from error
             if self._path(record) != path:
                 raise MemoryCorruptError(f"{path.name} holds the record of another nonce")
@@ -189,7 +233,14 @@ def _head_document(head: Head) -> bytes:
 
 
 def _record_document(record: Record) -> bytes:
-    return canonical({name: getattr(record, name) for name in Record.__slots__}, limit=RECORD_MAX)
+    return canonical(asdict(record) | {"bytes": [asdict(each) for each in record.bytes]}, limit=RECORD_MAX)
+
+
+def _check(record: Record) -> None:
+    """Refuse a record that this process cannot have written."""
+    unsigned = [each for each in record.bytes if each.raw_tx is None]
+    if not record.bytes or unsigned not in ([], [record.bytes[-1]]):
+        raise TypeError("a record has bytes, and all but the last are signed")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
         facts.Given(
             intent=intent,
             policy=policy,
-            transaction=intent.transaction(request.nonce),
+            transaction=intent.transaction(request.nonce, intent.caps),
             reserved_nonce=request.nonce,
             state=state,
             approved=simulation,

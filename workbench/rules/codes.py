@@ -77,6 +77,7 @@ class Refusal(StrEnum):
     REJECTED = "rejected"
     # lifecycle
     STATE = "not_in_this_state"
+    LANE_STOPPED = "lane_stopped"
     # attested facts
     OBSERVER_UNKNOWN = "observer_unknown"
     ATTESTATION_STALE = "attestation_stale"
@@ -95,6 +96,11 @@ class Refusal(StrEnum):
     BYTES_OTHER = "bytes_differ_from_intent"
     NONCE_USED = "nonce_used"
     NONCE_GAP = "nonce_not_next"
+    NEVER_SIGNED = "nothing_signed_to_cancel"
+    CANCEL_EARLY = "cancel_before_expiry"
+    CANCELLED = "cancel_already_signed"
+    FEE_LOW = "fee_too_low_to_replace"
+    REPLACED_OFTEN = "replaced_too_often"
     INTENT_SPENT = "intent_signed_under_another_nonce"
     OWN_LIMIT = "own_limit_exceeded"
     # around the decision

@@ -139,6 +139,23 @@ def verify_decision(
     check_assertion(signed, policy=policy, trust_root=trust_root)
 
 
+def verify_withdrawal(
+    signed: SignedDecision,
+    *,
+    intent: str,
+    nonce: int,
+    proposer: str,
+    policy: PolicySet,
+    trust_root: TrustRoot,
+    now: datetime,
+) -> None:
+    """Verify that somebody entitled says no to an intent that is signed: whichever simulation he saw."""
+    if signed.decision.verb != "reject":
+        raise RefusedError(Refusal.DECISION_NOT_APPROVAL, f"{signed.decision.person} rejects nothing")
+    subject = Subject(intent=intent, nonce=nonce, simulation=signed.decision.simulation, proposer=proposer)
+    verify_decision(signed, subject=subject, policy=policy, trust_root=trust_root, now=now)
+
+
 def check_assertion(signed: SignedDecision, *, policy: PolicySet, trust_root: TrustRoot) -> None:
     """Verify that the decision's person pressed a key for exactly this decision."""
     person = policy.person(signed.decision.person)

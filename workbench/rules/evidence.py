@@ -18,6 +18,8 @@ from workbench.rules.intent import Proposal
 from workbench.rules.policy import SETS_MAX
 
 ANSWER_LINE = "oms-answer/v1"
+OTHERS_MAX = 32
+"""As many as a co-signer signs for one nonce."""
 LEAVES_MAX = 50_000
 """More new leaves than fit into one piece of evidence travel in several head updates."""
 
@@ -81,10 +83,10 @@ class Attestations(Document):
 
 
 class Evidence(Document):
-    """FORMATS' evidence."""
+    """FORMATS' evidence; a replacement is signed as its intent is, and a cancel needs no simulations."""
 
     v: Literal[1]
-    operation: Literal["sign"]
+    operation: Literal["sign", "cancel"]
     intent: Digest
     proposal: Proposal
     unsigned_tx: Hex
@@ -107,8 +109,9 @@ class RefusedAnswer(Document):
 class Answer(Document):
     """What a co-signer signs with its identity key: a signature over a transaction, or a refusal.
 
-    A refusal says in `signed_before` which bytes of this intent were signed earlier, so that a
-    refusal without them proves that no signature exists.
+    A refusal says in `signed_before` which bytes of this intent were signed last, so that a
+    refusal without them proves that no signature exists. `others` has the hashes of all
+    transactions but `raw_tx` that were signed for its nonce, oldest first: any of them may be mined.
     """
 
     v: Literal[1]
@@ -119,6 +122,7 @@ class Answer(Document):
     raw_tx: Hex | None
     refused: RefusedAnswer | None
     signed_before: Hex | None
+    others: Annotated[list[Digest], Field(max_length=OTHERS_MAX)]
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workbench.evm.transaction import UnsignedTransaction
-from workbench.rules import calls
+from workbench.rules import calls, carried
 from workbench.rules.attestation import Outcome, Simulation, State
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Approvals
 from workbench.rules.documents import read_time
+from workbench.rules.fees import FEE_HEADROOM
 from workbench.rules.intent import Intent
 from workbench.rules.policy import PolicySet
 
@@ -27,8 +28,6 @@ Facts = Mapping[str, int | bool]
 BPS = 10_000
 STEADY_BPS = 1
 """What a block may change of what comes in: interest, and nothing that anybody would bend."""
-FEE_HEADROOM = 2
-"""The base fee can double in six full blocks; less room than that strands a transaction in its lane."""
 PRICE_DECIMALS = 36
 PRICE_SCALE: int = 10**PRICE_DECIMALS
 CENTS_MAX: int = 2**62
@@ -67,7 +66,7 @@ def compute(given: Given) -> dict[str, int | bool]:
         found["approvals_console"] = given.approvals.consoles
     if given.transaction is not None and given.reserved_nonce is not None:
         found["nonce_reserved"] = given.transaction.nonce == given.reserved_nonce
-        found["bytes_are_intent"] = given.transaction == given.intent.transaction(given.transaction.nonce)
+        found["bytes_are_intent"] = carried.carries(given.transaction, given.intent)
     if given.state is not None:
         found |= _state_facts(given, given.state)
         found["code_unchanged"] = calls.code_unchanged(root, policy=given.policy, state=given.state)

@@ -38,6 +38,7 @@ from workbench.rules.documents import (
     read_time,
     verify_ed25519,
 )
+from workbench.rules.fees import Fees
 from workbench.rules.policy import PolicySet
 from workbench.rules.session import CertifiedSession, verify_begun, verify_session
 from workbench.rules.trust import TrustRoot
@@ -75,7 +76,7 @@ class Programme(Document):
 
 
 class Intent(Document):
-    """FORMATS' intent; `value` in wei, fees in wei a gas, `data` is calldata in hex."""
+    """FORMATS' intent; `value` in wei, `data` is calldata in hex; fees are caps, in wei a gas."""
 
     v: Literal[1]
     id: Hex16
@@ -111,13 +112,20 @@ class Intent(Document):
             max_priority_fee_per_gas=self.max_priority_fee_per_gas,
         )
 
-    def transaction(self, nonce: int) -> UnsignedTransaction:
-        """Return the only transaction that carries out this intent under this nonce."""
+    @property
+    def caps(self) -> Fees:
+        """The most that anybody may pay for it."""
+        return Fees(
+            max_fee_per_gas=self.max_fee_per_gas, max_priority_fee_per_gas=self.max_priority_fee_per_gas
+        )
+
+    def transaction(self, nonce: int, fees: Fees) -> UnsignedTransaction:
+        """Return the only transaction that carries out this intent under this nonce for these fees."""
         return UnsignedTransaction(
             chain_id=self.chain_id,
             nonce=nonce,
-            max_priority_fee_per_gas=self.max_priority_fee_per_gas,
-            max_fee_per_gas=self.max_fee_per_gas,
+            max_priority_fee_per_gas=fees.max_priority_fee_per_gas,
+            max_fee_per_gas=fees.max_fee_per_gas,
             gas=self.gas_max,
             to=self.to,
             value=int(self.value),
@@ -182,7 +190,7 @@ def verify_proposal(proposal: Proposal, *, policy: PolicySet, trust_root: TrustR
             Refusal.MALFORMED, "priority fee over the whole fee", path="/max_priority_fee_per_gas"
         )
     try:
-        intent.transaction(0)
+        intent.transaction(0, intent.caps)
     except EvmError as error:
         # no gas, or more wei than there can be: nobody should be asked to approve it
         raise RefusedError(Refusal.MALFORMED, f"no transaction carries this out: {error}") from error

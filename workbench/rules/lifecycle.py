@@ -4,7 +4,9 @@
 An event that the table does not list for a state is refused. From APPROVED on there is no
 expiry: a co-signer may have signed although its answer was lost, so only the co-signer's
 own word (a signature or a signed refusal) leads on. A transaction that is in a block can
-leave it again until the block is final; its bytes stay the same, and so does its nonce.
+leave it again until the block is final. Its nonce stays the same; its bytes may be replaced by
+some that pay more, or cancelled by some that do nothing, and whichever of them is final is the
+end. A nonce that somebody else has used is an end, too, and an alarm.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ class State(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     REFUSED = "refused"
+    CANCELLED = "cancelled"
+    TAKEN = "taken"
 
 
 class Event(StrEnum):
@@ -44,11 +48,15 @@ class Event(StrEnum):
     SIGNING_REFUSED = "signature.refused"
     BROADCAST = "transaction.broadcast"
     DROPPED = "transaction.dropped"
+    REPLACED = "transaction.replaced"
+    CANCEL_SIGNED = "cancel.signed"
     INCLUDED = "transaction.included"
     SAFE = "transaction.safe"
     DISPLACED = "transaction.displaced"
     CONFIRMED = "transaction.confirmed"
     REVERTED = "transaction.reverted"
+    CANCELLED = "transaction.cancelled"
+    NONCE_TAKEN = "nonce.taken"
 
 
 PROPOSED_EVENT = "intent.proposed"
@@ -68,15 +76,31 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.APPROVED, Event.SIGNING_REFUSED): State.REFUSED,
     (State.SIGNED, Event.BROADCAST): State.BROADCAST,
     (State.BROADCAST, Event.DROPPED): State.BROADCAST,
+    (State.BROADCAST, Event.SIMULATED): State.BROADCAST,
+    (State.BROADCAST, Event.REPLACED): State.BROADCAST,
+    (State.BROADCAST, Event.REJECTED): State.BROADCAST,
+    (State.BROADCAST, Event.CANCEL_SIGNED): State.BROADCAST,
+    (State.BROADCAST, Event.NONCE_TAKEN): State.TAKEN,
     (State.BROADCAST, Event.INCLUDED): State.INCLUDED,
     (State.INCLUDED, Event.SAFE): State.INCLUDED,
     (State.INCLUDED, Event.DISPLACED): State.BROADCAST,
     (State.INCLUDED, Event.CONFIRMED): State.CONFIRMED,
     (State.INCLUDED, Event.REVERTED): State.REVERTED,
+    (State.INCLUDED, Event.CANCELLED): State.CANCELLED,
 }
-FINAL = frozenset({State.CONFIRMED, State.REVERTED, State.REJECTED, State.EXPIRED, State.REFUSED})
-MINED = frozenset({State.INCLUDED, State.CONFIRMED, State.REVERTED})
-"""States in which the transaction is in a block: the account's nonce is beyond it."""
+FINAL = frozenset(
+    {
+        State.CONFIRMED,
+        State.REVERTED,
+        State.REJECTED,
+        State.EXPIRED,
+        State.REFUSED,
+        State.CANCELLED,
+        State.TAKEN,
+    }
+)
+MINED = frozenset({State.INCLUDED, State.CONFIRMED, State.REVERTED, State.CANCELLED, State.TAKEN})
+"""States in which a transaction of this nonce is in a block: the account's nonce is beyond it."""
 HOLDS_NONCE = MINED | {State.OUTSTANDING, State.APPROVED, State.SIGNED, State.BROADCAST}
 """States in which the reserved nonce is not free for another intent."""
 

@@ -4,7 +4,9 @@ It carries the entries about the intent with their inclusion proofs under one ch
 and the policy sets. Verification walks from the checkpoint's signature to each person's
 key press: (1) the checkpoint counts, (2) each entry lies under it, (3) the policy sets
 descend from the trust root, (4) the proposer's signature and every decision verify under the
-set of their time, and are about this intent: consent to another one is not consent to this.
+set of their time, and are about this intent: consent to another one is not consent to this,
+(5) all bytes that were signed are the intent's, or its cancel, under the nonce that was reserved, by
+the key of the set of their time, and by the answer of a co-signer that the trust root names.
 A set's time begins with the entry that says so, where the receipt has it: signatures may come
 after `activates_at`. Without it the set counts from there on, which nobody gains by leaving it out.
 """
@@ -22,11 +24,12 @@ from ledger.checkpoint import Checkpoint, CheckpointError
 from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
 from ledger.merkle import ProofError, verify_inclusion
 from ledger.trust import TrustRoot as LedgerTrustRoot
+from workbench.rules import carried
 from workbench.rules.change import Event as PolicyEvent
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision, check_assertion
-from workbench.rules.documents import Digest, Document, read_time
-from workbench.rules.evidence import EntryProof
+from workbench.rules.documents import Digest, Document, read_time, verify_ed25519
+from workbench.rules.evidence import ANSWER_LINE, EntryProof, SignedAnswer
 from workbench.rules.intent import Proposal, verify_author
 from workbench.rules.lifecycle import PROPOSED_EVENT, Event
 from workbench.rules.policy import PolicySet, verify_chain
@@ -37,6 +40,8 @@ VERBS: Mapping[str, frozenset[str]] = {
     Event.REJECTED.value: frozenset({"reject"}),
 }
 """Which verbs an entry about a decision may hold."""
+SIGNATURES = frozenset(each.value for each in (Event.SIGNED, Event.REPLACED, Event.CANCEL_SIGNED))
+"""The entries that hold signed bytes."""
 
 
 class Receipt(Document):
@@ -79,6 +84,9 @@ def verify_receipt(receipt: Receipt, *, trust_root: TrustRoot, now: datetime) ->
     since = {str(line.data.get("policy")): line.seq for line in begun}
     for line in lines:
         _people(line, receipt.intent, _Sets(sets, since), trust_root)  # (4)
+    for line in lines:
+        if line.type in SIGNATURES:
+            _bytes(line, lines, _Sets(sets, since), trust_root)  # (5)
     return sorted(lines, key=lambda line: line.seq)
 
 
@@ -130,6 +138,29 @@ def _proposal(line: Line, intent: str, sets: _Sets, trust_root: TrustRoot) -> No
     if proposal.intent.digest != intent:
         raise RefusedError(Refusal.DECISION_OTHER_INTENT, f"entry {line.seq} holds another proposal")
     verify_author(proposal, policy=sets.at(line), trust_root=trust_root, now=line.at)
+
+
+def _bytes(line: Line, lines: Sequence[Line], sets: _Sets, trust_root: TrustRoot) -> None:
+    told = {each.type: each for each in lines if each.type in {PROPOSED_EVENT, Event.RESERVED.value}}
+    if len(told) < len({PROPOSED_EVENT, Event.RESERVED.value}):
+        raise RefusedError(Refusal.FACT_MISSING, f"entry {line.seq}: bytes without an intent and a nonce")
+    intent = Proposal.sized(told[PROPOSED_EVENT].data).intent
+    nonce, raw_tx = told[Event.RESERVED.value].data.get("nonce"), line.data.get("raw_tx")
+    signed = SignedAnswer.load(line.data.get("answer"), at=f"/entries/{line.seq}/answer")
+    answer, key = signed.answer, trust_root.cosigners.get(signed.answer.cosigner)
+    if key is None:
+        raise RefusedError(
+            Refusal.KEY_UNKNOWN, f"entry {line.seq}: {answer.cosigner} is no co-signer of ours"
+        )
+    verify_ed25519(key, signed.signature, ANSWER_LINE, answer.canonical(), what="answer")
+    said = answer.raw_tx if answer.refused is None else answer.signed_before
+    if answer.intent != intent.digest or said is None or said != raw_tx or not isinstance(nonce, int):
+        raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq} holds bytes that nobody says were signed")
+    found = carried.read(said, intent, nonce=nonce, address=sets.at(line).key(intent.key).address)
+    if found.cancels != (line.type == Event.CANCEL_SIGNED.value):
+        raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq}: a cancel for an intent, or the reverse")
+    if found.transaction.tx_hash.hex() != line.data.get("tx_hash"):
+        raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq} names its bytes by another hash")
 
 
 def _decision(line: Line, intent: str, sets: _Sets, trust_root: TrustRoot) -> None:

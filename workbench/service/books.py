@@ -14,15 +14,18 @@ from types import MappingProxyType
 from typing import Any
 
 from ledger.entry import Entry
+from workbench.evm.transaction import SignedTransaction
 from workbench.rules import assertion as webauthn
 from workbench.rules.assertion import Assertion, Credential
 from workbench.rules.attestation import AttestedState, Simulation, Statement
+from workbench.rules.carried import fees_of
 from workbench.rules.change import Event as PolicyEvent
 from workbench.rules.change import SignedVeto
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import read_time
 from workbench.rules.enrolment import REGISTERED, Registration
+from workbench.rules.fees import Fees
 from workbench.rules.intent import Proposal
 from workbench.rules.lifecycle import HOLDS_NONCE, MINED, PROPOSED_EVENT, Event, State, after
 from workbench.rules.policy import Signature
@@ -31,6 +34,15 @@ from workbench.rules.session import CertifiedSession
 SESSION_STARTED = "session.started"
 SESSION_ENDED = "session.ended"
 CREDENTIAL_FROZEN = "credential.frozen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """Bytes that a co-signer has signed for an intent's nonce; `raw_tx` is None where their hash is all."""
+
+    tx_hash: str
+    raw_tx: str | None
+    cancels: bool
 
 
 @dataclass(slots=True)
@@ -53,10 +65,14 @@ class Matter:
     released_cents: int = 0
     released_under: str = ""
     """The policy set that was in force then."""
-    raw_tx: str | None = None
-    tx_hash: str | None = None
+    sent: list[Sent] = field(default_factory=list)
+    """Everything that was signed for its nonce, oldest first: any of it may be mined, one of it is."""
     block: tuple[int, str] | None = None
     """Number and hash of the block in which it was seen last."""
+    mined: str | None = None
+    """The hash of those of its bytes that are in that block."""
+    taken_under: str = ""
+    """The policy set that was in force when somebody else had used its nonce."""
     is_safe: bool = False
     turns: int = 0
     """How often it was dropped, or its block taken back: what happens on the chain can happen again."""
@@ -67,6 +83,37 @@ class Matter:
     def simulation(self) -> Simulation | None:
         """The simulation that decisions are about."""
         return None if self.approved is None else Simulation.load(self.approved.document)
+
+    @property
+    def newest(self) -> Sent:
+        """What was signed last."""
+        return self.sent[-1]
+
+    @property
+    def newest_fees(self) -> Fees:
+        """What the bytes pay that were signed last, as far as they are known."""
+        raw = next(each.raw_tx for each in reversed(self.sent) if each.raw_tx is not None)
+        return fees_of(SignedTransaction.parse(bytes.fromhex(raw)).unsigned)
+
+    @property
+    def tx_hash(self) -> str | None:
+        """The transaction that stands for the intent: the one in a block, else the newest."""
+        return self.mined or (self.newest.tx_hash if self.sent else None)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something of it is signed and in no block."""
+        return bool(self.sent) and self.state in {State.SIGNED, State.BROADCAST}
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether a cancel is signed."""
+        return any(each.cancels for each in self.sent)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether somebody entitled has rejected it."""
+        return any(signed.decision.verb == "reject" for signed in self.decisions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,27 +272,47 @@ class Books:
         elif event is Event.RELEASED:
             matter.released_at, matter.released_cents = entry.time, data["facts"]["amount_usd_cents"]
             matter.released_under = data["policy"]
-        elif event is Event.SIGNED:
-            matter.raw_tx, matter.tx_hash = data["raw_tx"], data["tx_hash"]
+        elif event in _SIGNATURES:
+            _signed(matter, data, cancels=event is Event.CANCEL_SIGNED)
         if event in _OUTCOMES:
             matter.outcome = data
         _on_chain(matter, event, data)
 
 
+def _signed(matter: Matter, data: dict[str, Any], *, cancels: bool) -> None:
+    """Add bytes, behind those that the co-signer says it signed before and whose answers were lost."""
+    known = {each.tx_hash for each in matter.sent} | {data["tx_hash"]}
+    lost = [each for each in data["answer"]["answer"]["others"] if each not in known]
+    matter.sent += [Sent(tx_hash=each, raw_tx=None, cancels=False) for each in lost]
+    matter.sent.append(Sent(tx_hash=data["tx_hash"], raw_tx=data["raw_tx"], cancels=cancels))
+
+
 def _on_chain(matter: Matter, event: Event, data: dict[str, Any]) -> None:
     if event is Event.INCLUDED:
-        matter.block = (data["block_number"], data["block_hash"])
+        matter.block, matter.mined = (data["block_number"], data["block_hash"]), data["tx_hash"]
+    elif event is Event.NONCE_TAKEN:
+        matter.taken_under = data["policy"]
     elif event is Event.SAFE:
         matter.is_safe = True
     elif event is Event.DISPLACED:
-        matter.block, matter.is_safe, matter.turns = None, False, matter.turns + 1
+        matter.block, matter.mined, matter.is_safe, matter.turns = None, None, False, matter.turns + 1
     elif event is Event.DROPPED:
         matter.dropped, matter.turns = matter.dropped + 1, matter.turns + 1
 
 
 _EVENTS = frozenset(event.value for event in Event)
 _POLICY_EVENTS = frozenset(event.value for event in PolicyEvent)
-_OUTCOMES = frozenset({Event.CONFIRMED, Event.REVERTED, Event.SIGNING_REFUSED, Event.EXPIRED})
+_SIGNATURES = frozenset({Event.SIGNED, Event.REPLACED, Event.CANCEL_SIGNED})
+_OUTCOMES = frozenset(
+    {
+        Event.CONFIRMED,
+        Event.REVERTED,
+        Event.CANCELLED,
+        Event.NONCE_TAKEN,
+        Event.SIGNING_REFUSED,
+        Event.EXPIRED,
+    }
+)
 
 
 def expired(matter: Matter, now: datetime) -> bool:

@@ -25,15 +25,15 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, LedgerHead, SignedDecision, Subject
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.intent import Intent, Proposal, outflows, verify_proposal
-from workbench.rules.lifecycle import PROPOSED_EVENT, Event, State, free_nonce
+from workbench.rules.lifecycle import FINAL, PROPOSED_EVENT, Event, State, free_nonce
 from workbench.rules.session import CertifiedSession
 from workbench.service.books import Matter, expired
-from workbench.service.lane import SERVICE, Lane, ready
+from workbench.service.lane import ANY_AGE_S, SERVICE, Lane, ready
+from workbench.service.pending import Pending, frozen, require_going, stopped
 from workbench.service.sessions import Sessions
 from workbench.service.tickets import Ticket, Tickets
 
 DAY = timedelta(hours=24)
-ANY_AGE_S = 10**9
 BUSY_S = 5.0
 OPEN_PER_PROPOSER_MAX = 16
 """Reserved and unsigned intents hold nonces that others wait for."""
@@ -47,6 +47,11 @@ class Desk:
     sessions: Sessions
     tickets: Tickets = field(default_factory=Tickets)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+    _pending: Pending = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take up what waits for a block."""
+        self._pending = Pending(self.lane, self._still_approved)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -154,10 +159,10 @@ class Desk:
         """(3) Verify and record a decision that this person brings, and go on as far as it leads."""
         with self.held():
             lane, matter = self.lane, self._open(digest)
-            self._decidable(matter)
+            made = signed.decision
+            self._decidable(matter, verb=made.verb)
             if len(matter.decisions) >= decision.DECISIONS_MAX:
                 raise RefusedError(Refusal.DECISION_LIMIT, f"{len(matter.decisions)} decisions already")
-            made = signed.decision
             if made.person != person:
                 raise RefusedError(Refusal.SESSION_FOREIGN, f"{person} brings {made.person}'s decision")
             verify = decision.verify_approval if made.verb == "approve" else decision.verify_decision
@@ -168,13 +173,15 @@ class Desk:
                 trust_root=lane.trust_root,
                 now=lane.clock(),
             )
-            if any(before.decision.person == made.person for before in self._current(digest, matter)):
+            if made.person in self._spoken(digest, matter):
                 raise RefusedError(Refusal.DECISION_REPEATED, f"{made.person} has decided already")
             self.tickets.spend(made, now=lane.clock())
             self.sessions.credentials.admit(signed.assertion, person=made.person)
             lane.crash.reached("3")
             event = Event.REJECTED if made.verb == "reject" else Event.DECIDED
             lane.enter(event, digest, {"signed": signed.dump()}, actor=made.person, name=made.id)
+            if matter.state is State.BROADCAST:
+                return self.view(digest)  # the next turn cancels: what a peer says to it is no word on this
             if event is Event.DECIDED:
                 self._try_release(digest)
             return self.resume(digest)
@@ -186,7 +193,7 @@ class Desk:
             self._expire(digest, matter)
             if matter.state is State.OUTSTANDING:
                 self._try_release(digest)
-            if matter.state is State.APPROVED and (self._over(matter) or self._next_in_lane(matter)):
+            if matter.state is State.APPROVED and (self._over(matter) or self._may_go_on(matter)):
                 # an expired intent goes as it is: the co-signer's refusal ends it
                 if not self._over(matter):
                     self._refresh(digest, matter)
@@ -194,7 +201,11 @@ class Desk:
             if matter.state is State.SIGNED:
                 self.lane.broadcast(digest)
             if matter.state in {State.BROADCAST, State.INCLUDED}:
-                self.lane.confirm(digest)
+                newest = self.lane.confirm(digest)
+                if matter.state is State.BROADCAST and self._pending.step(digest, newest):
+                    self.lane.confirm(digest)
+                if matter.state is not State.BROADCAST:
+                    self._pending.forget(digest)
             return self.view(digest)
 
     def unfinished(self) -> list[str]:
@@ -224,6 +235,7 @@ class Desk:
             "decisions": [signed.dump() for signed in matter.decisions],
             "void": self._void(digest, matter),
             "waits_for_nonces": self._unmined_before(matter) if matter.state is State.APPROVED else [],
+            "lane": self._lane_says(matter),
             "tx_hash": matter.tx_hash,
             "outcome": matter.outcome,
             "entry_seq": matter.seq,
@@ -244,8 +256,9 @@ class Desk:
             raise RefusedError(Refusal.SESSION_ENDED, "the session that asked has ended")
         return ticket
 
-    def _decidable(self, matter: Matter) -> None:
-        if matter.state is not State.OUTSTANDING:
+    def _decidable(self, matter: Matter, *, verb: str = "reject") -> None:
+        """Refuse where no decision leads on: what is sent can still be rejected, and is cancelled then."""
+        if matter.state is not State.OUTSTANDING and (matter.state, verb) != (State.BROADCAST, "reject"):
             raise RefusedError(Refusal.STATE, f"a decision while {matter.state.value}")
 
     def _explain(self, digest: str, matter: Matter) -> cedar.Explanation:
@@ -281,9 +294,38 @@ class Desk:
                 self.lane.policy.roles, speaker.session.roles, [roles.Permission.APPROVE], person=person
             )
 
-    def _next_in_lane(self, matter: Matter) -> bool:
-        """Whether everything below the intent's nonce is mined."""
-        return matter.nonce is None or self.lane.account_nonce(matter) >= matter.nonce
+    def _may_go_on(self, matter: Matter) -> bool:
+        """Whether the lane goes on, and everything below the intent's nonce is mined."""
+        intent = matter.proposal.intent
+        if stopped(self.lane, intent.key, intent.chain_id):
+            return False
+        if matter.nonce is None:
+            return True
+        return self.lane.account_nonce(matter, self.lane.look(matter)) >= matter.nonce
+
+    def _lane_says(self, matter: Matter) -> str:
+        """Say why nothing is signed in the lane of an intent that is not at its end."""
+        intent = matter.proposal.intent
+        if matter.state in FINAL - {State.TAKEN}:
+            return ""
+        return stopped(self.lane, intent.key, intent.chain_id) or frozen(
+            self.lane, intent.key, intent.chain_id, now=self.lane.clock()
+        )
+
+    def _still_approved(self, digest: str) -> bool:
+        """Whether people's consent to a released intent counts today: bytes that pay more need it, too."""
+        lane, matter = self.lane, self.lane.books.matter(digest)
+        try:
+            counted = decision.count(
+                matter.decisions,
+                subject=self._subject(digest, matter),
+                policy=lane.policy,
+                trust_root=lane.trust_root,
+                now=lane.clock(),
+            )
+        except RefusedError:
+            return False
+        return bool(counted.roles)
 
     def _over(self, matter: Matter) -> bool:
         return read_time(matter.proposal.intent.expires_at) <= self.lane.clock()
@@ -317,6 +359,7 @@ class Desk:
     def _reserve(self, digest: str, matter: Matter) -> None:
         """(2) Give the intent the lowest free nonce of its key's lane, and let a checkpoint hold that."""
         lane, intent = self.lane, matter.proposal.intent
+        require_going(lane, intent.key, intent.chain_id)
         waiting = lane.books.waiting(intent.proposer)
         if waiting >= OPEN_PER_PROPOSER_MAX:
             raise RefusedError(
@@ -346,6 +389,13 @@ class Desk:
             simulation=simulation.digest,
             proposer=matter.proposal.intent.proposer,
         )
+
+    def _spoken(self, digest: str, matter: Matter) -> set[str]:
+        """Return who has had his word; who approved may still withdraw it from what waits for a block."""
+        current = self._current(digest, matter)
+        if matter.state is State.BROADCAST:
+            current = [signed for signed in current if signed.decision.verb == "reject"]
+        return {signed.decision.person for signed in current}
 
     def _current(self, digest: str, matter: Matter) -> list[SignedDecision]:
         subject = self._subject(digest, matter)
@@ -403,7 +453,7 @@ class Desk:
         given = facts.Given(
             intent=intent,
             policy=lane.policy,
-            transaction=intent.transaction(matter.nonce) if matter.nonce is not None else None,
+            transaction=intent.transaction(matter.nonce, intent.caps) if matter.nonce is not None else None,
             reserved_nonce=matter.nonce,
             state=self._state(matter.attested, now) if matter.attested else None,
             approved=self._simulation(matter.approved, intent) if matter.approved else None,

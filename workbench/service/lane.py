@@ -1,9 +1,10 @@
 """From release to confirmation: steps (4), (5) and (6) of one intent.
 
 (4) a fresh simulation and fresh proofs, a checkpoint, evidence to the co-signer, its answer
-(5) the signed bytes are read again and compared; the broadcast is recorded; then it is sent
-(6) inclusion is proven by number and hash and recorded; so is a block that is no longer one of
-    the chain (the same bytes are sent again), one that is safe, and the end once it is final
+(5) the signed bytes are read again and compared; the broadcast is recorded; then it is sent.
+    Bytes that replace others, or cancel them, take the same way (`pending` says when)
+(6) whichever of its bytes are included is proven by number and hash and recorded; so is a block
+    that is no longer one of the chain (they are sent again), one that is safe, and the end once it is final
 
 Each step leaves an entry before the next begins, and each is taken up again by the same
 code after a crash. A step that fails for want of a peer stays undone.
@@ -13,26 +14,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ledger import checkpoint as notes
 from ledger.encoding import canonical
 from ledger.entry import Entry
-from workbench.evm.errors import EvmError
-from workbench.evm.transaction import SignedTransaction
+from workbench.evm.transaction import UnsignedTransaction
 from workbench.process.crash import CrashPoint
-from workbench.rules import attestation, calls, confirmation
+from workbench.rules import attestation, calls, carried, confirmation
 from workbench.rules.attestation import HeaderAttestation, Simulation
+from workbench.rules.carried import Carried
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, verify_ed25519
-from workbench.rules.evidence import ANSWER_LINE
+from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
+from workbench.rules.fees import Fees, first
 from workbench.rules.lifecycle import Event, State
 from workbench.rules.policy import PolicySet
 from workbench.rules.trust import TrustRoot
-from workbench.service.books import Books, Matter
+from workbench.service.books import Books, Matter, Sent
 from workbench.service.links import Links
 from workbench.service.record import Recorder
 
@@ -41,8 +43,41 @@ LEAVES_AT_ONCE = 40_000
 ACCOUNTS_MAX = 16
 """As many as one statement of an observer may prove."""
 PENDING = frozenset({"pending", "unknown"})
-DROPPED_MAX = 16
-"""Nodes that drop and take it again all day must not fill the ledger; it is sent again all the same."""
+ANY_AGE_S = 10**9
+"""For what the ledger holds: how old it is, is the rules' to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a co-signer answered, and the evidence that it was asked over."""
+
+    cosigner: str
+    signed: SignedAnswer
+    evidence: str
+
+    @property
+    def raw_tx(self) -> str | None:
+        """The bytes that it has signed, perhaps before; None when it proves that there are none."""
+        answer = self.signed.answer
+        return answer.signed_before if answer.refused is not None else answer.raw_tx
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What an entry holds of it."""
+        return {"answer": self.signed.dump(), "evidence": self.evidence}
+
+    @property
+    def refusal(self) -> Refusal:
+        """The code of its refusal."""
+        refused = self.signed.answer.refused
+        known = refused is not None and refused.code in {each.value for each in Refusal}
+        return Refusal(refused.code) if refused is not None and known else Refusal.UNAVAILABLE
+
+    @property
+    def detail(self) -> str:
+        """What it says of its refusal."""
+        refused = self.signed.answer.refused
+        return "" if refused is None else f"step {refused.step}: {refused.detail}"
 
 
 @dataclass(slots=True)
@@ -56,8 +91,6 @@ class Lane:
     links: Links
     clock: Callable[[], datetime]
     crash: CrashPoint
-    _pooled: set[str] = field(default_factory=set)
-    """What a node had in its pool when it was last asked about: if it is gone, it was dropped."""
 
     @property
     def policy(self) -> PolicySet:
@@ -89,10 +122,43 @@ class Lane:
     def sign(self, digest: str) -> None:
         """(4) Bring everything to the co-signer and record its answer."""
         matter = self.books.matter(digest)
+        intent, nonce = matter.proposal.intent, _nonce(matter)
+        fees = first(intent.caps, base_fee_per_gas=self._base_fee(matter))
+        answered = self._ask(digest, matter, "sign", intent.transaction(nonce, fees))
+        if answered.raw_tx is None:
+            self.enter(Event.SIGNING_REFUSED, digest, answered.data, actor=answered.cosigner)
+            return
+        self._signed(Event.SIGNED, digest, matter, answered)
+
+    def replace(self, digest: str, fees: Fees) -> None:
+        """(4) Have the same intent signed once more, for more; a fresh look at it comes first."""
+        matter = self.books.matter(digest)
+        self.simulate(digest, step=4, purpose="signing", sequence=[digest], actor=SERVICE)
+        unsigned = matter.proposal.intent.transaction(_nonce(matter), fees)
+        self._again(digest, matter, self._ask(digest, matter, "sign", unsigned))
+
+    def cancel(self, digest: str, fees: Fees) -> None:
+        """(4) Have a transaction signed that takes the intent's nonce and does nothing."""
+        matter = self.books.matter(digest)
+        unsigned = carried.cancel_of(
+            matter.proposal.intent, nonce=_nonce(matter), address=self._account(matter), fees=fees
+        )
+        self._again(digest, matter, self._ask(digest, matter, "cancel", unsigned))
+
+    def _again(self, digest: str, matter: Matter, answered: Answered) -> None:
+        """(5) Record bytes in the place of others, before they are sent; also those of a lost answer."""
+        if answered.raw_tx is None or answered.raw_tx in {each.raw_tx for each in matter.sent}:
+            raise RefusedError(answered.refusal, f"no new bytes for nonce {matter.nonce}: {answered.detail}")
+        found = self._compare(answered.raw_tx, matter)
+        event = Event.CANCEL_SIGNED if found.cancels else Event.REPLACED
+        self._signed(event, digest, matter, answered)
+        self.crash.reached("5-before")
+
+    def _ask(self, digest: str, matter: Matter, operation: str, unsigned: UnsignedTransaction) -> Answered:
+        """(4) Bring evidence to the co-signer; its answer must be its own, and to this question."""
         (cosigner,) = self.policy.key(matter.proposal.intent.key).cosigners
-        evidence = self._evidence(digest, matter, cosigner)
-        raw = canonical(evidence, limit=DOCUMENT_MAX)
-        blob = self.recorder.blob(raw)
+        evidence = self._evidence(digest, matter, cosigner, operation, unsigned)
+        blob = self.recorder.blob(canonical(evidence, limit=DOCUMENT_MAX))
         signed = self.links.sign(cosigner, evidence)
         answer = signed.answer
         verify_ed25519(
@@ -105,78 +171,78 @@ class Lane:
         if (answer.cosigner, answer.evidence, answer.intent) != (cosigner, blob, digest):
             raise RefusedError(Refusal.UNAVAILABLE, "the co-signer answers another question")
         self.crash.reached("4")
-        raw_tx = answer.signed_before if answer.refused is not None else answer.raw_tx
-        if raw_tx is None:
-            self.enter(
-                Event.SIGNING_REFUSED, digest, {"answer": signed.dump(), "evidence": blob}, actor=cosigner
-            )
+        return Answered(cosigner, signed, blob)
+
+    def _signed(self, event: Event, digest: str, matter: Matter, answered: Answered) -> None:
+        """(5) Read the signed bytes again, and record them under the event that they are."""
+        raw_tx = str(answered.raw_tx)
+        found = self._compare(raw_tx, matter)
+        if found.cancels != (event is Event.CANCEL_SIGNED):
+            raise RefusedError(Refusal.BYTES_OTHER, "a cancel for an intent, or an intent for a cancel")
+        tx_hash = found.transaction.tx_hash.hex()
+        data = {**answered.data, "raw_tx": raw_tx, "tx_hash": tx_hash}
+        if event is Event.SIGNED:
+            self.enter(event, digest, data, actor=answered.cosigner)
             return
-        transaction = self._compare(raw_tx, matter)
-        data = {
-            "answer": signed.dump(),
-            "evidence": blob,
-            "raw_tx": raw_tx,
-            "tx_hash": transaction.tx_hash.hex(),
-        }
-        self.enter(Event.SIGNED, digest, data, actor=cosigner)
+        data["instead_of"] = matter.newest.tx_hash
+        self.enter(event, digest, data, actor=answered.cosigner, name=tx_hash)
 
     def broadcast(self, digest: str) -> None:
-        """(5) Record that the bytes go out; sending is `confirm`'s, as often as needed."""
+        """(5) Record that the bytes go out; sending is `pending`'s, as often as needed."""
         matter = self.books.matter(digest)
         self.enter(Event.BROADCAST, digest, {"tx_hash": matter.tx_hash}, actor=SERVICE)
         self.crash.reached("5-before")
 
-    def confirm(self, digest: str) -> None:
-        """(5) (6) Send what the chain does not know; record where it stands, and what becomes of it there."""
+    def confirm(self, digest: str) -> str:
+        """(6) Record where its bytes stand, whichever they are; return what nodes know of the newest."""
         matter = self.books.matter(digest)
-        found = self._found(digest, matter)
-        if found.get("status") in PENDING:
+        found, newest = self._found(matter)
+        if found is None:
             if matter.state is State.INCLUDED:
-                self._displaced(digest, matter, f"{found['status']} again")
-            return
-        inclusion = confirmation.Inclusion.load(found)
+                self._displaced(digest, matter, f"{newest} again")
+            return newest
+        inclusion, sent = found
+        read = self._compare(inclusion.raw, matter)
+        if read.transaction.tx_hash.hex() != sent.tx_hash:
+            raise RefusedError(Refusal.BYTES_OTHER, "the observer confirms other bytes", path="/raw")
         confirmed = confirmation.verify_inclusion(
             inclusion,
-            raw_tx=str(matter.raw_tx),
+            raw_tx=inclusion.raw,
             trust_root=self.trust_root,
             now=self.clock(),
             age_s_max=self.policy.limits.attestation_age_s_max,
         )
         place = (confirmed.block_number, confirmed.block_hash)
-        if matter.state is State.INCLUDED and matter.block != place:
+        if matter.state is State.INCLUDED and (matter.block, matter.mined) != (place, sent.tx_hash):
             self._displaced(digest, matter, f"in block {place[0]} {place[1]}")
+        which = {"tx_hash": sent.tx_hash, "cancels": read.cancels}
         if matter.state is State.BROADCAST:
-            data = _place(confirmed) | {"inclusion": self.recorder.blob(inclusion.canonical())}
-            self._happened(Event.INCLUDED, digest, data, actor=inclusion.attestation.observer)
-        self._settle(digest, matter, inclusion, confirmed)
+            data = _place(confirmed) | which | {"inclusion": self.recorder.blob(inclusion.canonical())}
+            self.happened(Event.INCLUDED, digest, data, actor=inclusion.attestation.observer)
+        self._settle(digest, matter, inclusion, confirmed, cancels=read.cancels)
+        return newest
 
-    def _happened(self, event: Event, digest: str, data: dict[str, Any], *, actor: str) -> None:
+    def happened(self, event: Event, digest: str, data: dict[str, Any], *, actor: str) -> None:
         """Record what may happen to one transaction more than once."""
         turns = self.books.matter(digest).turns
         self.enter(event, digest, data, actor=actor, name=f"{digest}-{turns}")
 
-    def _found(self, digest: str, matter: Matter) -> dict[str, Any]:
-        """(5) Ask what became of it; what no node knows is sent, the same bytes, as often as it is lost."""
-        tx_hash = str(matter.tx_hash)
-        found = self.links.confirm(tx_hash)
-        if found.get("status") == "unknown":
-            if matter.state is State.INCLUDED:
-                return found  # that it has left its block is recorded before it is sent again
-            if digest in self._pooled and matter.dropped < DROPPED_MAX:
-                self._happened(Event.DROPPED, digest, {"tx_hash": tx_hash}, actor=SERVICE)
-            self._pooled.discard(digest)
-            self.links.broadcast(str(matter.raw_tx))
-            self.crash.reached("5-after")
-            found = self.links.confirm(tx_hash)
-        if found.get("status") == "pending":
-            self._pooled.add(digest)
-        return found
+    def _found(self, matter: Matter) -> tuple[tuple[confirmation.Inclusion, Sent] | None, str]:
+        """(6) Look for each of the bytes that were signed, newest first: any of them may be mined."""
+        newest = ""
+        for sent in reversed(matter.sent):
+            answer = self.links.confirm(sent.tx_hash)
+            status = str(answer.get("status"))
+            newest = newest or status
+            if status not in PENDING:
+                return (confirmation.Inclusion.load(answer), sent), newest
+        return None, newest
 
     def _displaced(self, digest: str, matter: Matter, where: str) -> None:
         """(6) Its block is no longer one of the chain: it is as if it had been sent and not seen."""
         number, block_hash = matter.block or (0, "")
         data = {"tx_hash": matter.tx_hash, "block_number": number, "block_hash": block_hash, "now": where}
-        self._happened(Event.DISPLACED, digest, data, actor=SERVICE)
+        self.happened(Event.DISPLACED, digest, data, actor=SERVICE)
 
     def _settle(
         self,
@@ -184,15 +250,17 @@ class Lane:
         matter: Matter,
         inclusion: confirmation.Inclusion,
         confirmed: confirmation.Confirmed,
+        *,
+        cancels: bool,
     ) -> None:
         """(6) Record that its block is safe, and, once it is final, the end."""
-        head = self._look(matter).block_number
+        head = self.look(matter).block_number
         final: dict[str, Any] = {"depth": head - confirmed.block_number + 1}
         if self.policy.limits.finality == "finalized":
             reached = self._finality()
             if not matter.is_safe and reached["safe"].block_number >= confirmed.block_number:
                 observer = inclusion.attestation.observer
-                self._happened(Event.SAFE, digest, _place(confirmed), actor=observer)
+                self.happened(Event.SAFE, digest, _place(confirmed), actor=observer)
             block = reached["finalized"]
             if block.block_number < confirmed.block_number:
                 return
@@ -201,6 +269,8 @@ class Lane:
             return
         self.crash.reached("6")
         event = Event.CONFIRMED if confirmed.succeeded else Event.REVERTED
+        if cancels:
+            event = Event.CANCELLED
         data = _place(confirmed) | {
             "tx_hash": matter.tx_hash,
             "inclusion": self.recorder.blob(inclusion.canonical()),
@@ -230,14 +300,29 @@ class Lane:
             for tag, attested in self.links.finality().items()
         }
 
-    def account_nonce(self, matter: Matter) -> int:
-        """Return the next nonce of the intent's account, proven at the newest head."""
-        return self._look(matter).account(self._account(matter)).nonce
+    def is_final(self, number: int, head: int) -> bool:
+        """(6) Whether a block of this number is as final as a confirmation must be."""
+        if self.policy.limits.finality == "finalized" and self._finality()["finalized"].block_number < number:
+            return False
+        return head - number + 1 >= self.policy.limits.confirmations_min
+
+    def account_nonce(self, matter: Matter, look: attestation.State) -> int:
+        """Return the next nonce of the intent's account, as it is proven there."""
+        return look.account(self._account(matter)).nonce
+
+    def _base_fee(self, matter: Matter) -> int:
+        """Return the base fee of the block that the intent was simulated on last."""
+        if matter.attested is None:
+            raise RefusedError(Refusal.FACT_MISSING, "no proven block to take a base fee from", path="/state")
+        return attestation.verify_state(
+            [matter.attested], trust_root=self.trust_root, now=self.clock(), age_s_max=ANY_AGE_S
+        ).base_fee_per_gas
 
     def _account(self, matter: Matter) -> str:
         return self.policy.key(matter.proposal.intent.key).address
 
-    def _look(self, matter: Matter) -> attestation.State:
+    def look(self, matter: Matter) -> attestation.State:
+        """Return the newest block, with the intent's account proven under it."""
         return attestation.verify_state(
             [self.links.attest([self._account(matter)])],
             trust_root=self.trust_root,
@@ -258,42 +343,39 @@ class Lane:
             "max_priority_fee_per_gas": intent.max_priority_fee_per_gas,
         }
 
-    def _evidence(self, digest: str, matter: Matter, cosigner: str) -> dict[str, Any]:
-        if (
-            matter.nonce is None
-            or matter.reservation_seq is None
-            or matter.approved is None
-            or matter.fresh is None
-        ):
+    def _evidence(
+        self, digest: str, matter: Matter, cosigner: str, operation: str, unsigned: UnsignedTransaction
+    ) -> dict[str, Any]:
+        if matter.reservation_seq is None:
             raise RefusedError(Refusal.STATE, "not everything is there that a co-signer must see")
+        attestations = self._cancel_attestations(matter) if operation == "cancel" else _attestations(matter)
         note = self.recorder.checkpoint()
         size = notes.split(note)[0].size
         start = self._bring_up(cosigner, size)
         return {
             "v": 1,
-            "operation": "sign",
+            "operation": operation,
             "intent": digest,
             "proposal": matter.proposal.dump(),
-            "unsigned_tx": matter.proposal.intent.transaction(matter.nonce).encode().hex(),
+            "unsigned_tx": unsigned.encode().hex(),
             "reservation": self.entry_proof(matter.reservation_seq, size),
             "decisions": [signed.dump() for signed in matter.decisions],
             "policy_chain": [policy.dump() for policy in self.policies],
-            "attestations": {
-                "approved": [matter.approved.dump()],
-                "fresh": [matter.fresh.dump()],
-                "state": [matter.attested.dump()] if matter.attested else [],
-                "descent": self._descent(cosigner, matter),
-            },
+            "attestations": attestations | {"descent": self._descent(cosigner, attestations["state"])},
             "lease": None,
             "head": self._head_update(start, note, matter.decisions),
         }
 
-    def _descent(self, cosigner: str, matter: Matter) -> list[dict[str, Any]]:
+    def _descent(self, cosigner: str, states: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the ways from the attested header down to the blocks that a co-signer has seen."""
-        if matter.attested is None:
+        if not states:
             return []
-        block = HeaderAttestation.load(matter.attested.attestation.document).block
+        block = HeaderAttestation.load(states[0]["attestation"]["document"]).block
         return [way.dump() for way in self.links.descent(block, self.links.seen(cosigner))]
+
+    def _cancel_attestations(self, matter: Matter) -> dict[str, Any]:
+        """Return what a cancel needs: that the nonce is not spent, proven at the newest head."""
+        return {"approved": [], "fresh": [], "state": [self.links.attest([self._account(matter)]).dump()]}
 
     def _bring_up(self, cosigner: str, size: int) -> int:
         """Bring a co-signer's head so near to `size` that the rest fits into one piece of evidence."""
@@ -329,22 +411,33 @@ class Lane:
             "proof": [node.hex() for node in self.recorder.ledger.inclusion(seq, size)],
         }
 
-    def _compare(self, raw_tx: str, matter: Matter) -> SignedTransaction:
-        """(5) Read the signed bytes again: they must be the intent under its nonce, signed by its key."""
-        try:
-            transaction = SignedTransaction.parse(bytes.fromhex(raw_tx))
-        except EvmError as error:
-            raise RefusedError(Refusal.BYTES_OTHER, f"the co-signer's bytes: {error}") from error
-        intent = matter.proposal.intent
-        expected = intent.transaction(matter.nonce if matter.nonce is not None else -1)
-        if transaction.unsigned != expected or transaction.sender != self.policy.key(intent.key).address:
-            raise RefusedError(Refusal.BYTES_OTHER, "the co-signer signed something else")
-        return transaction
+    def _compare(self, raw_tx: str, matter: Matter) -> Carried:
+        """(5) Read signed bytes again: they must be the intent, or its cancel, signed by its key."""
+        return carried.read(
+            raw_tx, matter.proposal.intent, nonce=_nonce(matter), address=self._account(matter)
+        )
 
 
 def ready(matter: Matter) -> bool:
     """Whether an intent is between release and its end."""
     return matter.state in {State.APPROVED, State.SIGNED, State.BROADCAST, State.INCLUDED}
+
+
+def _nonce(matter: Matter) -> int:
+    if matter.nonce is None:
+        raise RefusedError(Refusal.STATE, "an intent that has no nonce")
+    return matter.nonce
+
+
+def _attestations(matter: Matter) -> dict[str, Any]:
+    """Return the looks at an intent that its signature needs."""
+    if matter.approved is None or matter.fresh is None:
+        raise RefusedError(Refusal.STATE, "not everything is there that a co-signer must see")
+    return {
+        "approved": [matter.approved.dump()],
+        "fresh": [matter.fresh.dump()],
+        "state": [matter.attested.dump()] if matter.attested else [],
+    }
 
 
 def _place(confirmed: confirmation.Confirmed) -> dict[str, Any]:
