@@ -15,7 +15,7 @@ from workbench.chain.node import Node
 from workbench.client import IntentView
 
 DEPTH = 8
-WAIT_S = 120.0
+WAIT_S = 300.0
 NAMES = ("node-1", "node-2", "node-3")
 
 

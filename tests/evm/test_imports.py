@@ -23,6 +23,7 @@ MODULES = [
     "errors",
     "fields",
     "header",
+    "history",
     "known",
     "proof",
     "receipt",

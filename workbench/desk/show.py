@@ -210,7 +210,7 @@ def _says(data: Mapping[str, object]) -> str:
     if "nonce" in data:
         return f"nonce {data['nonce']}"
     if "block_number" in data:
-        return f"block {data['block_number']}, {data['tx_hash']}"
+        return f"block {data['block_number']}, {data.get('tx_hash', '')}".removesuffix(", ")
     return str(data.get("tx_hash", ""))
 
 
