@@ -93,6 +93,17 @@ class Signed(Courier):
         state: dict[str, Any] = self.observed("attest", accounts=accounts)
         return state
 
+    def descent(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the ways from a state's header down to what the co-signer has seen."""
+        block = state["attestation"]["document"]["block"]
+        socket = self.world.world.places.socket(COSIGNER)
+        seen = call(socket, {"v": 1, "operation": "status"}, timeout_s=30)["seen"]
+        known = [each["number"] for each in (seen["final"], seen["newer"]) if each is not None]
+        asked = {"number": block["number"], "hash": block["hash"]}
+        ancestors = [number for number in known if number < block["number"]]
+        ways: list[dict[str, Any]] = self.observed("descent", **asked, ancestors=ancestors)["descent"]
+        return ways
+
 
 @pytest.fixture(scope="module")
 def courier() -> Iterator[Signed]:
@@ -385,5 +396,6 @@ def test_a_nonce_that_is_spent(courier: Signed) -> None:
     chain.close()
     assert courier.world.transactions() == 1
     evidence = courier.cancel(courier.evidence, courier.paid)
-    evidence["attestations"]["state"] = [courier.attested()]
+    state = courier.attested()
+    evidence["attestations"] |= {"state": [state], "descent": courier.descent(state)}
     refused(courier, evidence, 7, "nonce_not_next")

@@ -29,7 +29,7 @@ from workbench.rules.lifecycle import FINAL, PROPOSED_EVENT, Event, State, free_
 from workbench.rules.session import CertifiedSession
 from workbench.service.books import Matter, expired
 from workbench.service.lane import ANY_AGE_S, SERVICE, Lane, ready
-from workbench.service.pending import Pending, frozen, require_going, stopped
+from workbench.service.pending import Pending, frozen, held_up, require_going, stopped
 from workbench.service.sessions import Sessions
 from workbench.service.tickets import Ticket, Tickets
 
@@ -297,7 +297,7 @@ class Desk:
     def _may_go_on(self, matter: Matter) -> bool:
         """Whether the lane goes on, and everything below the intent's nonce is mined."""
         intent = matter.proposal.intent
-        if stopped(self.lane, intent.key, intent.chain_id):
+        if stopped(self.lane, intent.key, intent.chain_id) or held_up(self.lane, intent.key, intent.chain_id):
             return False
         if matter.nonce is None:
             return True

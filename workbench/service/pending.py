@@ -161,6 +161,18 @@ def stopped(lane: Lane, key: str, chain_id: int) -> str:
     return ""
 
 
+def held_up(lane: Lane, key: str, chain_id: int) -> bool:
+    """(6) Whether something of a lane is signed and not known to be mined.
+
+    The account's nonce alone does not say so: somebody else may have used it, and nothing more is signed
+    before that is settled.
+    """
+    return any(
+        matter.waits and (matter.proposal.intent.key, matter.proposal.intent.chain_id) == (key, chain_id)
+        for matter in list(lane.books.matters.values())
+    )
+
+
 def frozen(lane: Lane, key: str, chain_id: int, *, now: datetime) -> str:
     """(5) Say which expired intent's bytes hold up a lane; empty when none do."""
     for digest, matter in list(lane.books.matters.items()):
