@@ -4,7 +4,8 @@
 (2) Simulations on a warm fork: one run of a swap with its state diff, then the whole signed-to-be document
     (both runs, the close look, the trials of what was bought, the proof of everything that was read), for
     one swap and for five in a row.
-(3) The observer over one node and over three, against the bare call that answers the same question unproven.
+(3) Logs into the columns of a DuckDB table, a second, with and without the parsing of their JSON.
+(4) The observer over one node and over three, against the bare call that answers the same question unproven.
 
 Nothing is gated on these figures. The chain, its nodes and the forks are real, on this machine, so they share
 its cores with what measures them.
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.bench.logs import LOGS, into_table, written
 from tests.chain.world import GAS, MILLION, TREASURY, World, close_world, open_world
 from workbench.chain.node import Node
 from workbench.chain.nodes import Nodes
@@ -57,6 +59,7 @@ def main() -> int:
         rows.append(verification(here))
         rows += simulations(here)
         rows += observers(here)
+    rows += logs()
     print(f"{'':44} {'p50 ms':>8} {'p95 ms':>8}")
     for label, middle, late, remark in rows:
         print(f"{label:44} {middle:8.2f} {late:8.2f}  {remark}".rstrip())
@@ -125,8 +128,20 @@ def simulations(here: World) -> Iterator[Row]:
     yield timed("five swaps, the whole document", lambda: whole(five), rounds=QUICK)
 
 
+def logs() -> Iterator[Row]:
+    """(3) Measure a hundred thousand logs at a time."""
+    raw = written()
+    times = [into_table(raw) for _ in range(5)]
+    for label, seconds in (
+        ("100,000 logs into a table", [parsing + rest for parsing, rest in times]),
+        ("the same without JSON", [rest for _, rest in times]),
+    ):
+        middle = statistics.median(seconds)
+        yield (label, middle * 1000, max(seconds) * 1000, f"{LOGS / middle:,.0f} a second, target 25,000")
+
+
 def observers(here: World) -> Iterator[Row]:
-    """(3) Measure an attested, proven balance against the word of one node."""
+    """(4) Measure an attested, proven balance against the word of one node."""
     bare = timed("a bare call: one balance", lambda: here.node.call("eth_getBalance", TREASURY, "latest"))
     yield bare
     for count in (1, 3):

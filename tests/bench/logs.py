@@ -1,15 +1,19 @@
-"""How many logs a second become columns: `PYTHONPATH=. python -m tests.bench.logs`.
+"""How many logs a second become columns of a DuckDB table, for `make bench-chain`.
 
-Logs as a node sends them, parsed from JSON as the transport does it, then decoded and checked.
+Logs as a node sends them: parsed from JSON as the transport does it, decoded and checked as a whole, and
+written into a table.
 """
+
+from __future__ import annotations
 
 import json
 import time
 
-from workbench.chain.logs import logs_to_columns, union
+import duckdb
+
+from workbench.chain.logs import logs_to_columns
 
 LOGS = 100_000
-RUNS = 5
 
 
 def made(number: int) -> dict[str, object]:
@@ -20,22 +24,21 @@ def made(number: int) -> dict[str, object]:
     return {"address": "0x" + "11" * 20, "topics": topics, "data": word, "removed": False, **place}
 
 
-def main() -> None:
-    """Print logs a second: decoded, with JSON's own share, and three nodes' together."""
-    raw = json.dumps([made(number) for number in range(LOGS)])
-    for _ in range(RUNS):
-        began = time.perf_counter()
-        told = json.loads(raw)
-        parsed = time.perf_counter()
-        frame = logs_to_columns(told)
-        decoded = time.perf_counter()
-        union([frame, frame, frame])
-        joined = time.perf_counter()
-        print(
-            f"decoded {LOGS / (decoded - parsed):,.0f}/s, from JSON {LOGS / (decoded - began):,.0f}/s, "
-            f"three nodes together {LOGS / (joined - decoded):,.0f}/s"
-        )
+def written() -> str:
+    """Return the logs as a node's answer."""
+    return json.dumps([made(number) for number in range(LOGS)])
 
 
-if __name__ == "__main__":
-    main()
+def into_table(raw: str) -> tuple[float, float]:
+    """Bring them into a table; return the seconds that parsing took, and decoding with writing."""
+    began = time.perf_counter()
+    told = json.loads(raw)
+    parsed = time.perf_counter()
+    frame = logs_to_columns(told).to_arrow()
+    with duckdb.connect() as database:
+        database.register("frame", frame)
+        database.execute("create table log as select * from frame")
+        (count,) = database.execute("select count(*) from log").fetchone() or (0,)
+    if count != LOGS:
+        raise ValueError(f"{count} of {LOGS} logs are in the table")
+    return parsed - began, time.perf_counter() - parsed
