@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,29 @@ def test_a_fork_that_is_stopped_is_gone(tmp_path: Path) -> None:
     anvil = Anvil(chain.anvil_binary(PACKAGES), private=private)
     anvil.stop()
     assert ended(anvil.url)
+
+
+def test_a_fork_has_the_fees_of_the_block_it_stands_on(fresh_world: World) -> None:
+    """A warm fork that goes to a dearer block simulates at the dearer price; too little is not executable."""
+    cheap = replace(fresh_world.approval(1), max_fee_per_gas=2 * 10**8, max_priority_fee_per_gas=0)
+    assert fresh_world.simulate(cheap)["revert"] is None
+    fresh_world.node.call("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+    fresh_world.node.call("anvil_mine", "0x1")
+    with pytest.raises(SimulationError, match="base fee"):
+        fresh_world.simulate(cheap)
+
+
+def test_the_next_base_fee_is_the_chains(fresh_world: World) -> None:
+    """Computed from a header, it is what the next block has: for empty blocks, and for fuller ones."""
+    node = fresh_world.node
+    node.call("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+    node.call("anvil_mine", "0x1")
+    for _ in range(3):
+        head = node.head()
+        node.call("anvil_mine", "0x1")
+        assert node.head().base_fee_per_gas == head.next_base_fee()
+    full = replace(node.head(), gas_used=node.head().gas_limit)
+    assert full.next_base_fee() == full.base_fee_per_gas * 9 // 8
+    level = replace(full, gas_used=full.gas_limit // 2, base_fee_per_gas=7)
+    assert level.next_base_fee() == 7
+    assert replace(level, gas_used=level.gas_used + 1).next_base_fee() == 8

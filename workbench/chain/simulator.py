@@ -8,7 +8,7 @@
     `eth_simulateV1` gives neither traces nor the storage diff of its steps, and runs them without a gas
     price.
 (3) Block numbers follow the fork's block; the first block's time is the observer's clock, the next ones 12 s
-    later. Whoever makes the blocks is who made the last one.
+    later. Whoever makes the blocks is who made the last one; the first one's base fee follows from it.
 (4) Slippage is measured against the price before the first transaction.
 (5) A simulation that could not be completed raises. A transaction that reverts is a result, with its reason.
 (6) Everything runs a second time, one block later and in blocks that somebody else makes, and is looked at
@@ -240,11 +240,13 @@ class _Run:
         seconds = max(now, self.header.timestamp + 1)  # (3)
         snapshot = self.fork.call("evm_snapshot")
         self._made_by(self.header.beneficiary)
+        self._priced()
         first = self._pass(swaps, seconds, behind=0, closely=False)
         self._try_gains(first, swaps, when="at once")
         self.fork.call("evm_revert", snapshot)
         snapshot = self.fork.call("evm_snapshot")
         self._made_by(self._salt()[12:])  # (6)
+        self._priced()
         self.fork.call("evm_mine", hex(seconds))
         second = self._pass(swaps, seconds + BLOCK_S, behind=1, closely=True)
         if self._has_gains(second):
@@ -364,6 +366,10 @@ class _Run:
 
     def _salt(self) -> bytes:
         return keccak(self.header.hash() + bytes.fromhex(self.transactions[self.target].digest))
+
+    def _priced(self) -> None:
+        # a fork that was set to another block goes on with the base fee that it had before
+        self.fork.call("anvil_setNextBlockBaseFeePerGas", hex(self.header.next_base_fee()))
 
     def _made_by(self, beneficiary: bytes) -> None:
         self.fork.call("anvil_setCoinbase", checksummed(beneficiary))

@@ -23,6 +23,9 @@ from workbench.evm.fields import from_rpc_hex, from_rpc_quantity, uint, uint_byt
 
 # The largest field is the bloom filter with 256 bytes; the rest is below 600.
 HEADER_BYTES_MAX: Final = 1024
+# EIP-1559: a block may use twice its target, and the fee changes by at most an eighth.
+ELASTICITY: Final = 2
+FEE_CHANGE: Final = 8
 
 # Name here, name in JSON-RPC, size in bytes (None: a number).
 _FIELDS: Final[tuple[tuple[str, str, int | None], ...]] = (
@@ -87,6 +90,14 @@ class Header:
     def hash(self) -> bytes:
         """Return the block hash."""
         return keccak(self.encode())
+
+    def next_base_fee(self) -> int:
+        """Return the base fee of the block after this one, in wei a gas (EIP-1559)."""
+        target = max(self.gas_limit // ELASTICITY, 1)  # no chain has less; a made-up header may
+        apart = self.base_fee_per_gas * abs(self.gas_used - target) // target // FEE_CHANGE
+        if self.gas_used > target:
+            return self.base_fee_per_gas + max(apart, 1)
+        return self.base_fee_per_gas - apart
 
     @classmethod
     def parse(cls, raw: bytes) -> "Header":
