@@ -1,18 +1,23 @@
 """One HTTP request to a stranger: whatever he does, it ends at the deadline and within so many bytes.
 
-Sockets are made by the caller, who knows what an address means; nothing here follows a redirection, keeps a
-connection or believes an answer.
+Sockets are made by the caller, who knows what an address means (`target` and `connected` are for HTTP's own);
+nothing here follows a redirection, asks a proxy, keeps a connection or believes an answer.
 """
 
+import re
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from io import BytesIO
 from typing import cast
+from urllib.parse import SplitResult
 
 CHUNK = 16 * 1024
+PORTS = {"http": 80, "https": 443}
+ADDRESS = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,29 @@ def exchange(
     response = HTTPResponse(cast("socket.socket", heard), method=head[0].split(" ", maxsplit=1)[0])
     response.begin()
     return Answer(response.status, response.headers.get("Content-Type", ""), response.read())
+
+
+def target(parts: SplitResult) -> str:
+    """Return what to ask for at an `http://` or `https://` address; raises ValueError for any other."""
+    asked = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme not in PORTS or not parts.hostname or "@" in parts.netloc or parts.fragment:
+        raise ValueError("not http://HOST/PATH or https://HOST/PATH")
+    # A space or a line's end in a configured address would write the rest of the request.
+    if not ADDRESS.fullmatch(asked + parts.netloc) or parts.port == 0:
+        raise ValueError("not an address of printable ASCII")
+    return asked
+
+
+def connected(parts: SplitResult, timeout_s: float) -> socket.socket:
+    """Return a connection to the host of such an address, through TLS where it says so."""
+    peer = socket.create_connection((parts.hostname, parts.port or PORTS[parts.scheme]), timeout_s)
+    if parts.scheme == "http":
+        return peer
+    try:
+        return ssl.create_default_context().wrap_socket(peer, server_hostname=parts.hostname)
+    except BaseException:
+        peer.close()
+        raise
 
 
 def _heard(peer: socket.socket, deadline: float, limit: int) -> bytes:

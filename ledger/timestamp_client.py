@@ -5,25 +5,20 @@ first lets others see a digest, and when it was asked for. An authority that is 
 or lies costs `timeout_s` and nothing else. The nonce, 64 random bits, is the caller's.
 """
 
-import re
-import socket
-import ssl
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from ledger import timestamp
 from ledger.checkpoint import Checkpoint
-from ledger.exchange import Answer, exchange
+from ledger.exchange import Answer, connected, exchange, target
 from ledger.timestamp import Stamped, TimestampError
 from ledger.trust import Authority
 
 ANSWER_MAX = 128 * 1024  # bytes with headers; a response of 64 KiB is the longest that is read
 QUERY, REPLY = "application/timestamp-query", "application/timestamp-reply"
-PORTS = {"http": 80, "https": 443}
-ADDRESS = re.compile(r"[!-~]+")
 
 
 class UnreachableError(Exception):
@@ -55,39 +50,18 @@ def ask(
 
 def check(url: str) -> None:
     """Raise ValueError unless an authority can be asked at this address."""
-    _target(urlsplit(url))
+    target(urlsplit(url))
 
 
 def _posted(url: str, body: bytes, timeout_s: float) -> Answer:
     try:
         parts = urlsplit(url)
         head = [
-            f"POST {_target(parts)} HTTP/1.1",
+            f"POST {target(parts)} HTTP/1.1",
             f"Host: {parts.netloc}",
             f"Content-Type: {QUERY}",
             f"Accept: {REPLY}",
         ]
-        return exchange(partial(_connected, parts), head, body, limit=ANSWER_MAX, timeout_s=timeout_s)
+        return exchange(partial(connected, parts), head, body, limit=ANSWER_MAX, timeout_s=timeout_s)
     except (OSError, HTTPException, ValueError) as error:
         raise UnreachableError(f"{url!r:.200}: {ascii(str(error))[1:-1]:.200}") from None
-
-
-def _target(parts: SplitResult) -> str:
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if parts.scheme not in PORTS or not parts.hostname or "@" in parts.netloc or parts.fragment:
-        raise ValueError("not http://HOST/PATH or https://HOST/PATH")
-    # A space or a line's end in a configured address would write the rest of the request.
-    if not ADDRESS.fullmatch(target + parts.netloc) or parts.port == 0:
-        raise ValueError("not an address of printable ASCII")
-    return target
-
-
-def _connected(parts: SplitResult, timeout_s: float) -> socket.socket:
-    peer = socket.create_connection((parts.hostname, parts.port or PORTS[parts.scheme]), timeout_s)
-    if parts.scheme == "http":
-        return peer
-    try:
-        return ssl.create_default_context().wrap_socket(peer, server_hostname=parts.hostname)
-    except BaseException:
-        peer.close()
-        raise

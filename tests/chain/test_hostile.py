@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,16 @@ def test_a_fork_cannot_be_told_by_what_a_block_lacks(victim: World, hostile: Mad
     simulation = victim.simulate(victim.transaction(token, encode(call("claim"), {})))
     assert simulation["deltas"] == [{"account": TREASURY, "asset": token, "amount": "1"}]
     assert facts.steady(refusable(simulation))
+
+
+def test_what_depends_on_the_price_of_gas_is_told_apart(shared: World, hostile: Made) -> None:
+    """Fees are caps, and bytes that pay less may be signed: the second run pays half the tip."""
+    token = shared.create(hostile["Tipped"])
+    asked = shared.transaction(token, encode(call("claim"), {}))
+    simulation = shared.simulate(replace(asked, max_priority_fee_per_gas=1000))
+    amounts = [simulation["deltas"][0]["amount"], simulation["again"]["deltas"][0]["amount"]]
+    assert amounts == ["1000", "1"]
+    assert not facts.steady(refusable(simulation))
 
 
 def test_what_one_key_sends_can_move_what_another_approved(shared: World, hostile: Made) -> None:

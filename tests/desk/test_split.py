@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
 
-from tests.approver.browser import chromium
+from tests.desk.conftest import Put, ink
 from tests.risk.build import MILLION, pool_of
 from workbench.client import ProvenPool
 from workbench.desk import split
@@ -151,36 +148,18 @@ def test_the_drawing_is_told_too() -> None:
     assert not re.search(r"<script|href=|url\(", markup)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Give Debian's Chromium."""
-    with chromium() as started:
-        yield started
-
-
-@pytest.mark.parametrize("width", [360, 1000])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_on_a_page(browser: Browser, tmp_path: Path, scheme: str, width: int) -> None:
+def test_on_a_page(put: Put) -> None:
     """On a telephone and a wide page, in light and in dark: nothing wider than it, ink is the page's own."""
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 640})
-    page = context.new_page()
     for tranches in (1, 5, 16):
-        path = tmp_path / f"{tranches}.html"
-        style = "<style>:root{color-scheme:light dark}</style>"
-        head = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        path.write_text(head + style + advised(tranches)._repr_html_())
-        page.goto(path.as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        ink = page.evaluate("getComputedStyle(document.body).color")
+        page = put(advised(tranches)._repr_html_())
         drawn = page.evaluate("[...document.querySelectorAll('svg text')].map(t => getComputedStyle(t).fill)")
-        assert set(drawn) == {ink}
+        assert set(drawn) == {ink(page)}
         drawing, *labels = page.evaluate(
             "[...document.querySelectorAll('svg, svg text')].map(t => t.getBoundingClientRect())"
             ".map(t => [t.left, t.right, t.top, t.bottom])"
         )
         assert [each for each in labels if not within(each, drawing)] == []
         assert overlapping(labels) == []
-    context.close()
 
 
 def within(text: list[float], drawing: list[float]) -> bool:

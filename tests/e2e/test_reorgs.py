@@ -193,6 +193,28 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def test_safe_then_final_by_the_chains_own_word() -> None:
+    """Where the policy set awaits it, a block is safe and then final when a quorum of nodes calls it so."""
+    with living(limits={"finality": "finalized"}) as world:
+        chain = world.chain()
+        digest = sent(world, 6_000)
+        until(world, digest, "included")
+        number = entries(world, digest)[2]["data"]["block_number"]
+        # anvil calls safe what is an epoch of 32 blocks old, and finalized what is two
+        for depth, told in ((31, ["included"]), (33, ["included", "safe"])):
+            chain.call("anvil_mine", hex(number + depth - chain.head().number))
+            entered(world, digest, 2 + len(told))
+            time.sleep(3)  # the desk looks every second: what it does not say by now it does not see
+            assert story(world, digest)[2:] == told
+        chain.call("anvil_mine", hex(number + 65 - chain.head().number))
+        view = until(world, digest, "confirmed")
+        chain.close()
+        assert story(world, digest)[2:] == ["included", "safe", "confirmed"]
+        final = view.outcome["final"]["finalized"]
+        assert final["number"] >= number
+        assert view.outcome["final"]["depth"] > 64
+
+
 def test_what_it_cost_is_in_the_record(world: Living, chain: Node) -> None:
     """Gas and fee come from the proven receipt, and the inclusion's proofs are kept."""
     digest = sent(world, 5_000)

@@ -1,20 +1,22 @@
 """An observer over a chain of its own, with a key that a test may hold."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.chain.world import World, close_world, open_world
+from tests.chain.conftest import fresh_world, newswap_cache
+from tests.chain.world import World
 from workbench.chain.node import Node
 from workbench.chain.nodes import ANSWER_S, Nodes
 from workbench.demo import node as chain
 from workbench.observer.__main__ import Desk
 from workbench.observer.core import Journal, Observer
 from workbench.process.crash import NEVER
+
+__all__ = ["fresh_world", "newswap_cache"]
 
 
 class TestKey:
@@ -29,20 +31,6 @@ class TestKey:
     def sign(self, message: bytes) -> bytes:
         """Return the signature."""
         return self._key.sign(message)
-
-
-@pytest.fixture(scope="session")
-def newswap_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the finished NewSwap chain is kept for the session."""
-    return tmp_path_factory.mktemp("newswap")
-
-
-@pytest.fixture
-def fresh_world(newswap_cache: Path) -> Iterator[World]:
-    """Give a world that a test may change."""
-    world = open_world(newswap_cache)
-    yield world
-    close_world(world)
 
 
 @pytest.fixture

@@ -208,3 +208,15 @@ def test_a_reorganised_confirmation_is_withdrawn(observer: Observer, fresh_world
     assert again["status"] == "confirmed"
     assert again["header"] != first["header"]
     assert fresh_world.node.chain_id() == chain.CHAIN_ID
+
+
+def test_which_blocks_are_safe_and_final(observer: Observer, fresh_world: World) -> None:
+    """Both headers are the chain's own at their numbers, and signed like any header."""
+    fresh_world.node.call("anvil_mine", hex(80))
+    told = observer.finality()
+    head = fresh_world.node.head().number
+    for tag, depth in (("safe", 32), ("finalized", 64)):
+        document = verified(observer, told[tag]["attestation"], HEADER_LINE)
+        assert document["block"]["number"] == head - depth
+        assert document["block"]["hash"] == fresh_world.node.header_at(head - depth).hash().hex()
+        assert told[tag]["accounts"] == []

@@ -406,3 +406,24 @@ def test_addresses_stay_here(observer: Observer, three: Trio) -> None:
         assert each
         assert secret not in each
         assert "127.0.0.1" not in each
+
+
+@pytest.mark.parametrize("liars", [1, 2])
+def test_a_node_that_calls_its_head_final(observer: Observer, three: Trio, liars: int) -> None:
+    """One that is ahead of the others changes nothing; as many as the quorum are believed, as always."""
+    for _ in range(70):
+        three.mine()
+    head = three.nodes[1].head()
+
+    def early(number: int) -> Callable[[str, list[Any], Any], Any]:
+        def lie(method: str, params: list[Any], result: Any) -> Any:  # the JSON edge
+            if method == "eth_getBlockByNumber" and params[0] in ("safe", "finalized"):
+                return three.nodes[number].call(method, "latest", False)
+            return result
+
+        return lie
+
+    for number in range(liars):
+        three.liars[number].lie = early(number)
+    told = observer.finality()["finalized"]["attestation"]["document"]["block"]["number"]
+    assert told == (head.number if liars == 2 else head.number - 64)

@@ -4,10 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from workbench.risk.allowances import UNLIMITED, Grant, exposed_together, live, valued
+from workbench.risk.allowances import UNLIMITED, Grant, live, valued
 from workbench.risk.errors import RiskError
 
 MOST = 2**256 - 1
@@ -61,22 +59,3 @@ def test_amounts_that_are_none(changed: dict[str, int]) -> None:
     """No contract keeps such a number."""
     with pytest.raises(RiskError):
         grant(**changed)
-
-
-grants = st.builds(
-    grant,
-    allowed=st.integers(0, 20),
-    owner=st.sampled_from(["us", "we"]),
-    asset=st.sampled_from(["usdc", "weth"]),
-    spender=st.sampled_from("abc"),
-    kind=st.sampled_from(["erc20", "permit2"]),
-)
-
-
-@given(st.lists(grants, max_size=12))
-def test_together_never_more_than_is_there(rights: list[Grant]) -> None:
-    """However many rights there are, a balance is taken once; and each right alone is within the sum."""
-    together = exposed_together(rights)
-    assert all(amount <= 9 for amount in together.values())
-    assert all(together[each.owner, each.asset] >= each.exposed for each in rights)
-    assert exposed_together([*rights, *rights]) == together

@@ -21,7 +21,7 @@ for a long range.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, get_args
 
 import polars as pl
 from eth_hash.auto import keccak
@@ -47,6 +47,7 @@ PERMIT2: Final = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
 DELEGATED: Final = bytes.fromhex("ef0100")
 _DELEGATION_BYTES: Final = 23
 
+Kind = Literal["erc20", "operator", "permit2"]
 APPROVAL: Final = keccak(b"Approval(address,address,uint256)")
 APPROVAL_FOR_ALL: Final = keccak(b"ApprovalForAll(address,address,bool)")
 PERMIT2_APPROVAL: Final = keccak(b"Approval(address,address,address,uint160,uint48)")
@@ -95,7 +96,7 @@ class Inventory:
 class _Right:
     """Something to be read: a mechanism, whose, of what, for whom."""
 
-    kind: str
+    kind: Kind
     owner: str
     token: str
     spender: str
@@ -108,7 +109,7 @@ def inventory(nodes: Nodes, agreed: Agreed, forks: Forks, asked: Asked) -> Inven
     for owner in asked.owners:  # (2)
         for token in asked.tokens:
             for spender in asked.spenders:
-                for kind in ("erc20", "operator", "permit2"):
+                for kind in get_args(Kind):
                     rights.setdefault(_Right(kind, owner, token, spender), None)
     if len(rights) > RIGHTS_MAX:
         # cut off, the list would look whole
@@ -223,7 +224,7 @@ def _grant(right: _Right, answer: bytes | None, balance: int, block: int | None)
     if right.kind == "operator":
         allowed = 2**256 - 1 if allowed else 0
     return Grant(
-        kind="permit2" if right.kind == "permit2" else "operator" if right.kind == "operator" else "erc20",
+        kind=right.kind,
         owner=right.owner,
         asset=right.token,
         spender=right.spender,

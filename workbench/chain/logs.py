@@ -10,7 +10,7 @@
 web3's event classes decode some thousand logs a second; this is for what is read by the ten thousand.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import polars as pl
@@ -69,11 +69,6 @@ def logs_to_columns(told: Json) -> pl.DataFrame:
 def union(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Return the logs that any of several nodes has told, each once."""
     return pl.concat(list(frames)).unique(maintain_order=False).sort("block", "index", "address")
-
-
-def numbers(column: Sequence[bytes]) -> list[int]:
-    """Return words as numbers."""
-    return [int.from_bytes(each) for each in column]
 
 
 def _quantity(name: str) -> pl.Expr:

@@ -2,8 +2,8 @@
 
 (1) One fork for one simulation at a time (`fork`), at a block whose header was re-hashed. The chain's node
     sees reads only: nothing simulated can leak into a pool.
-(2) Every transaction really runs, each in a block of its own, with the sender's own nonce and balance and the
-    gas limit and fees that it will have. A private fork can do that, and it is traced afterwards like any
+(2) Every transaction really runs, each in a block of its own, with the sender's own nonce and balance, its
+    gas limit, and the most that it may pay. A private fork can do that, and it is traced afterwards like any
     transaction: a storage slot changed without an event is seen, also behind the earlier steps of a sequence.
     `eth_simulateV1` gives neither traces nor the storage diff of its steps, and runs them without a gas
     price.
@@ -11,8 +11,8 @@
     later. Whoever makes the blocks is who made the last one; the first one's base fee follows from it.
 (4) Slippage is measured against the price before the first transaction.
 (5) A simulation that could not be completed raises. A transaction that reverts is a result, with its reason.
-(6) Everything runs a second time, one block later and in blocks that somebody else makes, and is looked at
-    more closely (`traced`): what differs is told as `again`.
+(6) Everything runs a second time, one block later, in blocks that somebody else makes, for half the tip (the
+    fees are caps), and is looked at more closely (`traced`): what differs is told as `again`.
 (7) What the traces show that honest code rarely does (`conduct`), and what the gains turn out to be worth
     (`probe`), are the findings.
 (8) The fork reads its node without proofs, so whatever a transaction read is proven under the header's state
@@ -69,7 +69,7 @@ _FIELDS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
-    """One transaction to simulate, with the gas limit and the fees (wei a gas) that it will have."""
+    """One transaction to simulate, with its gas limit and the caps of its fees (wei a gas)."""
 
     intent: str | None
     sender: str
@@ -123,8 +123,8 @@ class Transaction:
             max_priority_fee_per_gas=self.max_priority_fee_per_gas,
         )
 
-    def request(self) -> dict[str, Json]:
-        """Return it as a node is asked to send it."""
+    def request(self, *, tip: int) -> dict[str, Json]:
+        """Return it as a node is asked to send it, for this tip."""
         return {
             "from": self.sender,
             "to": self.to,
@@ -132,7 +132,7 @@ class Transaction:
             "data": to_rpc(self.data),
             "gas": hex(self.gas),
             "maxFeePerGas": hex(self.max_fee_per_gas),
-            "maxPriorityFeePerGas": hex(self.max_priority_fee_per_gas),
+            "maxPriorityFeePerGas": hex(tip),
         }
 
 
@@ -181,7 +181,7 @@ class _Pass:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Simulator:
     """Simulates on forks that are kept warm."""
 
@@ -190,7 +190,7 @@ class Simulator:
     forks: Forks = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "forks", Forks(self.binary, self.seconds_max))
+        self.forks = Forks(self.binary, self.seconds_max)
 
     def run(
         self,
@@ -277,18 +277,23 @@ class _Run:
         for index, transaction in enumerate(self.transactions):
             number = self.header.number + behind + index + 1
             at = seconds + BLOCK_S * index
+            tip = transaction.max_priority_fee_per_gas // (2 if behind else 1)
+            receipt = self._execute(transaction, number, at, tip=tip)
             close = closely and index == self.target
-            steps.append(self._step(transaction, swaps[index], number, at, closely=close))
+            steps.append(self._step(transaction, swaps[index], receipt, number, closely=close))
         step = steps[self.target]
         told = effects(self.fork, step.executed, step.traced, self.watched)
         return _Pass(steps=steps, told=told, target=self.target)
 
     def _step(
-        self, transaction: Transaction, swap: Swap | None, number: int, seconds: int, *, closely: bool
+        self,
+        transaction: Transaction,
+        swap: Swap | None,
+        receipt: dict[str, Json],
+        number: int,
+        *,
+        closely: bool,
     ) -> _Step:
-        if time.monotonic() > self.deadline:
-            raise SimulationError("the simulation took too long")
-        receipt = self._execute(transaction, number, seconds)
         gas = self.fork.read_quantity(receipt["gasUsed"])
         executed = Executed(
             tx_hash=receipt["transactionHash"],
@@ -306,9 +311,13 @@ class _Run:
             cost=self._cost(executed, swap) if swap and revert is None else None,
         )
 
-    def _execute(self, transaction: Transaction, number: int, seconds: int) -> dict[str, Json]:  # (2)
+    def _execute(
+        self, transaction: Transaction, number: int, seconds: int, *, tip: int
+    ) -> dict[str, Json]:  # (2)
+        if time.monotonic() > self.deadline:
+            raise SimulationError("the simulation took too long")
         try:
-            tx_hash = self.fork.call("eth_sendTransaction", transaction.request())
+            tx_hash = self.fork.call("eth_sendTransaction", transaction.request(tip=tip))
         except RpcError as error:
             # too little ether, gas below the intrinsic cost, a fee below the base fee: no chain would take it
             raise SimulationError(f"not executable: {error.message}") from error

@@ -72,7 +72,7 @@ class Variant:
     """
 
     second_key: tuple[str, ...] = ()
-    limits: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, int | str] = field(default_factory=dict)
     clocks: Mapping[str, Clock] = field(default_factory=dict)
     admitted: tuple[str, ...] = ()
     nodes: Callable[[str], Mapping[str, str]] = lambda url: {"node-1": url}
@@ -125,7 +125,7 @@ def files(
     deployment: Deployment,
     code: Mapping[str, str],
     now: datetime,
-    limits: Mapping[str, int] = TEMPLATE_ONLY.limits,
+    limits: Mapping[str, int | str] = TEMPLATE_ONLY.limits,
 ) -> dict[str, bytes]:
     """Return the set's files; `code` maps each contract's address to its code hash."""
     until = write_time(now + ENTRY_LIFE)

@@ -5,22 +5,17 @@ comes is believed only for a signature inside it. Nothing here is tried again.
 """
 
 import os
-import re
-import socket
-import ssl
 import stat
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
-from ledger.exchange import exchange
+from ledger.exchange import connected, exchange, target
 
 HEAD_MAX: Final = 8192
-PORTS: Final = {"http": 80, "https": 443}
-_PRINTED: Final = re.compile(r"[!-~]+")
 
 
 class FetchError(Exception):
@@ -30,7 +25,7 @@ class FetchError(Exception):
 def check(url: str) -> None:
     """Raise FetchError unless something could be fetched from this address."""
     try:
-        _target(urlsplit(url))
+        target(urlsplit(url))
     except ValueError as error:
         raise FetchError(f"{url!r:.200}: {error}") from None
 
@@ -39,9 +34,9 @@ def get(url: str, *, limit: int, timeout_s: float) -> bytes:
     """Return the body that stands at an address; the address itself is in no error."""
     parts = urlsplit(url)
     try:
-        head = [f"GET {_target(parts)} HTTP/1.1", f"Host: {parts.netloc}", "Accept: application/json"]
+        head = [f"GET {target(parts)} HTTP/1.1", f"Host: {parts.netloc}", "Accept: application/json"]
         most = limit + HEAD_MAX
-        answer = exchange(partial(_connected, parts), head, b"", limit=most, timeout_s=timeout_s)
+        answer = exchange(partial(connected, parts), head, b"", limit=most, timeout_s=timeout_s)
     except (OSError, HTTPException, ValueError) as error:
         raise FetchError(f"no answer: {type(error).__name__}") from None
     if answer.status != HTTPStatus.OK:
@@ -64,24 +59,3 @@ def _whole(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
         raise FetchError(f"more than {limit} bytes")
     return body
-
-
-def _target(parts: SplitResult) -> str:
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if parts.scheme not in PORTS or not parts.hostname or "@" in parts.netloc or parts.fragment:
-        raise ValueError("not http://HOST/PATH or https://HOST/PATH")
-    # a space or a line's end in a configured address would write the rest of the request
-    if not _PRINTED.fullmatch(target + parts.netloc) or parts.port == 0:
-        raise ValueError("not an address of printable ASCII")
-    return target
-
-
-def _connected(parts: SplitResult, timeout_s: float) -> socket.socket:
-    peer = socket.create_connection((parts.hostname, parts.port or PORTS[parts.scheme]), timeout_s)
-    if parts.scheme == "http":
-        return peer
-    try:
-        return ssl.create_default_context().wrap_socket(peer, server_hostname=parts.hostname)
-    except BaseException:
-        peer.close()
-        raise

@@ -4,7 +4,6 @@
 (2) Exposure is the smaller of what is allowed and what is there, at the price that is known: an allowance
     without limit over nothing is nothing today, and everything tomorrow, so it is marked as unlimited.
 (3) A grant that has run out, or is zero, is none. A delegation (EIP-7702) gives everything an account has.
-(4) Two grants to one spender over one asset are not added: both take from the same balance.
 
 Values are whatever the caller has proven. Pure.
 """
@@ -81,17 +80,3 @@ def valued(grants: Iterable[Grant], *, prices: Mapping[str, tuple[Decimal, int]]
         value = None if known is None else Decimal(each.exposed).scaleb(-known[1]) * known[0]
         found.append(Valued(each, value))
     return found
-
-
-def exposed_together(grants: Iterable[Grant]) -> dict[tuple[str, str], int]:
-    """Return what all grants together expose of each (owner, asset): never more than is there (4)."""
-    together: dict[tuple[str, str], int] = {}
-    balances: dict[tuple[str, str], int] = {}
-    seen: dict[tuple[str, str, str], int] = {}
-    for each in grants:
-        by_spender = (each.owner, each.asset, each.spender)
-        seen[by_spender] = max(seen.get(by_spender, 0), each.exposed)
-        balances[each.owner, each.asset] = each.balance
-    for (owner, asset, _), amount in seen.items():
-        together[owner, asset] = min(together.get((owner, asset), 0) + amount, balances[owner, asset])
-    return together

@@ -80,6 +80,15 @@ class Answered:
         return "" if refused is None else f"step {refused.step}: {refused.detail}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How firmly a block stands, and what an entry says of it."""
+
+    is_safe: bool
+    is_final: bool
+    said: dict[str, Any]
+
+
 @dataclass(slots=True)
 class Lane:
     """What the steps work with; `enter` keeps the books in step with an entry."""
@@ -254,18 +263,11 @@ class Lane:
         cancels: bool,
     ) -> None:
         """(6) Record that its block is safe, and, once it is final, the end."""
-        head = self.look(matter).block_number
-        final: dict[str, Any] = {"depth": head - confirmed.block_number + 1}
-        if self.policy.limits.finality == "finalized":
-            reached = self._finality()
-            if not matter.is_safe and reached["safe"].block_number >= confirmed.block_number:
-                observer = inclusion.attestation.observer
-                self.happened(Event.SAFE, digest, _place(confirmed), actor=observer)
-            block = reached["finalized"]
-            if block.block_number < confirmed.block_number:
-                return
-            final["finalized"] = {"number": block.block_number, "hash": block.block_hash}
-        if final["depth"] < self.policy.limits.confirmations_min:
+        standing = self._standing(confirmed.block_number, self.look(matter).block_number)
+        if standing.is_safe and not matter.is_safe:
+            observer = inclusion.attestation.observer
+            self.happened(Event.SAFE, digest, _place(confirmed), actor=observer)
+        if not standing.is_final:
             return
         self.crash.reached("6")
         event = Event.CONFIRMED if confirmed.succeeded else Event.REVERTED
@@ -274,7 +276,7 @@ class Lane:
         data = _place(confirmed) | {
             "tx_hash": matter.tx_hash,
             "inclusion": self.recorder.blob(inclusion.canonical()),
-            "final": final,
+            "final": standing.said,
             **self._realised(matter, confirmed),
         }
         self.enter(event, digest, data, actor=inclusion.attestation.observer)
@@ -291,20 +293,33 @@ class Lane:
             "short_of_simulation_bps": confirmation.short_of(simulated, moved) if simulated else None,
         }
 
-    def _finality(self) -> dict[str, attestation.State]:
-        age = self.policy.limits.attestation_age_s_max
-        return {
+    def is_final(self, number: int, head: int) -> bool:
+        """(6) Whether a block of this number is as final as a confirmation must be."""
+        return self._standing(number, head).is_final
+
+    def _standing(self, number: int, head: int) -> Standing:
+        """(6) Say how a block of this number stands under the head: by depth, and by the chain's own word."""
+        limits = self.policy.limits
+        said: dict[str, Any] = {"depth": head - number + 1}
+        is_deep = head - number + 1 >= limits.confirmations_min
+        if limits.finality == "depth":
+            return Standing(is_safe=False, is_final=is_deep, said=said)
+        reached = {
             tag: attestation.verify_state(
-                [attested], trust_root=self.trust_root, now=self.clock(), age_s_max=age
+                [attested],
+                trust_root=self.trust_root,
+                now=self.clock(),
+                age_s_max=limits.attestation_age_s_max,
             )
             for tag, attested in self.links.finality().items()
         }
-
-    def is_final(self, number: int, head: int) -> bool:
-        """(6) Whether a block of this number is as final as a confirmation must be."""
-        if self.policy.limits.finality == "finalized" and self._finality()["finalized"].block_number < number:
-            return False
-        return head - number + 1 >= self.policy.limits.confirmations_min
+        final = reached["finalized"]
+        said["finalized"] = {"number": final.block_number, "hash": final.block_hash}
+        return Standing(
+            is_safe=reached["safe"].block_number >= number,
+            is_final=is_deep and final.block_number >= number,
+            said=said,
+        )
 
     def account_nonce(self, matter: Matter, look: attestation.State) -> int:
         """Return the next nonce of the intent's account, as it is proven there."""

@@ -194,6 +194,13 @@ contract Unpaid is Token {
     }
 }
 
+/// Is generous to whoever tips well: as much as may be paid, and more than will be.
+contract Tipped is Token {
+    function claim() external {
+        balanceOf[msg.sender] += tx.gasprice - block.basefee > 700 ? 1000 : 1;
+    }
+}
+
 /// Takes from an account that once trusted it, when another one calls.
 contract Collector {
     function work(address token, address from, uint256 value) external {
