@@ -29,11 +29,11 @@ OUTSIDE = {
     "tally_polars": {"polars", "polars_hash", "concurrent", "tempfile"},
     "tally_sql": {"duckdb", "tempfile"},
     # the edges: files that survive a crash, threads, sockets, a process
-    "exchange": {"http", "socket", "time"},
+    "exchange": {"http", "socket", "ssl", "time", "urllib"},
     "files": {"tempfile"},
     "names": {"tempfile"},
     "stamping": {"secrets"},
-    "timestamp_client": {"http", "socket", "ssl", "urllib", "functools"},
+    "timestamp_client": {"http", "urllib", "functools"},
     "witness_client": {"http", "socket", "urllib", "functools"},
     "witness_server": {"http", "ipaddress", "socket", "socketserver"},
     "witnessing": {"signal"},
