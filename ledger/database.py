@@ -2,6 +2,8 @@
 
 * A transaction is one write and one fdatasync of the WAL; `fsync_mode` NONE is
   refused, since a receipt would promise what the disk does not hold.
+* The WAL is moved into the file only by `checkpoint`, which keeps what it writes
+  over (`ledger.journal`): DuckDB's own, left alone, is not safe from a crash.
 * Appenders stay open: making one costs a third of a small commit.
 * Readers have a connection of their own and never wait for a commit.
 * Whatever is changed besides entries and nodes is counted in the same
@@ -21,18 +23,22 @@ from typing import Any
 
 import duckdb
 
+from ledger import journal
 from ledger.chain import Genesis
 from ledger.checkpoint import Checkpoint
 from ledger.clock import microseconds
 from ledger.entry import Entry, EntryError
 from ledger.files import sync
+from ledger.journal import JournalError
 from ledger.merkle import Node
 from ledger.segments import Manifest
 
 PAGE = 1000  # entries read at once: bounds the memory of a long reading
-# The default of 16 MB stalls commits for a quarter of a second whenever the WAL reaches it. One thread: small
-# commits lose a tenth to a third of their rate to waking others, and nothing here scans much.
-OPTIONS: dict[str, Any] = {"wal_autocheckpoint": "256MB", "threads": 1}
+# DuckDB's default of 16 MB stalls commits for a quarter of a second whenever the WAL reaches it.
+WAL_MAX = 256 * 1024 * 1024  # bytes
+# DuckDB never starts a checkpoint by itself. One thread: small commits lose a tenth to a third of their rate
+# to waking others, and nothing here scans much.
+OPTIONS: dict[str, Any] = {"wal_autocheckpoint": "1000TB", "threads": 1}
 
 SCHEMA = """
 create table genesis(document varchar not null);
@@ -66,6 +72,10 @@ DELETE_CHECKPOINT = "delete from checkpoint where size = ?"
 SELECT_SEGMENTS = "select first_seq, last_seq, path, sha256, root, first_prev, last_h from segment order by 1"
 INSERT_SEGMENT = "insert into segment values (?, ?, ?, ?, ?, ?, ?)"
 DELETE_SEGMENT = "delete from segment where first_seq = ?"
+# The blocks of metadata, which a checkpoint writes over in place.
+SELECT_METADATA = """
+select block_id, block_size from pragma_metadata_info('store'), pragma_database_size()
+where database_name = 'store'"""
 SELECT_REVISION = "select number from revision"
 UPDATE_REVISION = "update revision set number = ?"
 REDACT_ENTRIES = "update entry set data = null, salt = null where seq in (select unnest(?))"
@@ -85,13 +95,18 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reading = Lock()
+        self._believed = False
+        try:
+            journal.settle(path)
+        except JournalError as error:
+            raise DatabaseError(str(error)) from error
         self.rolled_back = False  # whether the last transaction left nothing
         self.revision = 0  # how often something besides entries and nodes was changed
         self._connect()
 
     def believe(self) -> None:
         """Let closing move the WAL into the file, as usual: what is in both was found to be right."""
-        self._writer.execute("pragma enable_checkpoint_on_shutdown")
+        self._believed = True
 
     def read(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a statement."""
@@ -122,6 +137,8 @@ class Database:
     def transaction(self, before_commit: Callable[[], None] | None) -> Iterator[None]:
         """Commit what the block writes; an exception of the block leaves nothing written."""
         self.rolled_back = False
+        if self._waiting() > WAL_MAX:
+            self.checkpoint()
         self._next = self.revision
         self._writer.execute("begin")
         try:
@@ -171,14 +188,27 @@ class Database:
         self._writer.execute(REDACT_ENTRIES, [list(seqs)])
 
     def checkpoint(self) -> None:
-        """Move the WAL into the file."""
-        self._writer.execute("checkpoint")
+        """Move the WAL into the file; if that does not get to its end, the file has to be opened again."""
+        if journal.beside(self._path).exists():
+            # What it holds is the only whole copy of blocks that may be torn by now.
+            raise InDoubtError("a checkpoint did not finish")
+        rows = self._writer.execute(SELECT_METADATA).fetchall()
+        ends = self._path.stat().st_size
+        # What is in memory alone has a number beyond the file.
+        places = [(journal.HEADER + number * size, size) for number, size in rows if number * size < ends]
+        try:
+            journal.keep(self._path, places)
+            self._writer.execute("checkpoint")
+            journal.drop(self._path)
+        except OSError as error:
+            raise DatabaseError(f"the journal of a checkpoint: {error}") from error
 
     def snapshot(self, path: Path) -> None:
         """Copy everything to a new file."""
         self._writer.execute("attach ? as snapshot", [str(path)])
         try:
             self._writer.execute("copy from database store to snapshot")
+            self._writer.execute("checkpoint snapshot")
         finally:
             self._writer.execute("detach snapshot")
 
@@ -195,7 +225,6 @@ class Database:
             draft.rename(self._path)
             sync(self._path.parent)
             self._connect()
-            self.believe()
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -203,14 +232,24 @@ class Database:
         return self._writer
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; a WAL that could not be moved into it stays beside it, and nothing is lost."""
+        if self._believed and self._waiting():
+            with suppress(duckdb.Error, DatabaseError, OSError):
+                self.checkpoint()
         self._reader.close()
         self._writer.close()
+
+    def _waiting(self) -> int:
+        # Bytes of the WAL: DuckDB makes it with the first commit after a checkpoint.
+        try:
+            return _wal(self._path).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _connect(self) -> None:
         database = duckdb.connect(config=OPTIONS)
         try:
-            # Closing would move the WAL into the file: whoever looks at a store that was refused needs both.
+            # Whoever looks at a refused store needs the file and its WAL; a checkpoint needs a journal.
             database.execute("pragma disable_checkpoint_on_shutdown")
             database.execute("attach ? as store", [str(self._path)])
             database.execute("use store")

@@ -152,6 +152,13 @@ def write(
     if copied != claim.rows:
         draft.unlink()
         raise SegmentError(f"{claim.name}: {copied} rows, not {claim.rows}")
+    try:
+        return _announce(claim, draft, rows, manifest)
+    except OSError as error:
+        raise SegmentError(f"{claim.name}: cannot be written: {error}") from error
+
+
+def _announce(claim: Manifest, draft: Path, rows: Path, manifest: Path) -> Manifest:
     made = replace(claim, sha256=_digest(draft))
     announced = manifest.with_name(manifest.name + ".draft")
     announced.unlink(missing_ok=True)
@@ -162,7 +169,7 @@ def write(
         files.sync(path)
     draft.rename(rows)
     announced.rename(manifest)
-    files.sync(folder)
+    files.sync(manifest.parent)
     return made
 
 

@@ -20,7 +20,8 @@
 
 Trust in the files: `<path>` and `<path>.wal` hold the entries and are believed
 after recomputation only; `<path>.lock` holds nothing, its lock is what keeps
-a second writer out, in this process too; `<path>.erase` says that a redaction's
+a second writer out, in this process too; `<path>.journal` holds what an unfinished
+checkpoint was writing over, and goes back before anything is read; `<path>.erase` says that a redaction's
 bytes may still be in free blocks; `<path>.reached` says how far the store got,
 and a store that has less is refused; `segments/` beside it holds what was sealed.
 Signatures of checkpoints are the caller's business: here a note must only fit.
@@ -506,9 +507,10 @@ class Ledger:
             first_prev=before.h,
             last_h=after.h,
         )
-        with self._commitment(), self._database.transaction(self._before_commit):
-            self._database.replace_segment(manifest)
-        self._database.checkpoint()
+        with self._commitment():
+            with self._database.transaction(self._before_commit):
+                self._database.replace_segment(manifest)
+            self._database.checkpoint()
         return manifest
 
     def _state(self, size: int) -> Head:

@@ -81,9 +81,10 @@ def press(world: Living, person: str, challenge: bytes) -> Any:
 def taken_over(world: Living, policy: PolicySet) -> None:
     """Assert that a set is in force, and let everybody work under it."""
     assert client.status(world.socket)["policy"] == policy.digest
+    # a set is in force once it is recorded; its file follows
+    until(lambda: in_force(world).digest == policy.digest)
     for officer in world._officers.values():
         officer.policy = in_force(world)
-    assert in_force(world).digest == policy.digest
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -271,6 +271,7 @@ def test_it_ends_unmined(world: Living, chain: Node) -> None:
     block(chain, LOW)
     until(world, next_one, "broadcast")
     wait_for(lambda: not world.pm.intent(next_one).lane)
+    pooled(chain, told(world, next_one, "signed")["data"]["tx_hash"])
     chain.call("anvil_mine", hex(DEPTH))
     assert until(world, digest, "cancelled").outcome["transferred"] == []
     settle(world, chain, next_one)
@@ -342,6 +343,7 @@ def test_somebody_else_takes_the_nonce(world: Living, chain: Node) -> None:
     until(world, waiting, "refused")
     world.approve(later)
     until(world, later, "broadcast")
+    pooled(chain, told(world, later, "signed")["data"]["tx_hash"])
     chain.call("anvil_mine", "0x1")
     assert settle(world, chain, later).state == "confirmed"
     assert world.pm.intent(later).lane == ""

@@ -1,6 +1,6 @@
 """Rounds of kill -9 under load: a store is written by threads, killed at any moment, opened and compared.
 
-`python -m tests.ledger.nursery FOLDER ROUNDS AUTOCHECKPOINT SEED` prints one JSON document. This process
+`python -m tests.ledger.nursery FOLDER ROUNDS WAL_MAX SEED` prints one JSON document. This process
 imports everything once and never opens a store itself; each round forks a child that writes until it is
 killed, and one that looks at what is left. A receipt counts as acknowledged when the child has written it to
 a pipe.
@@ -40,8 +40,7 @@ def salt() -> bytes:
 
 def main() -> None:
     """Run the rounds and print what was seen."""
-    folder, rounds, autocheckpoint, seed = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-    database.OPTIONS["wal_autocheckpoint"] = autocheckpoint
+    folder, (rounds, database.WAL_MAX, seed) = Path(sys.argv[1]), map(int, sys.argv[2:])
     chance = random.Random(seed)  # noqa: S311 - a schedule, not a secret
     seen: dict[str, int] = dict.fromkeys(("acknowledged", "lost", "unacknowledged", "wals", "checkpoints"), 0)
     acknowledged: dict[str, tuple[int, str]] = {}

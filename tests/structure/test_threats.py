@@ -23,7 +23,12 @@ PLACES = {
 }
 KEPT = "custody-workbench/<session>.json`, below `$XDG_RUNTIME_DIR` or `/run/user/<uid>"
 # Only a run of the notebook makes these, a world with a time-stamp authority, and a command of a person's.
-NOT_IN_THIS_WORLD = {"reports/<notebook>", "service/timestamps/<size>.<authority>.tsr", KEPT}
+NOT_IN_THIS_WORLD = {
+    "reports/<notebook>",
+    "service/ledger.duckdb.journal",
+    "service/timestamps/<size>.<authority>.tsr",
+    KEPT,
+}
 
 
 def first_column(section: str) -> list[str]:
