@@ -83,6 +83,7 @@ class Courier:
             "transactions": [transaction],
             "target": 0,
             "accounts": [],
+            "block": None,
         }
         statement: Evidence = call(self.world.world.places.socket(OBSERVER), request, timeout_s=60)["result"]
         return statement
