@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from eth_hash.auto import keccak
 
 from tests.world import Living, living, refused
 from workbench.custody.token import Token, softhsm_module
@@ -95,6 +96,8 @@ class Taken:
         self._server.close()
 
     def _answer(self, asked: Answer) -> Answer:
+        if self.lie is keeping and asked["operation"] == "broadcast":
+            return keeping(self, asked, {})
         return self.lie(self, asked, copy.deepcopy(call(self._genuine, asked, timeout_s=60)))
 
 
@@ -168,11 +171,35 @@ def inventing(taken: Taken, asked: Answer, answer: Answer) -> Answer:
     }
 
 
+def keeping(_: Taken, asked: Answer, answer: Answer) -> Answer:
+    """Say that bytes were sent, and keep them."""
+    if asked["operation"] == "broadcast":
+        return {"result": {"tx_hash": keccak(bytes.fromhex(asked["raw"])).hex()}}
+    return answer
+
+
+def unproven(_: Taken, asked: Answer, answer: Answer) -> Answer:
+    """Attest the true block, and show the desk a million ether in it."""
+    if asked["operation"] == "attest" and asked["accounts"] and "result" in answer:
+        answer["result"]["accounts"][0]["balance"] = str(10**24)
+    return answer
+
+
+def nowhere(_: Taken, asked: Answer, answer: Answer) -> Answer:
+    """Show ways between blocks that lead nowhere."""
+    if asked["operation"] == "descent" and "result" in answer:
+        answer["result"]["descent"] = []
+    return answer
+
+
 LIES: dict[str, tuple[Lie, str]] = {
     "a harmless simulation": (harmless, "simulation_of_something_else"),
     "a made-up block": (made_up, "proof_invalid"),
+    "accounts that are not proven": (unproven, "proof_invalid"),
+    "no way down to what was final": (nowhere, "fact_missing"),
     "no transaction is mined": (denying, ""),
     "a transaction is mined before it is": (inventing, ""),
+    "bytes were sent": (keeping, ""),
     "nothing": (lambda _, __, ___: {}, ""),
 }
 

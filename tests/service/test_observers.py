@@ -55,9 +55,9 @@ def observing(
         yield Observers(sockets, root, lambda *told: named.append((*told[:2], told[2].code.value))), named
 
 
-def header(rules: World, name: str, **block: Any) -> Answer:
-    """Return the header of block 100 as this observer attests it."""
-    state = rules.state()
+def header(rules: World, name: str, *, account: Answer | None = None, **block: Any) -> Answer:
+    """Return the header of block 100 as this observer attests it, or of one like it in another chain."""
+    state = rules.state(account=account)
     document = state.attestation.document
     told = document | {"block": document["block"] | block}
     return {
@@ -185,19 +185,34 @@ def test_a_transaction_that_cannot_be_simulated(rules: World, tmp_path: Path) ->
 
 def test_a_made_up_block(rules: World, tmp_path: Path) -> None:
     """The lead's block that the others do not have is not attested by them, and that is told of them."""
-    made_up = heading(rules, hash=digest_of("made up"))
+    made_up = heading(rules, account={"nonce": 77})
     answers = {"one": made_up, "two": heading(rules), "three": heading(rules)}
     with observing(rules, tmp_path, answers) as (observers, named):
         states = observers.attest([])
     assert [each.attestation.observer for each in states] == ["three", "two"]
-    assert ("three", "one", "proof_invalid") in named
+    assert named == [
+        (*each, "proof_invalid") for each in (("three", "one"), ("two", "one"), ("one", "three"))
+    ]
+
+
+def test_a_header_that_is_not_the_block(rules: World, tmp_path: Path) -> None:
+    """A lead whose header has another hash than it signs is named itself."""
+    answers = {
+        "one": heading(rules, hash=digest_of("made up")),
+        "two": heading(rules),
+        "three": heading(rules),
+    }
+    with observing(rules, tmp_path, answers) as (observers, named):
+        states = observers.attest([])
+    assert [each.attestation.observer for each in states] == ["three", "two"]
+    assert ("one", "one", "proof_invalid") in named
 
 
 def test_one_that_follows_to_another_block(rules: World, tmp_path: Path) -> None:
     """An attestation of another block than was asked for does not count."""
 
     def stubborn(name: str, _: Answer) -> Answer:
-        return {"result": header(rules, name, hash=digest_of("mine"))}
+        return {"result": header(rules, name, account={"nonce": 78})}
 
     answers = {"one": heading(rules), "three": stubborn, "two": heading(rules)}
     with observing(rules, tmp_path, answers) as (observers, named):
@@ -248,6 +263,58 @@ def test_where_it_stands(rules: World, tmp_path: Path, name: str) -> None:
     assert answer["status"] == status
     signed = [Statement.load(each).observer for each in answer.get("attestations", [])]
     assert signed == (["one", "two"] if status == "confirmed" else [])
+
+
+# what convinces by itself, and what harms nobody
+
+
+def test_bytes_are_sent_by_all(rules: World, tmp_path: Path) -> None:
+    """One that only says that it has sent them keeps nobody from the chain, and one that is away neither."""
+    sent: list[str] = []
+
+    def sends(name: str, asked: Answer) -> Answer:
+        assert asked["operation"] == "broadcast"
+        sent.append(name)
+        return {"result": {"tx_hash": "ab" * 32}}
+
+    answers = {"one": lambda _, __: {"result": {"tx_hash": "ab" * 32}}, "three": away, "two": sends}
+    with observing(rules, tmp_path, answers) as (observers, _):
+        assert observers.broadcast("02") == "ab" * 32
+    assert sent == ["two"]
+    with (
+        observing(rules, tmp_path, dict.fromkeys(NAMES, away)) as (observers, _),
+        pytest.raises(RefusedError) as caught,
+    ):
+        observers.broadcast("02")
+    assert caught.value.code is Refusal.UNAVAILABLE
+
+
+def test_a_lead_without_proofs(rules: World, tmp_path: Path) -> None:
+    """A lead that signs the true block and shows false accounts gives way, and is named."""
+
+    def false(name: str, _: Answer) -> Answer:
+        state = rules.state(observer=name).dump()
+        state["accounts"][0]["balance"] = "1"
+        return {"result": state}
+
+    def true(name: str, asked: Answer) -> Answer:
+        state = rules.state(observer=name).dump()
+        return {"result": state if asked["accounts"] else {**state, "accounts": []}}
+
+    with observing(rules, tmp_path, {"one": false, "three": true, "two": true}) as (observers, named):
+        states = observers.attest(["0x" + "11" * 20])
+    assert [each.attestation.observer for each in states] == ["three", "two"]
+    assert states[0].accounts
+    assert named[0] == ("one", "one", "proof_invalid")
+
+
+@pytest.mark.parametrize("status", [[], {}, None, 7, "confirmed"], ids=repr)
+def test_an_answer_that_is_none(rules: World, tmp_path: Path, status: Any) -> None:
+    """Whatever stands in it, it counts for nothing."""
+    answers = {"one": lambda _, __: {"result": {"status": status}}}
+    answers |= {"two": waiting("pending"), "three": waiting("unknown")}
+    with observing(rules, tmp_path, answers) as (observers, _):
+        assert observers.confirm("00" * 32) == {"status": "pending"}
 
 
 def test_one_alone_where_one_is_enough(rules: World, tmp_path: Path) -> None:

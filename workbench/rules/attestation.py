@@ -277,23 +277,28 @@ def verify_state(
     if head.chain_id != trust_root.chain_id:
         raise RefusedError(Refusal.CHAIN_OTHER, f"an attestation of chain {head.chain_id}")
     attested_at = _fresh([item.at for item in attested], now, age_s_max)
+    header, accounts = verify_proofs(state)
     try:
-        header = Header.parse(bytes.fromhex(state.header))
-        root = bytes.fromhex(head.block.state_root)
-        if (
-            header.hash().hex() != head.block.hash
-            or header.state_root != root
-            or header.number != head.block.number
-        ):
-            raise RefusedError(Refusal.PROOF, "the header is not the attested one")
-        accounts = {account.address: _proven(account, root) for account in state.accounts}
         block_time = datetime.fromtimestamp(header.timestamp, tz=UTC)
-    except (EvmError, OverflowError, ValueError, OSError) as error:
-        # the last three: a header may name a second that no calendar has
+    except (OverflowError, ValueError, OSError) as error:
+        # a header may name a second that no calendar has
         raise RefusedError(Refusal.PROOF, str(error)) from error
     return State(
         header.number, header.hash().hex(), block_time, attested_at, header.base_fee_per_gas, accounts
     )
+
+
+def verify_proofs(state: AttestedState) -> tuple[Header, dict[str, Account]]:
+    """Return the header that is attested, and what is proven under it; whoever attests it."""
+    told = HeaderAttestation.load(state.attestation.document).block
+    try:
+        header = Header.parse(bytes.fromhex(state.header))
+        root = bytes.fromhex(told.state_root)
+        if (header.hash().hex(), header.state_root, header.number) != (told.hash, root, told.number):
+            raise RefusedError(Refusal.PROOF, "the header is not the attested one")
+        return header, {account.address: _proven(account, root) for account in state.accounts}
+    except (EvmError, ValueError) as error:
+        raise RefusedError(Refusal.PROOF, str(error)) from error
 
 
 def verify_statements(

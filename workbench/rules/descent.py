@@ -88,6 +88,16 @@ def verify_descent(seen: Seen, descents: list[Descent], header: Header, *, depth
     return _leftover(ways, Seen(final=newer, newer=top.place))
 
 
+def check_ways(seen: Seen, descents: list[Descent], header: Header) -> None:
+    """Refuse ways that do not lead from this header down to the known blocks, whatever stands there."""
+    top = _At(header, Place(number=header.number, hash=header.hash().hex()))
+    ways = list(descents)
+    for known in (seen.final, seen.newer):
+        if known is not None and known.number < header.number:
+            _below(known, top, ways)
+    _leftover(ways, seen)
+
+
 def _leftover(ways: list[Descent], seen: Seen) -> Seen:
     if ways:
         raise RefusedError(Refusal.MALFORMED, "more ways down than blocks that are known", path="/descent")

@@ -24,7 +24,7 @@ from ledger.entry import Entry
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.process.crash import CrashPoint
 from workbench.rules import attestation, calls, carried, confirmation
-from workbench.rules.attestation import HeaderAttestation, Simulation
+from workbench.rules.attestation import AttestedState, Simulation
 from workbench.rules.carried import Carried
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
@@ -390,8 +390,8 @@ class Lane:
         """Return the ways from the attested header down to the blocks that a co-signer has seen."""
         if not states:
             return []
-        block = HeaderAttestation.load(states[0]["attestation"]["document"]).block
-        return [way.dump() for way in self.links.observers.descent(block, self.links.seen(cosigner))]
+        state = AttestedState.load(states[0])
+        return [way.dump() for way in self.links.observers.descent(state, self.links.seen(cosigner))]
 
     def _cancel_attestations(self, matter: Matter) -> dict[str, Any]:
         """Return what a cancel needs: that the nonce is not spent, proven at the newest head."""

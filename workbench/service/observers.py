@@ -7,7 +7,8 @@
 (3) Where a transaction stands is told by as many as that: in one block, or in none. While they differ there
     is no answer, and what was recorded stays.
 (4) Quotes are each observer's own, none follows another: the rules compare them.
-(5) What convinces by itself, or harms nobody, is asked of one after the other: ways between blocks, sending.
+(5) What convinces by itself is asked of one after the other, until it does: ways between blocks, proofs.
+(6) Bytes are sent by all: one that says so and does not would keep them from the chain.
 
 Nothing here is believed for being counted: whoever relies on a statement verifies all of them.
 """
@@ -24,7 +25,7 @@ from workbench.rules import attestation
 from workbench.rules.allowances import ALLOWANCES_LINE, AllowancesQuestion
 from workbench.rules.attestation import HEADER_LINE, SIMULATION_LINE, AttestedState, Block, Statement
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.descent import Descent, Seen
+from workbench.rules.descent import Descent, Seen, check_ways
 from workbench.rules.price_feed import QUOTES_LINE, PriceQuestion
 from workbench.rules.storage import AttestedStorage, PoolQuestion
 from workbench.rules.trust import TrustRoot
@@ -77,19 +78,25 @@ class Observers:
 
     def prices(self, question: PriceQuestion) -> list[Statement]:
         """Ask what each source says of a pair."""
-        request = {"operation": "prices", **question.dump()}
-        return self._agreed(
-            lambda name: self._statement(name, request, QUOTES_LINE),
-            lambda name, _: self._statement(name, request, QUOTES_LINE),
-        )
+        pair = question.dump()
+
+        def quoted(name: str) -> Statement:
+            told = self._statement(name, {"operation": "prices", **pair}, QUOTES_LINE)
+            _answers(told, pair)
+            return told
+
+        return self._agreed(quoted, lambda name, _: quoted(name))
 
     def allowances(self, question: AllowancesQuestion) -> list[Statement]:
         """Ask what others may take from accounts."""
-        request = {"operation": "allowances", **question.dump()}
-        return self._agreed(
-            lambda name: self._statement(name, request, ALLOWANCES_LINE),
-            lambda name, _: self._statement(name, request, ALLOWANCES_LINE),
-        )
+        asked = question.dump()
+
+        def listed(name: str) -> Statement:
+            told = self._statement(name, {"operation": "allowances", **asked}, ALLOWANCES_LINE)
+            _answers(told, {"asked": asked})
+            return told
+
+        return self._agreed(listed, lambda name, _: listed(name))
 
     def simulate(
         self, step: int, transactions: Sequence[Mapping[str, Any]], target: int, accounts: Sequence[str]
@@ -142,8 +149,8 @@ class Observers:
         for name in self.sockets:
             try:
                 answer = self._ask(name, {"operation": "confirm", "tx_hash": tx_hash})
-                if answer.get("status") in NOT_MINED:
-                    waiting.append(str(answer["status"]))
+                if (status := str(answer.get("status"))) in NOT_MINED:
+                    waiting.append(status)
                 else:
                     state = _shown(answer)
                     self._check(name, state.attestation, HEADER_LINE)
@@ -164,13 +171,21 @@ class Observers:
         raise RefusedError(Refusal.UNAVAILABLE, f"observers differ: {'; '.join([*said, *away])}"[:500])
 
     def broadcast(self, raw_tx: str) -> str:
-        """Have signed bytes sent (5); return the transaction's hash."""
-        return str(
-            self._any(lambda name: self._ask(name, {"operation": "broadcast", "raw": raw_tx})["tx_hash"])
-        )
+        """Have signed bytes sent (6); return the transaction's hash."""
+        reasons: dict[str, RefusedError] = {}
+        sent = ""
+        for name in self.sockets:
+            try:
+                sent = str(self._ask(name, {"operation": "broadcast", "raw": raw_tx}).get("tx_hash"))
+            except RefusedError as refused:
+                self._note(reasons, name, name, refused)
+        if not sent:
+            raise self._too_few(reasons)
+        return sent
 
-    def descent(self, block: Block, seen: Seen) -> list[Descent]:
-        """Ask for the ways from a block down to those below it that a co-signer has seen (5)."""
+    def descent(self, state: AttestedState, seen: Seen) -> list[Descent]:
+        """Ask for the ways from a state's block down to those below it that a co-signer has seen (5)."""
+        block, (header, _) = _block(state), attestation.verify_proofs(state)
         known = [each.number for each in (seen.final, seen.newer) if each is not None]
         ancestors = [number for number in known if number < block.number]
         if not ancestors:
@@ -178,7 +193,9 @@ class Observers:
         request = {"operation": "descent", "number": block.number, "hash": block.hash, "ancestors": ancestors}
 
         def ways(name: str) -> list[Descent]:
-            return [Descent.load(each) for each in _list(self._ask(name, request), "descent")]
+            found = [Descent.load(each) for each in _list(self._ask(name, request), "descent")]
+            check_ways(seen, found, header)
+            return found
 
         return self._any(ways)
 
@@ -236,6 +253,7 @@ class Observers:
     def _state(self, name: str, request: Answer) -> AttestedState:
         found = AttestedState.load(self._ask(name, request))
         self._check(name, found.attestation, HEADER_LINE)
+        attestation.verify_proofs(found)
         return found
 
     def _same_block(self, name: str, lead: AttestedState) -> AttestedState:
@@ -274,6 +292,11 @@ class Observers:
 def _block(state: AttestedState) -> Block:
     told = attestation.HeaderAttestation.load(state.attestation.document).block
     return Block(number=told.number, hash=told.hash)
+
+
+def _answers(told: Statement, question: Mapping[str, Any]) -> None:
+    if any(told.document.get(name) != value for name, value in question.items()):
+        raise RefusedError(Refusal.FACT_MISSING, "an answer to another question")
 
 
 def _written(block: Block) -> str:
