@@ -68,7 +68,8 @@ class Variant:
     """How a world differs from the template: second approval keys, other limits, time-stamp authorities.
 
     `admitted` are the models of security keys that visitors may bring, by AAGUID, beside the software ones;
-    `nodes` says by which nodes, named, the observer looks at the chain that is at an address.
+    `nodes` says by which nodes, named, the observer looks at the chain that is at an address, `relay` where
+    its private relay is.
     """
 
     second_key: tuple[str, ...] = ()
@@ -76,6 +77,7 @@ class Variant:
     clocks: Mapping[str, Clock] = field(default_factory=dict)
     admitted: tuple[str, ...] = ()
     nodes: Callable[[str], Mapping[str, str]] = lambda url: {"node-1": url}
+    relay: str | None = None
 
 
 TEMPLATE_ONLY = Variant()

@@ -103,8 +103,9 @@ def build(
 ) -> World:
     """Make every token, person, document and the empty ledger; fund the treasury on the chain."""
     now = datetime.now(UTC)
+    second = {charter.COSIGNER: "treasury/1", ANCHOR: "gas/1", OBSERVER: "relay/1" if variant.relay else None}
     keys = {
-        name: provision(places.root(name), name, owns_assets=name in {charter.COSIGNER, ANCHOR})
+        name: provision(places.root(name), name, secp256k1=second.get(name))
         for name in (SERVICE, OBSERVER, charter.COSIGNER, ANCHOR)
     }
     keys |= {name: {"ed25519": _witness(places.root(name), name)} for name in WITNESSES}
@@ -239,6 +240,7 @@ def _configure(
     variant: charter.Variant,
 ) -> None:
     common: dict[str, Any] = {"module": None}
+    relay: dict[str, Any] = {"url": variant.relay, "key": keys[OBSERVER].get("secp256k1"), "hints": []}
     configs: dict[str, dict[str, Any]] = {
         SERVICE: {
             "accounts": {},
@@ -262,6 +264,7 @@ def _configure(
             "name": OBSERVER,
             "nodes": dict(nodes),
             "peers": [],
+            "relay": relay if variant.relay else None,
         },
         charter.COSIGNER: {
             "identity_key": keys[charter.COSIGNER]["ed25519"],

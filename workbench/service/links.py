@@ -75,9 +75,14 @@ class Links:
         }
         return Statement.load(self._observe(request))
 
-    def broadcast(self, raw_tx: str) -> str:
-        """Have signed bytes sent; return the transaction's hash."""
-        return str(self._observe({"v": 1, "operation": "broadcast", "raw": raw_tx})["tx_hash"])
+    def broadcast(self, raw_tx: str, *, by: str, last_block: int | None) -> str:
+        """Have signed bytes sent, by the nodes or by the relay until a block; return their hash."""
+        request = {"v": 1, "operation": "broadcast", "raw": raw_tx, "by": by, "last_block": last_block}
+        return str(self._observe(request)["tx_hash"])
+
+    def recall(self, tx_hash: str) -> None:
+        """Have the relay forget bytes."""
+        self._observe({"v": 1, "operation": "recall", "tx_hash": tx_hash})
 
     def confirm(self, tx_hash: str) -> dict[str, Any]:
         """Ask what became of a transaction."""
