@@ -53,7 +53,7 @@ class Anchoring:
 
     def __enter__(self) -> Self:
         self.node = Node(self.node_url)
-        keys = provision(self.folder / "anchor", "anchor", owns_assets=True)
+        keys = provision(self.folder / "anchor", "anchor", secp256k1="gas/1")
         self.sender = address_of(bytes.fromhex(keys["secp256k1"]))
         chain.send(self.node, sender=DEPLOYER, to=self.sender, value=ETHER)
         code = bytes.fromhex(artifact()["bytecode"][2:])

@@ -28,7 +28,9 @@ from workbench.process.frames import FrameError, call
 ROOT = Path(__file__).parents[2]
 STRANGER = "0x1111111111111111111111111111111111111111"
 PIN = "4711"
+BY_NODES: dict[str, object] = {"by": "nodes", "last_block": None}
 START_S = 15.0
+RELAY: dict[str, object] = {"url": "https://relay.example", "key": "04" * 65, "hints": []}
 # One process opens one token, so the test's own process never opens this one.
 GENERATE = """
 import sys
@@ -140,6 +142,7 @@ def home(tmp_path: Path, fresh_world: World, token: tuple[Path, bytes]) -> Home:
         "name": "observer-1",
         "nodes": {"node-1": fresh_world.node.url},
         "peers": [],
+        "relay": None,
         "token_label": "observer",
     }
     (state / "config.json").write_text(json.dumps(config))
@@ -188,7 +191,7 @@ def test_every_operation_over_the_socket(running: Home, fresh_world: World) -> N
         )
         assert running.verified(answer["result"], SIMULATION_LINE)["allowances"][0]["amount"] == "5"
     raw = fresh_world.signed(STRANGER, nonce=0, value=7)
-    tx_hash = running.ask("broadcast", raw=raw.hex())["result"]["tx_hash"]
+    tx_hash = running.ask("broadcast", raw=raw.hex(), **BY_NODES)["result"]["tx_hash"]
     fresh_world.node.call("anvil_mine", "0x1")
     assert running.ask("confirm", tx_hash=tx_hash)["result"]["status"] == "confirmed"
 
@@ -204,6 +207,11 @@ SIMULATE: dict[str, Any] = {
     "accounts": [],
     "block": None,
 }
+
+
+def broadcast(**changes: object) -> dict[str, object]:
+    """Return a request to send bytes, with fields changed."""
+    return {"v": 1, "operation": "broadcast", "raw": "02c0", **BY_NODES, **changes}
 
 
 @pytest.mark.parametrize(
@@ -225,8 +233,17 @@ SIMULATE: dict[str, Any] = {
         pytest.param(ATTEST | {"block": NOWHERE | {"number": -1}}, "chain", id="a block before the first"),
         pytest.param(ATTEST | {"block": NOWHERE | {"number": 10**6}}, "chain", id="a block to come"),
         pytest.param(SIMULATE | {"block": NOWHERE}, "simulation", id="a simulation of nothing, on no block"),
-        pytest.param({"v": 1, "operation": "broadcast", "raw": "0x02"}, "request", id="prefixed hex"),
-        pytest.param({"v": 1, "operation": "broadcast", "raw": "02c0"}, "request", id="no transaction"),
+        pytest.param(broadcast(raw="0x02"), "request", id="prefixed hex"),
+        pytest.param(broadcast(raw="02c0"), "request", id="no transaction"),
+        pytest.param({"v": 1, "operation": "broadcast", "raw": "02"}, "request", id="by no way"),
+        pytest.param(broadcast(by="post"), "request", id="by another way"),
+        pytest.param(broadcast(last_block=9), "request", id="by nodes until a block"),
+        pytest.param(broadcast(by="relay"), "request", id="by the relay without an end"),
+        pytest.param(broadcast(by="relay", last_block=True), "request", id="a truth as block"),
+        pytest.param({"v": 1, "operation": "recall", "tx_hash": "ab"}, "request", id="recall half a hash"),
+        pytest.param(
+            {"v": 1, "operation": "recall", "tx_hash": "ab" * 32}, "chain", id="recall without a relay"
+        ),
         pytest.param({"v": 1, "operation": "confirm", "tx_hash": 1}, "request", id="a number as hash"),
         pytest.param({"v": 1, "operation": "confirm", "tx_hash": "ab"}, "request", id="half a hash"),
         pytest.param(SIMULATE | {"step": 5}, "request", id="step 5"),
@@ -256,8 +273,8 @@ def test_killed_at_each_step_and_asked_again(home: Home, fresh_world: World) -> 
             "4",
             simulate | {"step": 4},
         ),
-        ("5-before", {"operation": "broadcast", "raw": raw.hex()}),
-        ("5-after", {"operation": "broadcast", "raw": raw.hex()}),
+        ("5-before", {"operation": "broadcast", "raw": raw.hex(), **BY_NODES}),
+        ("5-after", {"operation": "broadcast", "raw": raw.hex(), **BY_NODES}),
         ("6", {"operation": "confirm", "tx_hash": keccak(raw).hex()}),
     ]
     lost = {"operation": "status"}
@@ -345,6 +362,29 @@ def test_nodes_that_it_does_not_start_with(home: Home, profile: str, nodes: obje
     home.trust_root.write_bytes(canonical(trust_root(home.public_key, profile)))
     path = home.state / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "nodes": nodes}))
+    process = subprocess.run(home.command(), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert said in process.stderr
+    assert not home.socket.exists()
+
+
+@pytest.mark.parametrize(
+    ("profile", "relay", "said"),
+    [
+        pytest.param("demo", "https://relay.example", "null or an object", id="an address alone"),
+        pytest.param("demo", RELAY | {"more": 1}, "null or an object", id="an unknown setting"),
+        pytest.param("demo", RELAY | {"hints": "hash"}, "a list of hints", id="a hint that is no list"),
+        pytest.param("demo", RELAY | {"hints": [1]}, "a list of hints", id="a number as hint"),
+        pytest.param("demo", RELAY, "private keys", id="a key that the token has not"),
+        pytest.param("production", RELAY | {"url": "http://relay.example"}, "only https", id="in the clear"),
+    ],
+)
+def test_relays_that_it_does_not_start_with(home: Home, profile: str, relay: object, said: str) -> None:
+    """What names no relay, or one that others could listen to, stops the start."""
+    home.trust_root.write_bytes(canonical(trust_root(home.public_key, profile)))
+    configured(
+        relay=relay, nodes={name: f"{A_NODE}/{name}" for name in "abc"[: 3 if profile != "demo" else 1]}
+    )(home)
     process = subprocess.run(home.command(), cwd=ROOT, capture_output=True, text=True, check=False)
     assert process.returncode == 2
     assert said in process.stderr

@@ -30,6 +30,15 @@ def second(world: World, **options: Any) -> PolicySet:
     return world.sign_set(files, **({"after": world.policy} | options))
 
 
+def test_where_nothing_is_said_of_the_way(world: World) -> None:
+    """A set without the fields is as those before them: by the nodes; one with them says what it says."""
+    assert (world.policy.limits.broadcast, world.policy.limits.relay_blocks_max) == ("nodes", 25)
+    said = {"broadcast": "relay", "relay_blocks_max": 1}
+    files = world.with_file("limits.json", lambda value: value | said)
+    limits = world.sign_set(files, after=world.policy).limits
+    assert {name: value for name, value in limits.dump().items() if name in said} == said
+
+
 def newcomers(folder: Path, *names: str) -> list[Json]:
     """Return people with fresh credentials, all of the committee."""
     return [
@@ -356,6 +365,27 @@ def _bound(bound: Json) -> Callable[[list[Json]], list[Json]]:
             lambda value: value | {"daily": 1},
             Refusal.MALFORMED,
             id="a limit that no rule reads",
+        ),
+        pytest.param(
+            "limits.json",
+            lambda value: value | {"broadcast": "nodes_then_relay"},
+            Refusal.MALFORMED,
+            id="a way that there is not",
+        ),
+        pytest.param(
+            "limits.json",
+            lambda value: value | {"broadcast": None},
+            Refusal.MALFORMED,
+            id="a way that is nothing",
+        ),
+        *(
+            pytest.param(
+                "limits.json",
+                lambda value, blocks=blocks: value | {"relay_blocks_max": blocks},
+                Refusal.MALFORMED,
+                id=f"{blocks} blocks with a relay",
+            )
+            for blocks in (0, 26)
         ),
         pytest.param("limits.json", lambda _: [], Refusal.MALFORMED, id="a list of limits"),
         pytest.param("people.json", _same_id, Refusal.POLICY_INVALID, id="two people share a credential"),

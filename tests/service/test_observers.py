@@ -220,6 +220,9 @@ def test_one_that_follows_to_another_block(rules: World, tmp_path: Path) -> None
     assert named == [("three", "one", "proof_invalid")]
 
 
+BY_NODES: Answer = {"by": "nodes", "last_block": None}
+
+
 # where a transaction stands
 
 
@@ -279,14 +282,31 @@ def test_bytes_are_sent_by_all(rules: World, tmp_path: Path) -> None:
 
     answers = {"one": lambda _, __: {"result": {"tx_hash": "ab" * 32}}, "three": away, "two": sends}
     with observing(rules, tmp_path, answers) as (observers, _):
-        assert observers.broadcast("02") == "ab" * 32
+        assert observers.broadcast("02", **BY_NODES) == "ab" * 32
     assert sent == ["two"]
     with (
         observing(rules, tmp_path, dict.fromkeys(NAMES, away)) as (observers, _),
         pytest.raises(RefusedError) as caught,
     ):
-        observers.broadcast("02")
+        observers.broadcast("02", **BY_NODES)
     assert caught.value.code is Refusal.UNAVAILABLE
+
+
+def test_all_relays_forget(rules: World, tmp_path: Path) -> None:
+    """Each relay forgets for its own sender: one that does not is told of, after all were asked."""
+    asked: list[str] = []
+
+    def forgets(name: str, _: Answer) -> Answer:
+        asked.append(name)
+        return {"result": {"tx_hash": "ab" * 32}}
+
+    with observing(rules, tmp_path, dict.fromkeys(NAMES, forgets)) as (observers, _):
+        observers.recall("ab" * 32)
+    assert asked == [*NAMES]
+    with observing(rules, tmp_path, {"one": away, "three": forgets, "two": forgets}) as (observers, _):
+        with pytest.raises(RefusedError):
+            observers.recall("ab" * 32)
+        assert asked == [*NAMES, "three", "two"]
 
 
 def test_a_lead_without_proofs(rules: World, tmp_path: Path) -> None:

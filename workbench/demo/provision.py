@@ -1,6 +1,7 @@
 """Make one process's token and keys: run as a process of its own, since a process opens one token.
 
-Prints {"ed25519": hex} and, when asked, {"secp256k1": hex}: public parts only.
+Prints {"ed25519": hex} and, when asked, {"secp256k1": hex}: public parts only. The second is for what a chain
+knows: an account's key, or one that signs to a relay who asks.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from workbench.custody.token import Token, TokenError, create_softhsm, softhsm_m
 SECONDS = 60
 
 
-def provision(folder: Path, label: str, *, owns_assets: bool = False) -> dict[str, str]:
+def provision(folder: Path, label: str, *, secp256k1: str | None = None) -> dict[str, str]:
     """Make a state root with a token in it, in a fresh process; return the public keys in hex."""
     command = [sys.executable, "-m", "workbench.demo.provision", str(folder), label]
-    command += ["--owns-assets"] if owns_assets else []
+    command += ["--secp256k1", secp256k1] if secp256k1 else []
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     if done.returncode != 0:
         raise TokenError(done.stderr.strip())
@@ -34,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("label")
-    parser.add_argument("--owns-assets", action="store_true")
+    parser.add_argument("--secp256k1", metavar="LABEL")
     options = parser.parse_args()
     folder: Path = options.folder
     folder.parent.mkdir(mode=0o700, exist_ok=True)
@@ -47,8 +48,8 @@ def main() -> int:
         create_softhsm(folder, label=options.label, pin=pin, so_pin=secrets.token_hex(8))
         token = Token(folder, module=softhsm_module(), label=options.label, pin=pin)
         keys = {"ed25519": token.generate_ed25519("identity/1").public_key.hex()}
-        if options.owns_assets:
-            keys["secp256k1"] = token.generate_secp256k1("treasury/1").public_key.hex()
+        if options.secp256k1:
+            keys["secp256k1"] = token.generate_secp256k1(options.secp256k1).public_key.hex()
     except TokenError as error:
         print(error, file=sys.stderr)
         return 2

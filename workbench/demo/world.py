@@ -104,8 +104,10 @@ def build(
     """Make every token, person, document and the empty ledger; fund the treasury on the chain."""
     now = datetime.now(UTC)
     observers = [f"observer-{number + 1}" for number in range(variant.observers)]
+    second = {charter.COSIGNER: "treasury/1", ANCHOR: "gas/1"}
+    second |= dict.fromkeys(observers, "relay/1") if variant.relay else {}
     keys = {
-        name: provision(places.root(name), name, owns_assets=name in {charter.COSIGNER, ANCHOR})
+        name: provision(places.root(name), name, secp256k1=second.get(name))
         for name in (SERVICE, *observers, charter.COSIGNER, ANCHOR)
     }
     keys |= {name: {"ed25519": _witness(places.root(name), name)} for name in WITNESSES}
@@ -271,6 +273,9 @@ def _configure(
             "name": name,
             "nodes": dict(nodes),
             "peers": [],
+            "relay": {"url": variant.relay, "key": keys[name]["secp256k1"], "hints": []}
+            if variant.relay
+            else None,
         }
     for name, config in configs.items():
         path = places.root(name) / "config.json"

@@ -11,7 +11,9 @@ or {"error": {"code", "detail"}}:
 * allowances {owners, tokens, since, spenders} -> signed rights of others in these accounts
 * simulate {step, transactions, target, accounts, block} -> a signed simulation; step 3 is before approval, 4
   before signing, and the crash point has the step's number
-* broadcast {raw} -> {"tx_hash"}; crash points 5-before and 5-after
+* broadcast {raw, by, last_block} -> {"tx_hash"}; by "nodes", without a last block, or by "relay"; crash
+  points 5-before and 5-after
+* recall {tx_hash} -> {"tx_hash"}: the relay has forgotten it
 * confirm {tx_hash} -> status, with proofs when mined; crash point 6
 * descent {number, hash, ancestors} -> {"descent"}: proofs that a block comes from older ones
 * finality -> {"safe", "finalized"}: headers, attested
@@ -38,6 +40,7 @@ from workbench.chain.allowances import Asked
 from workbench.chain.errors import ChainError, OtherBlockError, SimulationError
 from workbench.chain.node import Node
 from workbench.chain.nodes import Nodes
+from workbench.chain.relay import Relay
 from workbench.chain.simulator import Simulator
 from workbench.custody.token import Token, TokenError, softhsm_module
 from workbench.evm.errors import EvmError
@@ -52,7 +55,18 @@ from workbench.risk.venue import Venue
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
-CONFIG: Final = ("anvil", "feeds", "identity_key", "module", "name", "nodes", "peers", "token_label")
+CONFIG: Final = (
+    "anvil",
+    "feeds",
+    "identity_key",
+    "module",
+    "name",
+    "nodes",
+    "peers",
+    "relay",
+    "token_label",
+)
+RELAY: Final = {"hints", "key", "url"}
 NODE_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 NODES_MIN: Final = 3  # in production: of two, each could stop everything, and of one there is no quorum
 SIMULATION_STEPS: Final = (3, 4)
@@ -94,7 +108,8 @@ class Desk:
             "prices": (self._prices, frozenset({"base", "quote"})),
             "allowances": (self._allowances, frozenset({"owners", "tokens", "since", "spenders"})),
             "simulate": (self._simulate, frozenset({"step", "transactions", "target", "accounts", "block"})),
-            "broadcast": (self._broadcast, frozenset({"raw"})),
+            "broadcast": (self._broadcast, frozenset({"raw", "by", "last_block"})),
+            "recall": (self._recall, frozenset({"tx_hash"})),
             "confirm": (self._confirm, frozenset({"tx_hash"})),
             "descent": (self._descent, frozenset({"number", "hash", "ancestors"})),
             "finality": (self._finality, frozenset()),
@@ -167,9 +182,11 @@ class Desk:
         return self.observer.simulate(transactions, target, accounts, _block(fields["block"]))
 
     def _broadcast(self, fields: Message) -> Message:
-        raw = _hex(fields["raw"])
+        raw, by, last_block = _hex(fields["raw"]), fields["by"], fields["last_block"]
+        if (by, type(last_block)) not in {("nodes", type(None)), ("relay", int)}:
+            raise RequestError(f"by {by!r:.20} until block {last_block!r:.20}")
         self.crash.reached("5-before")
-        result = self.observer.broadcast(raw)
+        result = self.observer.relayed(raw, last_block) if by == "relay" else self.observer.broadcast(raw)
         # A crash here has sent the bytes and told nobody: asking again finds them known.
         self.crash.reached("5-after")
         return result
@@ -185,10 +202,10 @@ class Desk:
 
     def _confirm(self, fields: Message) -> Message:
         self.crash.reached("6")
-        tx_hash = _hex(fields["tx_hash"])
-        if len(tx_hash) != HASH_BYTES:
-            raise RequestError(f"a transaction hash has {HASH_BYTES} bytes, got {len(tx_hash)}")
-        return self.observer.confirm(tx_hash)
+        return self.observer.confirm(_hash(fields["tx_hash"]))
+
+    def _recall(self, fields: Message) -> Message:
+        return self.observer.recall(_hash(fields["tx_hash"]))
 
 
 def main() -> int:
@@ -232,6 +249,7 @@ def _server(options: argparse.Namespace) -> FrameServer:
         simulator=Simulator(Path(config["anvil"])),
         clock=_clock,
         feeds=configured(config["feeds"]),
+        relay=_relay(config["relay"], believed, token),
     )
     desk = Desk(observer, CrashPoint(options.testing_only_crash_at))
     return FrameServer(options.socket, desk.handle, uids={os.geteuid(), *config["peers"]})
@@ -245,6 +263,20 @@ def _addresses(configured: object, believed: TrustRoot) -> dict[str, str]:
     if believed.profile != "demo" and len(configured) < NODES_MIN:
         raise ConfigError(f"{len(configured)} nodes, at least {NODES_MIN} under a production trust root")
     return configured
+
+
+def _relay(configured: object, believed: TrustRoot, token: Token) -> Relay | None:
+    if configured is None:
+        return None
+    if not isinstance(configured, dict) or set(configured) != RELAY:
+        raise ConfigError(f"relay: null or an object of {sorted(RELAY)} is expected")
+    url, hints = configured["url"], configured["hints"]
+    if not isinstance(url, str) or not isinstance(hints, list) or not all(isinstance(h, str) for h in hints):
+        raise ConfigError("relay: an address and a list of hints are expected")
+    # on the way there the bytes are as readable as in a pool
+    if believed.profile != "demo" and not url.startswith("https://"):
+        raise ConfigError("relay: only https:// under a production trust root")
+    return Relay(url=url, key=token.secp256k1(bytes.fromhex(configured["key"])), hints=tuple(hints))
 
 
 def _clock() -> datetime:
@@ -275,6 +307,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise RequestError(f"text was expected, got {type(value).__name__}")
     return value
+
+
+def _hash(value: object) -> bytes:
+    raw = _hex(value)
+    if len(raw) != HASH_BYTES:
+        raise RequestError(f"a transaction hash has {HASH_BYTES} bytes, got {len(raw)}")
+    return raw
 
 
 def _amount(value: object) -> int:

@@ -6,7 +6,9 @@
 * prices: what each configured source says of a pair, at that header's block; the quotes are signed.
 * allowances: what others may take from accounts, each value proven at that header's block; signed.
 * simulate: what a sequence would do on a private fork of such a block; the result is signed.
-* broadcast: sends signed bytes. Asking twice is harmless: bytes that the node already has are a success.
+* broadcast: sends signed bytes, by the nodes or by a relay alone. Asking twice is harmless: bytes that are
+  there already are a success.
+* recall: has the relay forget bytes.
 * confirm: whether a transaction is in a block that stands in the chain, with proofs under that block's
   header.
 * descent: that a block comes from older ones, as the chain's own record of its hashes proves it.
@@ -36,6 +38,7 @@ from workbench.chain.node import Json, Node
 from workbench.chain.nodes import Agreed, Event, Nodes, NoQuorumError
 from workbench.chain.pool import proven_pool
 from workbench.chain.prestate import StateError
+from workbench.chain.relay import Relay
 from workbench.chain.simulator import Simulator, Transaction
 from workbench.chain.state import proven_account
 from workbench.evm.fields import address_bytes, to_rpc
@@ -43,6 +46,7 @@ from workbench.evm.header import Header
 from workbench.evm.transaction import SignedTransaction
 from workbench.observer.feeds import Feed, quotes_of
 from workbench.risk.venue import Venue
+from workbench.rules.carriage import RELAY_BLOCKS_MAX
 
 SIMULATION_LINE: Final = b"oms-simulation/v1\n"
 HEADER_LINE: Final = b"oms-header/v1\n"
@@ -131,6 +135,7 @@ class Observer:
     simulator: Simulator
     clock: Callable[[], datetime]
     feeds: tuple[Feed, ...] = ()
+    relay: Relay | None = None
     _forks: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(FORKS_MAX), init=False
     )
@@ -246,16 +251,44 @@ class Observer:
 
     def broadcast(self, raw: bytes) -> Document:
         """Send signed bytes by every node and return their hash; they may have been sent before."""
-        signed = SignedTransaction.parse(raw)
-        if signed.unsigned.chain_id != self.nodes.chain_id:
-            raise ChainError(
-                f"a transaction of chain {signed.unsigned.chain_id}, this is {self.nodes.chain_id}"
-            )
+        signed = self._read(raw)
         answers = self.nodes.every(lambda node: _send(node, raw, signed.tx_hash))
         failed = [each for each in answers.values() if each is not None]
         if len(failed) == len(answers):
             raise failed[0] if failed else NoQuorumError("no node is left to send by")
         return {"tx_hash": signed.tx_hash.hex()}
+
+    def relayed(self, raw: bytes, last_block: int) -> Document:
+        """Give signed bytes to the relay until a block, and to nobody else; return their hash."""
+        signed, relay = self._read(raw), self._relay()
+        head = self.nodes.head().header.number
+        # a relay would shorten what is too long and say nothing of it
+        if not head < last_block <= head + RELAY_BLOCKS_MAX:
+            raise ChainError(
+                f"until block {last_block}, but the newest is {head}, and {RELAY_BLOCKS_MAX} more the most"
+            )
+        relay.send(raw, last_block=last_block)
+        return {"tx_hash": signed.tx_hash.hex()}
+
+    def recall(self, tx_hash: bytes) -> Document:
+        """Have the relay forget bytes; what they were is not asked, since it only ever takes away."""
+        self._relay().cancel(tx_hash)
+        return {"tx_hash": tx_hash.hex()}
+
+    def _read(self, raw: bytes) -> SignedTransaction:
+        """Decode signed bytes again before they go anywhere: one canonical form, a signature, this chain."""
+        signed = SignedTransaction.parse(raw)
+        if signed.unsigned.chain_id != self.nodes.chain_id:
+            raise ChainError(
+                f"a transaction of chain {signed.unsigned.chain_id}, this is {self.nodes.chain_id}"
+            )
+        return signed
+
+    def _relay(self) -> Relay:
+        # no fallback: who asks for the relay must not get the nodes
+        if self.relay is None:
+            raise ChainError("no relay is configured")
+        return self.relay
 
     def confirm(self, tx_hash: bytes) -> Document:
         """Return what became of a transaction, with its proofs when it is in an agreed block."""

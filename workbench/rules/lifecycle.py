@@ -48,6 +48,7 @@ class Event(StrEnum):
     SIGNING_REFUSED = "signature.refused"
     BROADCAST = "transaction.broadcast"
     DROPPED = "transaction.dropped"
+    RECALLED = "transaction.recalled"
     REPLACED = "transaction.replaced"
     CANCEL_SIGNED = "cancel.signed"
     INCLUDED = "transaction.included"
@@ -75,7 +76,9 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.APPROVED, Event.SIGNED): State.SIGNED,
     (State.APPROVED, Event.SIGNING_REFUSED): State.REFUSED,
     (State.SIGNED, Event.BROADCAST): State.BROADCAST,
+    (State.BROADCAST, Event.BROADCAST): State.BROADCAST,
     (State.BROADCAST, Event.DROPPED): State.BROADCAST,
+    (State.BROADCAST, Event.RECALLED): State.BROADCAST,
     (State.BROADCAST, Event.SIMULATED): State.BROADCAST,
     (State.BROADCAST, Event.REPLACED): State.BROADCAST,
     (State.BROADCAST, Event.REJECTED): State.BROADCAST,

@@ -32,6 +32,7 @@ from workbench.rules import assertion as webauthn
 from workbench.rules import roles as matrix
 from workbench.rules.account import ServiceAccount
 from workbench.rules.assertion import CONSOLE, Assertion, Credential, verify_press
+from workbench.rules.carriage import RELAY_BLOCKS_MAX
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import (
     DOCUMENT_MAX,
@@ -191,6 +192,8 @@ class Limits(Document):
     sessions_per_person_max: Whole
     confirmations_min: Annotated[int, Field(ge=1)]
     finality: Literal["depth", "finalized"]
+    broadcast: Literal["nodes", "relay", "relay_then_nodes"] = "nodes"
+    relay_blocks_max: Annotated[int, Field(ge=1, le=RELAY_BLOCKS_MAX)] = RELAY_BLOCKS_MAX
     change_delay_s_min: Seconds
     credentials_min: Annotated[int, Field(ge=1, le=8)]
     policy_quorum: Annotated[int, Field(ge=1)]

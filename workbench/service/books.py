@@ -18,6 +18,7 @@ from workbench.evm.transaction import SignedTransaction
 from workbench.rules import assertion as webauthn
 from workbench.rules.assertion import Assertion, Credential
 from workbench.rules.attestation import AttestedState, Simulation, Statement
+from workbench.rules.carriage import Sending, Way
 from workbench.rules.carried import fees_of
 from workbench.rules.change import Event as PolicyEvent
 from workbench.rules.change import SignedVeto
@@ -67,6 +68,10 @@ class Matter:
     """The policy set that was in force then."""
     sent: list[Sent] = field(default_factory=list)
     """Everything that was signed for its nonce, oldest first: any of it may be mined, one of it is."""
+    sendings: list[Sending] = field(default_factory=list)
+    """Where its bytes went, oldest first."""
+    recalled: set[str] = field(default_factory=set)
+    """The hashes of those that the relay says it has forgotten."""
     block: tuple[int, str] | None = None
     """Number and hash of the block in which it was seen last."""
     mined: str | None = None
@@ -109,6 +114,12 @@ class Matter:
     def cancelling(self) -> bool:
         """Whether a cancel is signed."""
         return any(each.cancels for each in self.sent)
+
+    @property
+    def at_relay(self) -> list[str]:
+        """The hashes of what the relay may still have included, but for cancels."""
+        given = {each.tx_hash for each in self.sendings if each.by is Way.RELAY} - self.recalled
+        return [each.tx_hash for each in self.sent if each.tx_hash in given and not each.cancels]
 
     @property
     def withdrawn(self) -> bool:
@@ -289,6 +300,10 @@ def _signed(matter: Matter, data: dict[str, Any], *, cancels: bool) -> None:
 def _on_chain(matter: Matter, event: Event, data: dict[str, Any]) -> None:
     if event is Event.INCLUDED:
         matter.block, matter.mined = (data["block_number"], data["block_hash"]), data["tx_hash"]
+    elif event is Event.BROADCAST:
+        matter.sendings.append(Sending.load(data))
+    elif event is Event.RECALLED:
+        matter.recalled.add(data["tx_hash"])
     elif event is Event.NONCE_TAKEN:
         matter.taken_under = data["policy"]
     elif event is Event.SAFE:

@@ -1,7 +1,7 @@
 """From release to confirmation: steps (4), (5) and (6) of one intent.
 
 (4) a fresh simulation and fresh proofs, a checkpoint, evidence to the co-signer, its answer
-(5) the signed bytes are read again and compared; the broadcast is recorded; then it is sent.
+(5) the signed bytes are read again and compared; where they go is recorded; then they are sent.
     Bytes that replace others, or cancel them, take the same way (`pending` says when)
 (6) whichever of its bytes are included is proven by number and hash and recorded; so is a block
     that is no longer one of the chain (they are sent again), one that is safe, and the end once it is final
@@ -23,12 +23,13 @@ from ledger.encoding import canonical
 from ledger.entry import Entry
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.process.crash import CrashPoint
-from workbench.rules import attestation, calls, carried, confirmation
+from workbench.rules import attestation, calls, carriage, carried, confirmation
 from workbench.rules.attestation import AttestedState, Simulation
+from workbench.rules.carriage import Sending
 from workbench.rules.carried import Carried
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
-from workbench.rules.documents import DOCUMENT_MAX, verify_ed25519
+from workbench.rules.documents import DOCUMENT_MAX, read_time, verify_ed25519
 from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
 from workbench.rules.fees import Fees, first
 from workbench.rules.lifecycle import Event, State
@@ -204,7 +205,33 @@ class Lane:
     def broadcast(self, digest: str) -> None:
         """(5) Record that the bytes go out; sending is `pending`'s, as often as needed."""
         matter = self.books.matter(digest)
-        self.enter(Event.BROADCAST, digest, {"tx_hash": matter.tx_hash}, actor=SERVICE)
+        if self.policy.limits.broadcast == "nodes":
+            sending = carriage.by_nodes(matter.newest.tx_hash)
+        else:
+            sending = self.sending(matter, self.look(matter))
+        self.enter(Event.BROADCAST, digest, sending.dump(), actor=SERVICE)
+        self.crash.reached("5-before")
+
+    def sending(self, matter: Matter, look: attestation.State) -> Sending:
+        """(5) Return by which way the newest bytes go, as the set in force has it."""
+        limits, newest = self.policy.limits, matter.newest
+        until = None if newest.cancels else read_time(matter.proposal.intent.expires_at)
+        latest = max(self.clock(), look.block_time)
+        return carriage.next_sending(
+            carriage.Rule(limits.broadcast),
+            matter.sendings,
+            tx_hash=newest.tx_hash,
+            present=look.block_number,
+            blocks=carriage.blocks(limits.relay_blocks_max, until=until, latest=latest),
+        )
+
+    def tell(self, digest: str, sending: Sending) -> None:
+        """(5) Record where bytes go before they do; what the ledger says already is not said again."""
+        before = self.books.matter(digest).sendings
+        if carriage.is_told(sending, before):
+            return
+        name = f"{sending.tx_hash}-{len(before)}"
+        self.enter(Event.BROADCAST, digest, sending.dump(), actor=SERVICE, name=name)
         self.crash.reached("5-before")
 
     def confirm(self, digest: str) -> str:

@@ -170,18 +170,30 @@ class Observers:
         ]
         raise RefusedError(Refusal.UNAVAILABLE, f"observers differ: {'; '.join([*said, *away])}"[:500])
 
-    def broadcast(self, raw_tx: str) -> str:
-        """Have signed bytes sent (6); return the transaction's hash."""
+    def broadcast(self, raw_tx: str, *, by: str, last_block: int | None) -> str:
+        """Have signed bytes sent, by nodes or by relays until a block (6); return the transaction's hash."""
+        request = {"operation": "broadcast", "raw": raw_tx, "by": by, "last_block": last_block}
         reasons: dict[str, RefusedError] = {}
         sent = ""
         for name in self.sockets:
             try:
-                sent = str(self._ask(name, {"operation": "broadcast", "raw": raw_tx}).get("tx_hash"))
+                sent = str(self._ask(name, request).get("tx_hash"))
             except RefusedError as refused:
                 self._note(reasons, name, name, refused)
         if not sent:
             raise self._too_few(reasons)
         return sent
+
+    def recall(self, tx_hash: str) -> None:
+        """Have the relays forget bytes: each forgets for its own sender only, so that all are asked."""
+        reasons: dict[str, RefusedError] = {}
+        for name in self.sockets:
+            try:
+                self._ask(name, {"operation": "recall", "tx_hash": tx_hash})
+            except RefusedError as refused:
+                self._note(reasons, name, name, refused)
+        if reasons:
+            raise next(iter(reasons.values()))
 
     def descent(self, state: AttestedState, seen: Seen) -> list[Descent]:
         """Ask for the ways from a state's block down to those below it that a co-signer has seen (5)."""

@@ -3,8 +3,9 @@
 (5) What no node knows is sent, the newest bytes, as often as it is lost. What has waited for STUCK_BLOCKS,
     or pays less than the base fee that is proven, is replaced by bytes that pay more, while those who
     approved it still count and there is room under the caps. An intent that is over, or that somebody
-    rejected, is cancelled instead: nothing of it is sent or signed any more while it can be. New bytes are
-    recorded, then sent.
+    rejected, is cancelled instead: nothing of it is sent or signed any more while it can be, and a relay that
+    has it is asked to forget it. New bytes are recorded, then sent. Each time they go by the way that the
+    policy set has for them (`carriage`), which is recorded first; what a relay has it is not given again.
 (6) An account whose proven nonce is beyond bytes that are in no block was used by somebody else. That is
     believed once it is as deep as a confirmation must be, and seen twice: between two questions the chain
     may have taken ours. Then the intent has its end, and the lane stops until a next policy set is in force.
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from workbench.rules import attestation, fees
+from workbench.rules.carriage import Sending, Way
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time
 from workbench.rules.fees import Fees
@@ -46,6 +48,8 @@ class Waiting:
     pooled: str = ""
     """The hash that a node had in its pool: if it is gone, it was dropped."""
     asked: datetime | None = None
+    given: Sending | None = None
+    """What the relay has taken."""
 
 
 @dataclass(slots=True)
@@ -74,11 +78,11 @@ class Pending:
             waiting.since = look.block_number
             newest = "unknown"
         if newest == "pending":
-            waiting.pooled = matter.newest.tx_hash
+            waiting.pooled, waiting.given = matter.newest.tx_hash, None
             return False
         if over and not matter.cancelling and self._higher(matter, look, over=over) is not None:
             return False  # what is over is not sent again while it can be cancelled
-        return self._send(digest, matter, waiting)
+        return self._send(digest, matter, waiting, look)
 
     def _over(self, matter: Matter, look: attestation.State) -> bool:
         """(5) Whether nobody wants it any more; expiries count from the latest of the clocks."""
@@ -91,16 +95,35 @@ class Pending:
         caps = matter.proposal.intent.caps
         return find(matter.newest_fees, caps, base_fee_per_gas=look.base_fee_per_gas)
 
-    def _send(self, digest: str, matter: Matter, waiting: Waiting) -> bool:
+    def _send(self, digest: str, matter: Matter, waiting: Waiting, look: attestation.State) -> bool:
         sent = matter.newest
         if sent.raw_tx is None:
             return False
         if waiting.pooled == sent.tx_hash and matter.dropped < DROPPED_MAX:
             self.lane.happened(Event.DROPPED, digest, {"tx_hash": sent.tx_hash}, actor=SERVICE)
         waiting.pooled = ""
-        self.lane.links.observers.broadcast(sent.raw_tx)
+        sending = self.lane.sending(matter, look)
+        if not sending.goes(look.block_number) or sending == waiting.given:
+            return False
+        self.lane.tell(digest, sending)
+        if sending.by is Way.RELAY and waiting.given is None:
+            # what a relay has not taken is not outbid by anybody: it waits for the relay, not for a block
+            waiting.since = look.block_number
+        # a crash here leaves it told and not sent: the next turn sends it until the same block
+        self.lane.links.observers.broadcast(sent.raw_tx, by=sending.by.value, last_block=sending.last_block)
         self.lane.crash.reached("5-after")
+        waiting.given = sending if sending.by is Way.RELAY else None
         return True
+
+    def _recall(self, digest: str, matter: Matter) -> None:
+        """(5) Ask the relay to forget what is to be cancelled; if it does not, the cancel pays more."""
+        for tx_hash in matter.at_relay:
+            try:
+                self.lane.links.observers.recall(tx_hash)
+            except RefusedError:
+                continue
+            data = {"tx_hash": tx_hash, "by": Way.RELAY.value}
+            self.lane.enter(Event.RECALLED, digest, data, actor=SERVICE, name=f"{tx_hash}-recalled")
 
     def _new_bytes(
         self, digest: str, matter: Matter, waiting: Waiting, look: attestation.State, *, over: bool
@@ -122,6 +145,7 @@ class Pending:
         # silence and refusals end this turn here; the next ones send what was signed before
         waiting.asked = now
         if cancel:
+            self._recall(digest, matter)
             self.lane.cancel(digest, higher)
         else:
             self.lane.replace(digest, higher)
