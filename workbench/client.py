@@ -103,6 +103,8 @@ class IntentView(Document):
     intent: Intent
     nonce: Whole | None
     simulation: Statement | None
+    quotes: list[Statement]
+    """What sources said of the pairs that the policy set demands, when it was simulated last."""
     denying: list[str]
     needs: list[str]
     missing: list[str]

@@ -58,6 +58,8 @@ class Matter:
     """The simulation that the last decision was about, once a newer one has taken its place."""
     fresh: Statement | None = None
     attested: AttestedState | None = None
+    quotes: list[Statement] = field(default_factory=list)
+    """What observers said of the pairs that the policy set demands, when it was simulated last."""
     reservation_seq: int | None = None
     nonce: int | None = None
     decisions: list[SignedDecision] = field(default_factory=list)
@@ -257,6 +259,7 @@ class Books:
             statement = Statement.load(data["statement"])
             matter.attested = AttestedState.load(data["state"])
             matter.fresh = statement
+            matter.quotes = [Statement.load(each) for each in data.get("quotes", [])]
             if data["purpose"] == "approval":
                 # what was decided about another simulation does not count for this one
                 last = matter.decisions[-1].decision.simulation if matter.decisions else None

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ledger import checkpoint as notes
-from workbench.rules import attestation, cedar, decision, facts, roles
+from workbench.rules import attestation, cedar, decision, facts, roles, worth
 from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, LedgerHead, SignedDecision, Subject
@@ -27,6 +27,7 @@ from workbench.rules.documents import read_time, write_time
 from workbench.rules.intent import Intent, Proposal, outflows, verify_proposal
 from workbench.rules.lifecycle import FINAL, PROPOSED_EVENT, Event, State, free_nonce
 from workbench.rules.session import CertifiedSession
+from workbench.rules.worth import Worth
 from workbench.service.books import Matter, expired
 from workbench.service.lane import ANY_AGE_S, SERVICE, Lane, ready
 from workbench.service.pending import Pending, frozen, held_up, require_going, stopped
@@ -147,6 +148,7 @@ class Desk:
                 "checkpoint": note,
                 "session_active": known["session_active"],
                 "daily_usd_cents": known["daily_usd_cents"],
+                "quotes": [each.dump() for each in matter.quotes],
             }
 
     def answer(self, name: str, signed: SignedDecision) -> dict[str, Any]:
@@ -229,6 +231,7 @@ class Desk:
             "intent": intent.dump(),
             "nonce": matter.nonce,
             "simulation": matter.approved.dump() if matter.approved else None,
+            "quotes": [each.dump() for each in matter.quotes],
             "denying": list(explained.denying),
             "needs": list(explained.needs),
             "missing": list(explained.missing),
@@ -417,6 +420,7 @@ class Desk:
         if set(explained.denying) - {"simulation.fresh"}:
             return
         self._refresh(digest, matter)
+        self._weigh(matter, lane.clock())  # an absent price refuses here with its pair and its sources
         known = self._facts(digest, matter, lane.clock())
         verdict = cedar.evaluate(lane.policy, "release", proposer=proposer, key=key, facts=known)
         if not verdict.allowed:
@@ -460,6 +464,7 @@ class Desk:
             fresh=self._simulation(matter.fresh, intent) if matter.fresh else None,
             approvals=approvals,
             now=now,
+            worth=self._worth(matter, now),
         )
         computed = facts.compute(given)
         computed["session_active"] = self._speaks(matter.proposal, now)
@@ -473,6 +478,27 @@ class Desk:
         )
         computed["daily_usd_cents"] = min(before + int(computed["amount_usd_cents"]), facts.CENTS_MAX)
         return computed
+
+    def _worth(self, matter: Matter, now: datetime) -> Worth | None:
+        """Return what the exchange is worth; what nobody can say is an absent fact."""
+        try:
+            return self._weigh(matter, now)
+        except RefusedError:
+            return None
+
+    def _weigh(self, matter: Matter, now: datetime) -> Worth | None:
+        if matter.fresh is None:
+            return None
+        intent = matter.proposal.intent
+        return worth.weigh(
+            intent,
+            self._simulation(matter.fresh, intent),
+            matter.quotes,
+            policy=self.lane.policy,
+            trust_root=self.lane.trust_root,
+            now=now,
+            age_s_max=ANY_AGE_S,
+        )
 
     def _speaks(self, proposal: Proposal, now: datetime) -> bool:
         """Whether the proposer's word still holds: his session goes on, or the account's time is not over."""

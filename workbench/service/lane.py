@@ -23,14 +23,15 @@ from ledger.encoding import canonical
 from ledger.entry import Entry
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.process.crash import CrashPoint
-from workbench.rules import attestation, calls, carried, confirmation
-from workbench.rules.attestation import HeaderAttestation, Simulation
+from workbench.rules import attestation, calls, carried, confirmation, worth
+from workbench.rules.attestation import HeaderAttestation, Simulation, Statement
 from workbench.rules.carried import Carried
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, verify_ed25519
 from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
 from workbench.rules.fees import Fees, first
+from workbench.rules.intent import Intent
 from workbench.rules.lifecycle import Event, State
 from workbench.rules.policy import PolicySet
 from workbench.rules.trust import TrustRoot
@@ -125,8 +126,16 @@ class Lane:
         called = calls.targets(calls.read(intent, self.policy))[: ACCOUNTS_MAX - 1]
         state = self.links.attest([self.policy.key(intent.key).address, *called])
         named = hashlib.sha256(canonical(statement.document, limit=DOCUMENT_MAX)).hexdigest()
-        data = {"purpose": purpose, "statement": statement.dump(), "state": state.dump()}
+        data: dict[str, Any] = {"purpose": purpose, "statement": statement.dump(), "state": state.dump()}
+        quotes = self._quotes(intent, statement)
+        if quotes:
+            data["quotes"] = [each.dump() for each in quotes]
         self.enter(Event.SIMULATED, digest, data, actor=actor, name=named)
+
+    def _quotes(self, intent: Intent, statement: Statement) -> list[Statement]:
+        """(3) (4) Ask what the sources say of the pairs that the policy set demands."""
+        wanted = worth.questions(intent, Simulation.load(statement.document), self.policy)
+        return [self.links.prices(each) for each in wanted]
 
     def sign(self, digest: str) -> None:
         """(4) Bring everything to the co-signer and record its answer."""
@@ -390,7 +399,8 @@ class Lane:
 
     def _cancel_attestations(self, matter: Matter) -> dict[str, Any]:
         """Return what a cancel needs: that the nonce is not spent, proven at the newest head."""
-        return {"approved": [], "fresh": [], "state": [self.links.attest([self._account(matter)]).dump()]}
+        state = self.links.attest([self._account(matter)])
+        return {"approved": [], "fresh": [], "state": [state.dump()], "quotes": []}
 
     def _bring_up(self, cosigner: str, size: int) -> int:
         """Bring a co-signer's head so near to `size` that the rest fits into one piece of evidence."""
@@ -452,6 +462,7 @@ def _attestations(matter: Matter) -> dict[str, Any]:
         "approved": [matter.approved.dump()],
         "fresh": [matter.fresh.dump()],
         "state": [matter.attested.dump()] if matter.attested else [],
+        "quotes": [each.dump() for each in matter.quotes],
     }
 
 
