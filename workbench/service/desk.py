@@ -420,7 +420,6 @@ class Desk:
         if set(explained.denying) - {"simulation.fresh"}:
             return
         self._refresh(digest, matter)
-        self._weigh(matter, lane.clock())  # an absent price refuses here with its pair and its sources
         known = self._facts(digest, matter, lane.clock())
         verdict = cedar.evaluate(lane.policy, "release", proposer=proposer, key=key, facts=known)
         if not verdict.allowed:
@@ -432,6 +431,8 @@ class Desk:
         """(4) Simulate again, alone, and prove the state again: approval was a while ago."""
         if matter.state is State.OUTSTANDING or self._stale(matter):
             self.lane.simulate(digest, step=4, purpose="signing", sequence=[digest], actor=SERVICE)
+        # an absent price refuses here, by its pair and sources: a co-signer's refusal would end the intent
+        self._weigh(matter, self.lane.clock())
 
     def _stale(self, matter: Matter) -> bool:
         limits, now = self.lane.policy.limits, self.lane.clock()
