@@ -193,9 +193,7 @@ class Database:
             # What it holds is the only whole copy of blocks that may be torn by now.
             raise InDoubtError("a checkpoint did not finish")
         rows = self._writer.execute(SELECT_METADATA).fetchall()
-        ends = self._path.stat().st_size
-        # What is in memory alone has a number beyond the file.
-        places = [(journal.HEADER + number * size, size) for number, size in rows if number * size < ends]
+        places = [(journal.HEADER + number * size, size) for number, size in rows]
         try:
             journal.keep(self._path, places)
             self._writer.execute("checkpoint")

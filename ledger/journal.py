@@ -74,12 +74,15 @@ class Journal:
             raise JournalError("the journal of an unfinished checkpoint is damaged")
         found, start = {}, len(MAGIC)
         while start < len(content):
-            place, length = PLACE.unpack_from(content, start)
-            start += PLACE.size
-            found[place] = content[start : start + length]
-            start += length
-        header = found.pop(0)
-        return cls(header, found)
+            block = start + PLACE.size
+            place, length = PLACE.unpack(content[start:block].rjust(PLACE.size, b"\0"))
+            start = block + length
+            found[place] = content[block:start]
+        journal = cls(found.pop(0, b""), found)
+        # Whatever else has a right digest was made by hand.
+        if journal.encode() != raw:
+            raise JournalError("the journal of an unfinished checkpoint is none")
+        return journal
 
 
 def beside(path: Path) -> Path:

@@ -25,7 +25,7 @@ from workbench.client import ChangeView, Client, IntentView, ProblemError, Servi
 from workbench.demo import charter, people
 from workbench.demo.people import Officer
 from workbench.demo.run import living_world, market
-from workbench.demo.stack import ORDER, Stack
+from workbench.demo.stack import Stack
 from workbench.demo.world import ANCHOR, SERVICE, World
 from workbench.desk import drafts
 from workbench.rules.assertion import APPROVAL, CONSOLE
@@ -176,12 +176,12 @@ class Living:
 
     def revive(self) -> list[str]:
         """Start again whatever has died, without crash points; return what it was."""
-        dead = [name for name in ORDER if not self.stack.alive(name)]
+        dead = [name for name in self.stack.order if not self.stack.alive(name)]
         if dead and self.dies_too is not None:
             self.stack.kill(self.dies_too)
             dead.append(self.dies_too)
             self.dies_too = None
-        dead.sort(key=ORDER.index)
+        dead.sort(key=self.stack.order.index)
         for name in dead:
             self.crashed.add((name, self.stack.crash_points.pop(name, "")))
             self.stack.start(name)
@@ -225,7 +225,7 @@ class Living:
 
     def _simulated(self, intent: Intent) -> IntentView:
         view = self.pm.intent(intent.digest)
-        return view if view.simulation is not None else self.pm.simulate(intent.digest)
+        return view if view.simulations else self.pm.simulate(intent.digest)
 
     def _decided(self, intent: Intent) -> IntentView:
         view = self.pm.intent(intent.digest)

@@ -21,9 +21,10 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import Field
 
 from ledger.encoding import canonical, parse
 from workbench.risk import layout
@@ -33,7 +34,7 @@ from workbench.risk.venue import Venue
 from workbench.rules.allowances import Allowances, AllowancesQuestion, verify_allowances
 from workbench.rules.approval import ApprovalRequest
 from workbench.rules.assertion import Assertion, Credential
-from workbench.rules.attestation import Simulation, State, Statement
+from workbench.rules.attestation import OBSERVERS_MAX, Simulation, State, Statement
 from workbench.rules.change import Change, SignedVeto, between
 from workbench.rules.change_request import ChangeRequest, Word
 from workbench.rules.codes import Refusal, RefusedError
@@ -102,7 +103,7 @@ class IntentView(Document):
     state: Name
     intent: Intent
     nonce: Whole | None
-    simulation: Statement | None
+    simulations: Annotated[list[Statement], Field(max_length=OBSERVERS_MAX)]
     quotes: list[Statement]
     """What sources said of the pairs that the policy set demands, when it was simulated last."""
     denying: list[str]
@@ -121,9 +122,9 @@ class IntentView(Document):
     @property
     def simulated(self) -> Simulation:
         """The simulation that decisions are about."""
-        if self.simulation is None:
+        if not self.simulations:
             raise LookupError("this intent has not been simulated")
-        return Simulation.load(self.simulation.document)
+        return Simulation.load(self.simulations[0].document)
 
 
 class ChangeSummary(Document):
@@ -453,33 +454,36 @@ class Client:
             fee=venue.fee,
             amount=str(amount_in),
         )
-        told = AttestedStorage.load(self.post("/v1/pools", question.dump()))
+        told = [AttestedStorage.load(each) for each in self._told("/v1/pools", question)]
         now = datetime.now(UTC)
-        seen = verify_slots([told], trust_root=trust_root, now=now, age_s_max=POOL_AGE_S_MAX)
+        seen = verify_slots(told, trust_root=trust_root, now=now, age_s_max=POOL_AGE_S_MAX)
         values = {layout.Slot(*place): value for place, value in seen.values.items()}
         return ProvenPool(layout.read(venue, values), seen.state)
 
     def prices(self, base: str, quote: str, *, trust_root: TrustRoot, gates: Gates) -> SeenPrice:
         """Return the price that a pair's sources agree on, by these gates; raises when they do not."""
         question = PriceQuestion(base=base, quote=quote)
-        statement = Statement.load(self.post("/v1/prices", question.dump()))
+        statements = [Statement.load(each) for each in self._told("/v1/prices", question)]
         now = datetime.now(UTC)
         told = verify_quotes(
-            [statement], question=question, trust_root=trust_root, now=now, age_s_max=POOL_AGE_S_MAX
+            statements, question=question, trust_root=trust_root, now=now, age_s_max=POOL_AGE_S_MAX
         )
         return SeenPrice(agree(told.quotes, now=now, **asdict(gates)), told, now, gates)
 
     def allowances(self, question: AllowancesQuestion, *, trust_root: TrustRoot) -> Allowances:
-        """Return what others may take from accounts, as an observer has proven and signed it."""
-        statement = Statement.load(self.post("/v1/allowances", question.dump()))
-        (told,) = verify_allowances(
-            [statement],
+        """Return what others may take from accounts, as observers have proven and signed it."""
+        told = verify_allowances(
+            [Statement.load(each) for each in self._told("/v1/allowances", question)],
             question=question,
             trust_root=trust_root,
             now=datetime.now(UTC),
             age_s_max=POOL_AGE_S_MAX,
         )
-        return told
+        return told[0]
+
+    def _told(self, path: str, question: Document) -> list[Any]:
+        """Return what each observer tells of a question."""
+        return list(self.post(path, question.dump())["told"])
 
     def get(self, path: str) -> dict[str, Any]:
         """Make one signed GET request."""

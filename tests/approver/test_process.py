@@ -323,10 +323,9 @@ LIES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a simulation without its moves": (
         lambda value: {
             **value,
-            "simulation": {
-                **value["simulation"],
-                "document": {**value["simulation"]["document"], "allowances": []},
-            },
+            "simulations": [
+                {**each, "document": {**each["document"], "allowances": []}} for each in value["simulations"]
+            ],
         },
         "signature invalid",
     ),

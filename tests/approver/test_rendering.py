@@ -62,8 +62,8 @@ def crowded(desk: World) -> str:
     request = desk.request(
         "cro-1",
         intent,
-        simulation=attest(simulation).dump(),
-        before=attest(before).dump(),
+        simulations=[attest(simulation).dump()],
+        before=[attest(before).dump()],
         decisions=[desk.decide("risk-1", "risk_officer", reason="R" * 300).dump()],
     )
     return rendered(approval.verify(request, trust_root=desk.trust_root, now=NOW))

@@ -90,7 +90,7 @@ class Signed(Courier):
     def attested(self) -> dict[str, Any]:
         """Return the treasury's account and the contract's as the chain has them at this moment."""
         accounts = [self.world.world.treasury, self.intent.to]
-        state: dict[str, Any] = self.observed("attest", accounts=accounts)
+        state: dict[str, Any] = self.observed("attest", accounts=accounts, block=None)
         return state
 
     def descent(self, state: dict[str, Any]) -> list[dict[str, Any]]:
@@ -173,7 +173,9 @@ def older_state(c: Signed, e: Evidence) -> None:
         "max_priority_fee_per_gas": c.intent.max_priority_fee_per_gas,
     }
     accounts = [key.address for key in c.world.world.policy.keys.values()]
-    fresh = c.observed("simulate", step=4, transactions=[transaction], target=0, accounts=accounts)
+    fresh = c.observed(
+        "simulate", step=4, transactions=[transaction], target=0, accounts=accounts, block=None
+    )
     e["attestations"]["fresh"] = [fresh]
 
 

@@ -222,8 +222,9 @@ def test_a_pushed_pool_is_refused_at_release(pushed: Pushed) -> None:
     for _ in range(2):  # the first resume looks again; the second is told what that found
         view = desk.world.pm.resume(pushed.swap.digest)
         assert (view.state, list(view.denying), list(view.missing)) == ("outstanding", ["exchange.worth"], [])
-    assert view.simulation is not None
-    assert view.simulation.document["slippage_bps"] <= 10
+    slippage = view.simulated.slippage_bps
+    assert slippage is not None
+    assert slippage <= 10
     world = desk.world.world
     markup = review.transaction(desk.world.pm, view.digest, world.places.trust_root).outcome().markup
     assert shown_worth.LABEL in markup

@@ -68,7 +68,7 @@ def test_report_says(outcome: Outcome, phrase: str) -> None:
 def test_simulated_figures_in_the_ledger(outcome: Outcome) -> None:
     """The observer's signed figures are the worked example's, to the part per million."""
     documents = [
-        each["data"]["statement"]["document"]
+        each["data"]["statements"][0]["document"]
         for each in entries(outcome)
         if each["type"] == "simulation.attested"
     ]  # type: ignore[index]

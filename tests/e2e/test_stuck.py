@@ -305,6 +305,47 @@ def test_somebody_withdraws(world: Living, chain: Node, person: str, role: str) 
     ended(world, before, digest, by=cancel, after=way)
 
 
+def test_the_original_is_mined_after_its_cancel(world: Living, chain: Node) -> None:
+    """A block takes the withdrawn bytes although their cancel was sent: what happened is what is recorded."""
+    before = world.transactions()
+    digest = sent_and_withdrawn(world, chain, 1_800)
+    cancel = told(world, digest, "cancel.signed")["data"]["tx_hash"]
+    pooled(chain, cancel)
+    original = told(world, digest, "transaction.signed")
+    rewritten(chain, 1, original)
+    assert settle(world, chain, digest).state == "confirmed"
+    included = told(world, digest, "included")["data"]
+    assert (included["tx_hash"], included["cancels"]) == (original["data"]["tx_hash"], False)
+    way = ["signed", "broadcast", "intent.rejected", "cancel.signed", "included", "confirmed"]
+    ended(world, before, digest, by=original["data"]["tx_hash"], after=way)
+
+
+def test_a_reorganisation_undoes_the_cancel(world: Living, chain: Node) -> None:
+    """The cancel's block is taken back and the original is in another one: both are named, one counts."""
+    before = world.transactions()
+    digest = sent_and_withdrawn(world, chain, 1_850)
+    cancel = told(world, digest, "cancel.signed")["data"]["tx_hash"]
+    pooled(chain, cancel)
+    block(chain, LOW)
+    until(world, digest, "included")
+    original = told(world, digest, "transaction.signed")
+    rewritten(chain, 2, original)
+    assert told(world, digest, "displaced")["data"]["tx_hash"] == cancel
+    wait_for(lambda: story(world, digest)[-1] == "included", lambda: story(world, digest))
+    assert settle(world, chain, digest).state == "confirmed"
+    way = ["signed", "broadcast", "intent.rejected", "cancel.signed"]
+    way += ["included", "displaced", "included", "confirmed"]
+    ended(world, before, digest, by=original["data"]["tx_hash"], after=way)
+
+
+def sent_and_withdrawn(world: Living, chain: Node, amount: int) -> str:
+    """Have an allowance sent, behind an empty block, and its proposer withdraw it."""
+    block(chain, LOW)
+    digest = sent(world, amount)
+    world.officer("pm-1").decide(digest, verb="reject", role="portfolio_manager", reason="a test")
+    return digest
+
+
 def test_somebody_else_takes_the_nonce(world: Living, chain: Node) -> None:
     """Bytes that are none of ours are mined: an alarm, an end, and a lane that stops for good."""
     before = world.transactions()

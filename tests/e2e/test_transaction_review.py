@@ -97,9 +97,9 @@ def test_what_does_not_verify_is_not_shown(world: Living) -> None:
     """A service that changes a simulation on its way is refused by the kernel."""
     view = world.outstanding(world.allowance(78))
     client = world.officer("risk-1").speaks
-    assert view.simulation is not None
-    told = view.simulation.document | {"gas": 1}
-    bent = view.model_copy(update={"simulation": Statement.load(view.simulation.dump() | {"document": told})})
+    (simulated,) = view.simulations
+    told = simulated.document | {"gas": 1}
+    bent = view.model_copy(update={"simulations": [Statement.load(simulated.dump() | {"document": told})]})
     liar = SimpleNamespace(intent=lambda _: bent, policy_chain=client.policy_chain)
     with pytest.raises(RefusedError):
         review.transaction(cast("Client", liar), view.digest, world.world.places.trust_root)

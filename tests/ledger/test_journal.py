@@ -1,6 +1,7 @@
 """What a checkpoint of the database writes over is kept: no torn write and no full disk loses an entry."""
 
 import errno
+import hashlib
 import json
 import os
 import random
@@ -156,9 +157,34 @@ def test_encoding() -> None:
     for blocks in ({}, {HEADER: b"a"}, {HEADER: b"", 2**40: bytes(PAGE), 2**41: b"xyz"}):
         made = Journal(b"header", blocks)
         assert Journal.parse(made.encode()) == made
-    for raw in (b"", journal.MAGIC, Journal(b"h", {}).encode()[1:], Journal(b"h", {}).encode() + b"x"):
-        with pytest.raises(JournalError):
+    whole = Journal(b"h", {}).encode()
+    for raw in (b"", journal.MAGIC, whole[1:], whole + b"x"):
+        with pytest.raises(JournalError, match="is damaged"):
             Journal.parse(raw)
+
+
+def part(place: int, block: bytes, length: int | None = None) -> bytes:
+    """Return a block as a journal has it."""
+    return journal.PLACE.pack(place, len(block) if length is None else length) + block
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"x", id="less than a place"),
+        pytest.param(part(HEADER, b"block"), id="no header"),
+        pytest.param(part(0, b"h") + part(HEADER, b"block", 99), id="a block that is shorter than it says"),
+        pytest.param(part(0, b"h") + part(HEADER, b"block") + b"more", id="something behind it"),
+        pytest.param(part(0, b"h") + part(2, b"b") + part(1, b"b"), id="blocks in another order"),
+        pytest.param(part(0, b"h") + part(1, b"b") + part(1, b"c"), id="two blocks at one place"),
+    ],
+)
+def test_a_journal_made_by_hand(parts: bytes) -> None:
+    """A right digest over anything but a journal is refused by name."""
+    content = journal.MAGIC + parts
+    with pytest.raises(JournalError, match="is none"):
+        Journal.parse(content + hashlib.sha256(content).digest())
 
 
 def test_past_the_end(tmp_path: Path) -> None:

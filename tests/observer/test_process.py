@@ -174,7 +174,7 @@ def approval(world: World) -> dict[str, Any]:
 def test_every_operation_over_the_socket(running: Home, fresh_world: World) -> None:
     """Status, attestation, simulation, broadcast and confirmation, signed by the token's key."""
     assert running.ask("status")["result"]["chain_id"] == chain.CHAIN_ID
-    attested = running.ask("attest", accounts=[TREASURY])["result"]
+    attested = running.ask("attest", accounts=[TREASURY], block=None)["result"]
     assert running.verified(attested["attestation"], HEADER_LINE)["chain_id"] == chain.CHAIN_ID
     assert attested["accounts"][0]["balance"] == str(10 * newswap.ETHER)
     sold = {"token_in": fresh_world.deployment.usdc, "token_out": fresh_world.deployment.weth}
@@ -184,13 +184,26 @@ def test_every_operation_over_the_socket(running: Home, fresh_world: World) -> N
     assert {each["account"] for each in proven["slots"]} == {pool["factory"], fresh_world.deployment.pool}
     for step in (3, 4):
         answer = running.ask(
-            "simulate", step=step, transactions=[approval(fresh_world)], target=0, accounts=[]
+            "simulate", step=step, transactions=[approval(fresh_world)], target=0, accounts=[], block=None
         )
         assert running.verified(answer["result"], SIMULATION_LINE)["allowances"][0]["amount"] == "5"
     raw = fresh_world.signed(STRANGER, nonce=0, value=7)
     tx_hash = running.ask("broadcast", raw=raw.hex())["result"]["tx_hash"]
     fresh_world.node.call("anvil_mine", "0x1")
     assert running.ask("confirm", tx_hash=tx_hash)["result"]["status"] == "confirmed"
+
+
+ATTEST: dict[str, Any] = {"v": 1, "operation": "attest", "accounts": [], "block": None}
+NOWHERE = {"number": 0, "hash": "00" * 32}
+SIMULATE: dict[str, Any] = {
+    "v": 1,
+    "operation": "simulate",
+    "step": 3,
+    "transactions": [],
+    "target": 0,
+    "accounts": [],
+    "block": None,
+}
 
 
 @pytest.mark.parametrize(
@@ -202,28 +215,23 @@ def test_every_operation_over_the_socket(running: Home, fresh_world: World) -> N
         pytest.param({"v": True, "operation": "status"}, "request", id="a truth as version"),
         pytest.param({"v": 1, "operation": "status", "more": 1}, "request", id="an unknown field"),
         pytest.param({"v": 1, "operation": "attest"}, "request", id="a field missing"),
-        pytest.param({"v": 1, "operation": "attest", "accounts": "x"}, "request", id="text for a list"),
-        pytest.param({"v": 1, "operation": "attest", "accounts": [7]}, "request", id="a number as address"),
-        pytest.param({"v": 1, "operation": "attest", "accounts": ["0x1"]}, "chain", id="no address"),
+        pytest.param(ATTEST | {"accounts": "x"}, "request", id="text for a list"),
+        pytest.param(ATTEST | {"accounts": [7]}, "request", id="a number as address"),
+        pytest.param(ATTEST | {"accounts": ["0x1"]}, "chain", id="no address"),
+        pytest.param(ATTEST | {"block": 7}, "request", id="a number for a block"),
+        pytest.param(ATTEST | {"block": {"number": 0}}, "request", id="a block without its hash"),
+        pytest.param(ATTEST | {"block": NOWHERE | {"number": True}}, "request", id="a block of no number"),
+        pytest.param(ATTEST | {"block": NOWHERE}, "chain", id="another block"),
+        pytest.param(ATTEST | {"block": NOWHERE | {"number": -1}}, "chain", id="a block before the first"),
+        pytest.param(ATTEST | {"block": NOWHERE | {"number": 10**6}}, "chain", id="a block to come"),
+        pytest.param(SIMULATE | {"block": NOWHERE}, "simulation", id="a simulation of nothing, on no block"),
         pytest.param({"v": 1, "operation": "broadcast", "raw": "0x02"}, "request", id="prefixed hex"),
         pytest.param({"v": 1, "operation": "broadcast", "raw": "02c0"}, "request", id="no transaction"),
         pytest.param({"v": 1, "operation": "confirm", "tx_hash": 1}, "request", id="a number as hash"),
         pytest.param({"v": 1, "operation": "confirm", "tx_hash": "ab"}, "request", id="half a hash"),
-        pytest.param(
-            {"v": 1, "operation": "simulate", "step": 5, "transactions": [], "target": 0, "accounts": []},
-            "request",
-            id="step 5",
-        ),
-        pytest.param(
-            {"v": 1, "operation": "simulate", "step": 3, "transactions": ["x"], "target": 0, "accounts": []},
-            "request",
-            id="text",
-        ),
-        pytest.param(
-            {"v": 1, "operation": "simulate", "step": 3, "transactions": [], "target": 0, "accounts": []},
-            "simulation",
-            id="none",
-        ),
+        pytest.param(SIMULATE | {"step": 5}, "request", id="step 5"),
+        pytest.param(SIMULATE | {"transactions": ["x"]}, "request", id="text"),
+        pytest.param(SIMULATE, "simulation", id="none"),
     ],
 )
 def test_requests_that_are_refused(desk: Desk, request_: dict[str, Any], code: str) -> None:
@@ -236,16 +244,17 @@ def test_requests_that_are_refused(desk: Desk, request_: dict[str, Any], code: s
 def test_killed_at_each_step_and_asked_again(home: Home, fresh_world: World) -> None:
     """After kill -9 at any point the next process answers the same request; nothing is sent twice."""
     raw = fresh_world.signed(STRANGER, nonce=0, value=7)
-    transactions = [approval(fresh_world)]
+    simulate = {name: value for name, value in SIMULATE.items() if name != "v"}
+    simulate["transactions"] = [approval(fresh_world)]
     kills = [
-        ("2", {"operation": "attest", "accounts": [TREASURY]}),
+        ("2", {"operation": "attest", "accounts": [TREASURY], "block": None}),
         (
             "3",
-            {"operation": "simulate", "step": 3, "transactions": transactions, "target": 0, "accounts": []},
+            simulate | {"step": 3},
         ),
         (
             "4",
-            {"operation": "simulate", "step": 4, "transactions": transactions, "target": 0, "accounts": []},
+            simulate | {"step": 4},
         ),
         ("5-before", {"operation": "broadcast", "raw": raw.hex()}),
         ("5-after", {"operation": "broadcast", "raw": raw.hex()}),

@@ -445,7 +445,7 @@ def request(desk: World, person: str) -> Asked:
         person,
         intent,
         proposal=desk.propose_as(intent).dump(),
-        simulation=attest(desk.simulation(intent)).dump(),
+        simulations=[attest(desk.simulation(intent)).dump()],
     )
     return approval.verify(asked_, trust_root=desk.trust_root, now=NOW)
 

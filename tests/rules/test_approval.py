@@ -60,34 +60,36 @@ LIES: dict[str, tuple[Bend, Refusal]] = {
         Refusal.SIMULATION_OTHER,
     ),
     "another simulation": (
-        lambda w: {"simulation": attest(w.simulation(w.approval())).dump()},
+        lambda w: {"simulations": [attest(w.simulation(w.approval())).dump()]},
         Refusal.SIMULATION_OTHER,
     ),
     "a simulation that nobody attests": (
-        lambda w: {"simulation": {**attest(w.simulation(w.swap())).dump(), "observer": "service"}},
+        lambda w: {"simulations": [{**attest(w.simulation(w.swap())).dump(), "observer": "service"}]},
         Refusal.OBSERVER_UNKNOWN,
     ),
     "a simulation that was altered": (
         lambda w: {
-            "simulation": {
-                **attest(w.simulation(w.swap())).dump(),
-                "document": w.simulation(w.swap(), slippage_bps=1).dump(),
-            }
+            "simulations": [
+                {
+                    **attest(w.simulation(w.swap())).dump(),
+                    "document": w.simulation(w.swap(), slippage_bps=1).dump(),
+                }
+            ]
         },
         Refusal.SIGNATURE,
     ),
     "a simulation of an hour ago": (
         lambda w: {
-            "simulation": attest(w.simulation(w.swap(), at=write_time(NOW - timedelta(hours=1)))).dump()
+            "simulations": [attest(w.simulation(w.swap(), at=write_time(NOW - timedelta(hours=1)))).dump()]
         },
         Refusal.ATTESTATION_STALE,
     ),
     "an older simulation of something else": (
-        lambda w: {"before": attest(w.simulation(w.approval())).dump()},
+        lambda w: {"before": [attest(w.simulation(w.approval())).dump()]},
         Refusal.SIMULATION_OTHER,
     ),
     "a state that is not proven": (
-        lambda w: {"state": {**w.state().dump(), "accounts": [flipped(w.state().dump()["accounts"][0])]}},
+        lambda w: {"states": [{**w.state().dump(), "accounts": [flipped(w.state().dump()["accounts"][0])]}]},
         Refusal.PROOF,
     ),
     "a policy set that nobody signed": (
@@ -233,7 +235,7 @@ ALARMS: dict[str, tuple[Callable[[World], Asked], str]] = {
 def of(world: World, intent: Any, **simulated: Any) -> Asked:
     """Verify what is asked of an intent whose simulation says this."""
     statement = attest(world.simulation(intent, **simulated)).dump()
-    request = world.request("cro-1", intent, simulation=statement)
+    request = world.request("cro-1", intent, simulations=[statement])
     return approval.verify(request, trust_root=world.trust_root, now=NOW)
 
 
@@ -249,9 +251,9 @@ def test_what_should_make_somebody_stop(world: World, name: str) -> None:
 def test_a_simulation_that_changed(world: World) -> None:
     """What differs since the last decision is said, figure by figure."""
     before = attest(world.simulation(world.swap(), slippage_bps=10, slippage_ppm=1000, gas=1)).dump()
-    found = rows(asked(world, before=before))
+    found = rows(asked(world, before=[before]))
     assert found["Slippage"].says == "0.1000 % → 0.2000 %"
-    same = rows(asked(world, before=attest(world.simulation(world.swap(), gas=150_000)).dump()))
+    same = rows(asked(world, before=[attest(world.simulation(world.swap(), gas=150_000)).dump()]))
     assert same["Changed"].says.startswith("nothing that counts")
 
 

@@ -82,7 +82,7 @@ def included(*, succeeded: bool = True, age_s: int = 1) -> Json:
     document = attested_document(header, NOW - timedelta(seconds=age_s))
     return {
         "status": "confirmed" if succeeded else "reverted",
-        "attestation": statement("observer", HEADER_LINE, document).dump(),
+        "attestations": [statement("observer", HEADER_LINE, document).dump()],
         "header": header.encode().hex(),
         "index": INDEX,
         "receipt": ours[INDEX].hex(),
@@ -106,7 +106,8 @@ def test_what_became_of_it(world: World, succeeded: bool) -> None:  # noqa: FBT0
     confirmed = check(world, included(succeeded=succeeded))
     assert (confirmed.block_number, confirmed.succeeded) == (100, succeeded)
     assert (confirmed.gas_used, confirmed.fee_wei) == (21_000, 21_000 * PRICE)
-    assert confirmed.block_hash == included(succeeded=succeeded)["attestation"]["document"]["block"]["hash"]
+    (attested,) = included(succeeded=succeeded)["attestations"]
+    assert confirmed.block_hash == attested["document"]["block"]["hash"]
 
 
 def _put(**fields: Any) -> Callable[[Json], Json]:
@@ -121,13 +122,13 @@ def _other_header(document: Json) -> Json:
 def _honest_header_without_us(document: Json) -> Json:
     _, header = chain_state()
     attested = statement("observer", HEADER_LINE, attested_document(header))
-    return document | {"header": header.encode().hex(), "attestation": attested.dump()}
+    return document | {"header": header.encode().hex(), "attestations": [attested.dump()]}
 
 
 def _resigned(document: Json, **block: Any) -> Json:
-    told = document["attestation"]["document"]
+    told = document["attestations"][0]["document"]
     return document | {
-        "attestation": statement("observer", HEADER_LINE, told | {"block": told["block"] | block}).dump()
+        "attestations": [statement("observer", HEADER_LINE, told | {"block": told["block"] | block}).dump()]
     }
 
 
@@ -169,7 +170,9 @@ def _resigned(document: Json, **block: Any) -> Json:
         ),
         pytest.param(lambda _: included(age_s=61), Refusal.ATTESTATION_STALE, id="a stale attestation"),
         pytest.param(
-            lambda document: document | {"attestation": document["attestation"] | {"observer": "stranger"}},
+            lambda document: (
+                document | {"attestations": [document["attestations"][0] | {"observer": "stranger"}]}
+            ),
             Refusal.OBSERVER_UNKNOWN,
             id="an unknown observer",
         ),
@@ -203,7 +206,7 @@ def test_the_first_of_a_block_has_none_before(world: World) -> None:
     receipts_root, receipt_proof = prove_index(ours, 0)
     _, header = chain_state(transactions_root=transactions_root, receipts_root=receipts_root)
     document = included() | {
-        "attestation": statement("observer", HEADER_LINE, attested_document(header)).dump(),
+        "attestations": [statement("observer", HEADER_LINE, attested_document(header)).dump()],
         "header": header.encode().hex(),
         "index": 0,
         "receipt_proof": [node.hex() for node in receipt_proof],
@@ -223,7 +226,7 @@ def test_bytes_that_could_not_be_in_that_block(world: World) -> None:
     receipts_root, _ = prove_index(receipts(), INDEX)
     _, header = chain_state(transactions_root=transactions_root, receipts_root=receipts_root)
     document = included() | {
-        "attestation": statement("observer", HEADER_LINE, attested_document(header)).dump(),
+        "attestations": [statement("observer", HEADER_LINE, attested_document(header)).dump()],
         "header": header.encode().hex(),
         "raw": raw[INDEX].hex(),
         "transaction_proof": [node.hex() for node in proof],

@@ -475,7 +475,7 @@ def asked(world: World, weth: int, statements: Sequence[Statement], **limit: Any
     desk = replace(world, files=files, policy=policy, trust_root=root)
     intent, simulation = swapped(desk, weth)
     fields = {
-        "simulation": attest(simulation).dump(),
+        "simulations": [attest(simulation).dump()],
         "quotes": [each.dump() for each in statements],
     }
     return approval.verify(desk.request("risk-1", intent, **fields), trust_root=root, now=NOW)

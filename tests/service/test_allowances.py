@@ -78,7 +78,7 @@ class Between(Client):
     def post(self, path: str, value: dict[str, Any]) -> dict[str, Any]:
         """Return the true answer, changed."""
         answer = Client.post(self, path, value)
-        self.change(answer)
+        self.change(answer["told"][0])
         return answer
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -22,7 +21,7 @@ from workbench.risk.pool import swap
 from workbench.risk.venue import Venue
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.storage import AttestedStorage, PoolQuestion
-from workbench.service.links import Links
+from workbench.service.observers import Observers
 from workbench.service.pools import AT_ONCE_MAX, Pools
 
 MILLION = 10**12
@@ -91,7 +90,7 @@ class Between(Client):
     def post(self, path: str, value: dict[str, Any]) -> dict[str, Any]:
         """Return the true answer, changed."""
         answer = Client.post(self, path, value)
-        self.change(answer)
+        self.change(answer["told"][0])
         return answer
 
 
@@ -142,17 +141,17 @@ def test_a_stranger_reads_no_pool(desk: Living) -> None:
     refused("session_unknown", lambda: seen(desk, stranger))
 
 
-def test_few_at_once() -> None:
+def test_few_at_once(desk: Living) -> None:
     """More questions than the observer can do with are told to come again, and afterwards it is free."""
     inside, leave = threading.Semaphore(0), threading.Event()
 
-    class Slow(Links):
-        def pool(self, question: PoolQuestion) -> AttestedStorage:
+    class Slow(Observers):
+        def pool(self, question: PoolQuestion) -> list[AttestedStorage]:
             inside.release()
             assert leave.wait(10)
             raise RefusedError(Refusal.UNAVAILABLE, question.amount)
 
-    pools = Pools(Slow(Path("none"), {}))
+    pools = Pools(Slow({}, desk.world.trust_root))
     question = cast("PoolQuestion", PoolQuestion.model_construct(amount="1"))
     with ThreadPoolExecutor(AT_ONCE_MAX) as pool:
         asking = [pool.submit(pools.ask, question) for _ in range(AT_ONCE_MAX)]

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 from workbench.demo.charter import MEMBERS
-from workbench.demo.stack import MODULES, ORDER, Stack
+from workbench.demo.stack import MODULES, OBSERVING, Stack
 from workbench.demo.world import APPROVER, WITNESSES, World
 from workbench.rules.trust import TrustRoot
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "workbench" / "THREATS.md").read_text()
 PLACES = {
-    "<root>": "(?:service|observer|anchor|cosigners/[^/]+)",
+    "<root>": "(?:service|anchor|cosigners/[^/]+|observers/[^/]+)",
     "<any>": ".+",
     "<size>": "[0-9]+",
     "<version>": "[0-9]+",
@@ -57,7 +57,7 @@ def test_every_process_is_listed() -> None:
     listed = " ".join(first_column("Processes"))
     packages = {f"workbench.{path.parent.name}" for path in (ROOT / "workbench").glob("*/__main__.py")}
     assert "python -m ledger witness" in listed
-    assert packages == set(MODULES.values())
+    assert packages == {OBSERVING, *MODULES.values()}
     started = {
         f"workbench.{path.parent.name}.{path.stem}"
         for path in (ROOT / "workbench").glob("*/*.py")
@@ -89,7 +89,7 @@ def test_every_socket_is_listed(lived: tuple[World, Stack]) -> None:
     rows = [row.strip("`") for row in first_column("Sockets")]
     listed = {row.replace("<n>", number) for row in rows for number in ("1", "2")}
     sockets = {path.name for path in lived[0].places.runtime.iterdir()}
-    assert sockets == {f"{name}.sock" for name in ORDER if name != APPROVER}
+    assert sockets == {f"{name}.sock" for name in lived[1].order if name != APPROVER}
     assert sockets <= listed
 
 
@@ -127,7 +127,7 @@ def test_the_tests_that_are_named_exist() -> None:
 def test_roots_are_closed_to_others(lived: tuple[World, Stack]) -> None:
     """The modes that the text claims are those on disk."""
     places = lived[0].places
-    for name in ORDER:
+    for name in lived[1].order:
         assert places.root(name).stat().st_mode & 0o777 == 0o700
         if name == APPROVER:
             assert {path.name for path in places.root(name).iterdir()} == {"config.json"}

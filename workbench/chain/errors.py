@@ -18,5 +18,9 @@ class RpcError(NodeError):
         self.message = message
 
 
+class OtherBlockError(ChainError):
+    """A quorum of the nodes has another block at that height."""
+
+
 class SimulationError(ChainError):
     """A simulation could not be made, or not every effect of it could be told."""

@@ -69,7 +69,8 @@ class Variant:
     """How a world differs from the template: second approval keys, other limits, time-stamp authorities.
 
     `admitted` are the models of security keys that visitors may bring, by AAGUID, beside the software ones;
-    `nodes` says by which nodes, named, the observer looks at the chain that is at an address.
+    `nodes` says by which nodes, named, an observer looks at the chain that is at an address; of so many
+    `observers`, `observer_quorum` must agree.
     """
 
     second_key: tuple[str, ...] = ()
@@ -77,6 +78,8 @@ class Variant:
     clocks: Mapping[str, Clock] = field(default_factory=dict)
     admitted: tuple[str, ...] = ()
     nodes: Callable[[str], Mapping[str, str]] = lambda url: {"node-1": url}
+    observers: int = 1
+    observer_quorum: int = 1
 
 
 TEMPLATE_ONLY = Variant()

@@ -104,12 +104,12 @@ def judge(
     view: IntentView, *, policy: PolicySet, trust_root: TrustRoot
 ) -> tuple[Literal["approve", "reject"], str] | None:
     """Return what a careful person says of an intent; None while there is nothing to judge."""
-    if view.simulation is None:
+    if not view.simulations:
         return None
     if view.intent.digest != view.digest:
         raise AnotherDocumentError(f"the intent shown is not {view.digest[:12]}")
     simulation = attestation.verify_simulation(
-        [view.simulation],
+        view.simulations,
         intent=view.intent,
         sender=policy.key(view.intent.key).address,
         trust_root=trust_root,

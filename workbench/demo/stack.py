@@ -1,6 +1,6 @@
 """Bring a built world to life: start its processes, wait until each answers, end them by pid.
 
-Order: observer, co-signer, witnesses, anchor, service, approver; each is ready when it answers `status`.
+Order: observers, co-signer, witnesses, anchor, service, approver; each is ready when it answers `status`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,16 @@ from ledger import witness_client
 from ledger.witness_client import UnreachableError
 from workbench import client
 from workbench.demo import charter
-from workbench.demo.world import ANCHOR, APPROVER, OBSERVER, SERVICE, WITNESSES, World
+from workbench.demo.world import ANCHOR, APPROVER, SERVICE, WITNESSES, World
 from workbench.process.frames import FrameError, call
 
-PEERS = (OBSERVER, charter.COSIGNER, *WITNESSES, ANCHOR)
-ORDER = (*PEERS, SERVICE, APPROVER)
 MODULES = {
-    OBSERVER: "workbench.observer",
     charter.COSIGNER: "workbench.cosigner",
     ANCHOR: "workbench.anchor",
     SERVICE: "workbench.service",
     APPROVER: "workbench.approver",
 }
+OBSERVING = "workbench.observer"
 READY_S = 60.0
 END_S = 10.0
 POLL_S = 0.02
@@ -50,11 +48,21 @@ class Stack:
     crash_points: dict[str, str] = field(default_factory=dict)
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The processes that the service asks, as they are started."""
+        return (*self.world.trust_root.observers, charter.COSIGNER, *WITNESSES, ANCHOR)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """All processes, as they are started."""
+        return (*self.peers, SERVICE, APPROVER)
+
     def __enter__(self) -> Self:
         # All at once but the service, which asks the others what they remember.
-        for name in (*PEERS, APPROVER):
+        for name in (*self.peers, APPROVER):
             self._launch(name)
-        for name in PEERS:
+        for name in self.peers:
             self.await_ready(name, self._running[name])
         self.start(SERVICE)
         self.await_ready(APPROVER, self._running[APPROVER])
@@ -83,9 +91,12 @@ class Stack:
             command = [sys.executable, "-m", "ledger", "witness", "--state", str(root), "--name", name]
             command += ["--keys", str(places.trust_root), "--key", f"file:{root / 'key.pem'}"]
             return [*command, "--socket", str(places.socket(name))]
-        command = [sys.executable, "-m", MODULES[name], "--state", str(places.root(name))]
+        command = [sys.executable, "-m", self._module(name), "--state", str(places.root(name))]
         command += ["--trust-root", str(places.trust_root)]
         return command if name == APPROVER else [*command, "--socket", str(places.socket(name))]
+
+    def _module(self, name: str) -> str:
+        return OBSERVING if name in self.world.trust_root.observers else MODULES[name]
 
     def stop_one(self, name: str) -> None:
         """End one process in an orderly way."""
@@ -117,7 +128,7 @@ class Stack:
 
     def stop(self) -> None:
         """End everything, in reverse order."""
-        for name in reversed(ORDER):
+        for name in reversed(self.order):
             if name in self._running:
                 self.stop_one(name)
 
@@ -143,7 +154,7 @@ class Stack:
         if name == APPROVER:
             _ask_page(self.world.trust_root.approval.origin)
         else:
-            _PROBES[name](self.world.places.socket(name))
+            _PROBES.get(name, _ask_frames)(self.world.places.socket(name))
 
 
 def _ask_page(origin: str) -> None:
@@ -168,9 +179,6 @@ def _ask_witness(socket: Path) -> None:
 
 
 _PROBES: dict[str, Callable[[Path], None]] = {
-    OBSERVER: _ask_frames,
-    charter.COSIGNER: _ask_frames,
-    ANCHOR: _ask_frames,
     SERVICE: _ask_service,
     **dict.fromkeys(WITNESSES, _ask_witness),
 }

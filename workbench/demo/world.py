@@ -33,7 +33,7 @@ from workbench.rules.trust import UNSAFE_AAGUID, VIRTUAL_AAGUID, RelyingParty, T
 
 TREASURY_USDC = 20_000_000 * USDC_UNIT
 TREASURY_ETHER = 10 * ETHER
-SERVICE, OBSERVER, ANCHOR, APPROVER = "service", "observer", "anchor", "approver"
+SERVICE, OBSERVER, ANCHOR, APPROVER = "service", "observer-1", "anchor", "approver"
 WITNESSES = ("witness-1", "witness-2")
 NO_FILES = ("certificate", "certificate_key", "metadata", "metadata_root")
 """The demo's pages have no TLS, and no vendor vouches for its keys."""
@@ -71,7 +71,7 @@ class Places:
 
     def root(self, process: str) -> Path:
         """Return a process's state root."""
-        folder = {"cosigner": "cosigners/", "witness": "witnesses/"}.get(
+        folder = {"cosigner": "cosigners/", "observer": "observers/", "witness": "witnesses/"}.get(
             process.split("-", maxsplit=1)[0], ""
         )
         return self.state / (folder + process)
@@ -103,9 +103,10 @@ def build(
 ) -> World:
     """Make every token, person, document and the empty ledger; fund the treasury on the chain."""
     now = datetime.now(UTC)
+    observers = [f"observer-{number + 1}" for number in range(variant.observers)]
     keys = {
         name: provision(places.root(name), name, owns_assets=name in {charter.COSIGNER, ANCHOR})
-        for name in (SERVICE, OBSERVER, charter.COSIGNER, ANCHOR)
+        for name in (SERVICE, *observers, charter.COSIGNER, ANCHOR)
     }
     keys |= {name: {"ed25519": _witness(places.root(name), name)} for name in WITNESSES}
     sender = address_of(bytes.fromhex(keys[ANCHOR]["secp256k1"]))
@@ -129,6 +130,8 @@ def build(
     document |= {
         "aaguids": [*document["aaguids"], *variant.admitted],
         "node_quorum": len(nodes) // 2 + 1,
+        "observers": {name: keys[name]["ed25519"] for name in observers},
+        "observer_quorum": variant.observer_quorum,
         "login": login.dump(),
         "approval": approval.dump(),
         "console": charter.CONSOLE.dump(),
@@ -137,7 +140,7 @@ def build(
     places.trust_root.write_bytes(trust_root.canonical())
     _open_ledger(places, trust_root, now)
     keep_policy(places, policy)
-    _configure(places, keys, packages, node_url, nodes=nodes, variant=variant)
+    _configure(places, keys, packages, node_url, trust_root=trust_root, nodes=nodes, variant=variant)
     return World(
         places=places,
         deployment=deployment,
@@ -187,8 +190,6 @@ def _trust_root(
         "witnesses": {name: keys[name]["ed25519"] for name in witnesses},
         "witness_quorum": WITNESS_QUORUM,
         "cosigners": {charter.COSIGNER: keys[charter.COSIGNER]["ed25519"]},
-        "observers": {OBSERVER: keys[OBSERVER]["ed25519"]},
-        "observer_quorum": 1,
         "watcher": None,
         "aaguids": [UNSAFE_AAGUID, VIRTUAL_AAGUID],
         "genesis_policy": policy.digest,
@@ -235,6 +236,7 @@ def _configure(
     packages: Path,
     node_url: str,
     *,
+    trust_root: TrustRoot,
     nodes: Mapping[str, str],
     variant: charter.Variant,
 ) -> None:
@@ -244,7 +246,7 @@ def _configure(
             "accounts": {},
             "checkpoint_key": keys[SERVICE]["ed25519"],
             "cosigners": {charter.COSIGNER: str(places.socket(charter.COSIGNER))},
-            "observer": str(places.socket(OBSERVER)),
+            "observers": {name: str(places.socket(name)) for name in trust_root.observers},
             "anchor": str(places.socket(ANCHOR)),
             "anchor_every_s": ANCHOR_EVERY_S,
             "timestamp": {name: clock.url for name, clock in variant.clocks.items()},
@@ -255,20 +257,21 @@ def _configure(
             },
         },
         ANCHOR: {"gas_key": keys[ANCHOR]["secp256k1"], "node": node_url, "peers": []},
-        OBSERVER: {
-            "anvil": str(anvil_binary(packages)),
-            "feeds": [],
-            "identity_key": keys[OBSERVER]["ed25519"],
-            "name": OBSERVER,
-            "nodes": dict(nodes),
-            "peers": [],
-        },
         charter.COSIGNER: {
             "identity_key": keys[charter.COSIGNER]["ed25519"],
             "name": charter.COSIGNER,
             "peers": [],
         },
     }
+    for name in trust_root.observers:
+        configs[name] = {
+            "anvil": str(anvil_binary(packages)),
+            "feeds": [],
+            "identity_key": keys[name]["ed25519"],
+            "name": name,
+            "nodes": dict(nodes),
+            "peers": [],
+        }
     for name, config in configs.items():
         path = places.root(name) / "config.json"
         path.write_text(json.dumps({**common, "token_label": name, **config}, indent=1))

@@ -168,7 +168,7 @@ def _row(view: IntentView) -> dict[str, Any]:
         "needs": list(view.needs),
         "decided": [f"{each.decision.person}: {each.decision.verb}" for each in view.decisions],
         "words": words(view.digest),
-        "simulated": view.simulation is not None,
+        "simulated": bool(view.simulations),
     }
 
 

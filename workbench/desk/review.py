@@ -216,10 +216,10 @@ def transaction(client: Client, digest: str, trust_root: Path) -> Review:
     view = client.intent(digest)
     if view.intent.digest != digest:
         raise LookupError(f"asked for {digest}, got {view.intent.digest}")
-    if view.simulation is None:
+    if not view.simulations:
         raise LookupError("this intent has not been simulated")
     simulation = attestation.verify_simulation(
-        [view.simulation],
+        view.simulations,
         intent=view.intent,
         sender=policy.key(view.intent.key).address,
         trust_root=believed,

@@ -4,19 +4,21 @@ State root: config.json, pin, token. Requests are {"v": 1, "operation": ..., fie
 or {"error": {"code", "detail"}}:
 * status -> {"observer", "chain_id", "block", "nodes"}: which of them are asked at present
 * events {run, after} -> {"run", "events"}: what happened to the nodes, signed, behind a number of this run
-* attest {accounts} -> attestation, header, accounts with proofs; crash point 2
+* attest {accounts, block} -> attestation, header, accounts with proofs; crash point 2. `block` is null for
+  the newest, or the {number, hash} that another observer has just called that
 * pool {factory, token_in, token_out, fee, amount} -> the same with the slots that this swap depends on
 * prices {base, quote} -> signed quotes, one a configured source
 * allowances {owners, tokens, since, spenders} -> signed rights of others in these accounts
-* simulate {step, transactions, target, accounts} -> a signed simulation; step 3 is before approval, 4 before
-  signing, and the crash point has the step's number
+* simulate {step, transactions, target, accounts, block} -> a signed simulation; step 3 is before approval, 4
+  before signing, and the crash point has the step's number
 * broadcast {raw} -> {"tx_hash"}; crash points 5-before and 5-after
 * confirm {tx_hash} -> status, with proofs when mined; crash point 6
 * descent {number, hash, ancestors} -> {"descent"}: proofs that a block comes from older ones
 * finality -> {"safe", "finalized"}: headers, attested
 
-Codes: "request" (it cannot be answered as asked), "chain" (the node did not give the fact), "simulation" (not
-every effect could be told). Whoever may connect may ask, and gets only what the chain shows.
+Codes: "request" (it cannot be answered as asked), "block" (the nodes have another block at that height),
+"chain" (the nodes did not give the fact), "simulation" (not every effect could be told). Whoever may connect
+may ask, and gets only what the chain shows.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from typing import Any, Final
 from ledger.encoding import EncodingError
 from workbench.chain import anvil
 from workbench.chain.allowances import Asked
-from workbench.chain.errors import ChainError, SimulationError
+from workbench.chain.errors import ChainError, OtherBlockError, SimulationError
 from workbench.chain.node import Node
 from workbench.chain.nodes import Nodes
 from workbench.chain.simulator import Simulator
@@ -76,6 +78,8 @@ class Desk:
             return {"result": self._answer(request)}
         except SimulationError as error:
             return _error("simulation", error)
+        except OtherBlockError as error:
+            return _error("block", error)
         except ChainError as error:
             return _error("chain", error)
         except (RequestError, EvmError, RiskError, EncodingError) as error:
@@ -85,11 +89,11 @@ class Desk:
         operations: Mapping[object, tuple[Callable[[Message], Message], frozenset[str]]] = {
             "status": (self._status, frozenset()),
             "events": (self._events, frozenset({"run", "after"})),
-            "attest": (self._attest, frozenset({"accounts"})),
+            "attest": (self._attest, frozenset({"accounts", "block"})),
             "pool": (self._pool, frozenset({"factory", "token_in", "token_out", "fee", "amount"})),
             "prices": (self._prices, frozenset({"base", "quote"})),
             "allowances": (self._allowances, frozenset({"owners", "tokens", "since", "spenders"})),
-            "simulate": (self._simulate, frozenset({"step", "transactions", "target", "accounts"})),
+            "simulate": (self._simulate, frozenset({"step", "transactions", "target", "accounts", "block"})),
             "broadcast": (self._broadcast, frozenset({"raw"})),
             "confirm": (self._confirm, frozenset({"tx_hash"})),
             "descent": (self._descent, frozenset({"number", "hash", "ancestors"})),
@@ -129,7 +133,8 @@ class Desk:
 
     def _attest(self, fields: Message) -> Message:
         self.crash.reached("2")
-        return self.observer.attest([_text(address) for address in _list(fields["accounts"])])
+        accounts = [_text(address) for address in _list(fields["accounts"])]
+        return self.observer.attest(accounts, _block(fields["block"]))
 
     def _pool(self, fields: Message) -> Message:
         token_in, fee = _text(fields["token_in"]), fields["fee"]
@@ -159,7 +164,7 @@ class Desk:
         if not all(isinstance(each, dict) for each in transactions):
             raise RequestError("transactions are objects")
         accounts = [_text(address) for address in _list(fields["accounts"])]
-        return self.observer.simulate(transactions, target, accounts)
+        return self.observer.simulate(transactions, target, accounts, _block(fields["block"]))
 
     def _broadcast(self, fields: Message) -> Message:
         raw = _hex(fields["raw"])
@@ -256,6 +261,14 @@ def _list(value: object) -> list[Any]:
     if not isinstance(value, list):
         raise RequestError(f"a list was expected, got {type(value).__name__}")
     return value
+
+
+def _block(value: object) -> tuple[int, bytes] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or set(value) != {"number", "hash"} or type(value["number"]) is not int:
+        raise RequestError("block: null, or a number and a hash")
+    return value["number"], _hex(value["hash"])
 
 
 def _text(value: object) -> str:

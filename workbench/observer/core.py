@@ -1,10 +1,11 @@
 """What an observer does, without its socket and its configuration.
 
 * attest: the newest header, hashed again, with a proof for each account asked about; the header is signed.
+  So is one that another observer has just called the newest: the trust root may demand the word of several.
 * pool: the same with proofs of every slot that one swap in a pool depends on.
 * prices: what each configured source says of a pair, at that header's block; the quotes are signed.
 * allowances: what others may take from accounts, each value proven at that header's block; signed.
-* simulate: what a sequence would do on a private fork of that header's block; the result is signed.
+* simulate: what a sequence would do on a private fork of such a block; the result is signed.
 * broadcast: sends signed bytes. Asking twice is harmless: bytes that the node already has are a success.
 * confirm: whether a transaction is in a block that stands in the chain, with proofs under that block's
   header.
@@ -29,7 +30,7 @@ from ledger import clock as ledger_clock
 from ledger.encoding import canonical
 from workbench.chain.allowances import Asked, inventory
 from workbench.chain.confirm import Inclusion, inclusion, known
-from workbench.chain.errors import ChainError, NodeError, RpcError, SimulationError
+from workbench.chain.errors import ChainError, NodeError, OtherBlockError, RpcError, SimulationError
 from workbench.chain.history import descent
 from workbench.chain.node import Json, Node
 from workbench.chain.nodes import Agreed, Event, Nodes, NoQuorumError
@@ -56,6 +57,8 @@ ANCESTORS_MAX: Final = 2
 DESCENT_S: Final = 30.0
 EVENTS_MAX: Final = 256
 DETAIL_MAX: Final = 300
+# The newest block of another observer is a few behind ours at most; what is older is nobody's newest.
+BEHIND_MAX: Final = 8
 # Each fork is a process of its own; more at once would only make all of them late.
 FORKS_MAX: Final = 4
 # A wide swap takes a node some twenty questions one after the other.
@@ -132,13 +135,13 @@ class Observer:
         default_factory=lambda: threading.BoundedSemaphore(FORKS_MAX), init=False
     )
 
-    def attest(self, addresses: Sequence[str]) -> Document:
-        """Return the newest header, signed, and a proof for each address."""
+    def attest(self, addresses: Sequence[str], block: tuple[int, bytes] | None = None) -> Document:
+        """Return the newest header, or a recent block's, signed, and a proof for each address."""
         if len(addresses) > ADDRESSES_MAX:
             raise ChainError(f"{len(addresses)} accounts, at most {ADDRESSES_MAX}")
         for address in addresses:
             _check(address)  # before any node could fail over it
-        agreed = self.nodes.head()
+        agreed = self._agreed(block)
 
         def proven(node: Node) -> list[Json]:
             return [proven_account(node, agreed.header, each).document() for each in addresses]
@@ -208,9 +211,13 @@ class Observer:
         )
 
     def simulate(
-        self, transactions: Sequence[Document], target: int, accounts: Sequence[str] = ()
+        self,
+        transactions: Sequence[Document],
+        target: int,
+        accounts: Sequence[str] = (),
+        block: tuple[int, bytes] | None = None,
     ) -> Document:
-        """Return the signed simulation of transaction `target` behind those before it.
+        """Return the signed simulation of transaction `target` behind those before it, on a recent block.
 
         `accounts` are further accounts, besides the sender, whose balances and allowances are looked at.
         """
@@ -218,7 +225,7 @@ class Observer:
             _check(address)
         parsed = [Transaction.parse(document) for document in transactions]
         with self._forks:
-            agreed = self.nodes.head()
+            agreed = self._agreed(block)
 
             def simulated(node: Node) -> Document:
                 try:
@@ -275,7 +282,7 @@ class Observer:
         agreed = self.nodes.head()
         header = self.nodes.at(agreed, number).header
         if header.hash() != block_hash:
-            raise ChainError(f"block {number} is another one")
+            raise OtherBlockError(f"block {number} is another one")
 
         def proven(node: Node) -> list[Json]:
             return [descent(node, header, each) for each in ancestors]
@@ -286,6 +293,19 @@ class Observer:
         """Look at the nodes, so that what happens to one is known also when nobody asks for anything."""
         with contextlib.suppress(ChainError):
             self.nodes.head()
+
+    def _agreed(self, block: tuple[int, bytes] | None) -> Agreed:
+        """Return the newest block, or the one that another observer has found to be that."""
+        agreed = self.nodes.head()
+        if block is None:
+            return agreed
+        number, block_hash = block
+        if number < agreed.header.number - BEHIND_MAX:
+            raise ChainError(f"block {number} is far behind {agreed.header.number}")
+        found = self.nodes.at(agreed, number)
+        if found.header.hash() != block_hash:
+            raise OtherBlockError(f"block {number} is another one")
+        return found
 
     def _stands(self, agreed: Agreed, header: Header) -> bool:
         return (

@@ -83,4 +83,7 @@ def verify_allowances(
             raise RefusedError(Refusal.CHAIN_OTHER, f"allowances on chain {each.chain_id}")
         if each.asked != question:  # (2)
             raise RefusedError(Refusal.FACT_MISSING, "an answer to another question about allowances")
+        # between two blocks they may differ for once: whoever asks again hears the same from all
+        if (each.grants, each.permit_nonces) != (told[0].grants, told[0].permit_nonces):
+            raise RefusedError(Refusal.SIMULATION_OTHER, "observers attest different rights; ask again")
     return told

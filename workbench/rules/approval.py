@@ -26,7 +26,14 @@ from ledger.checkpoint import CheckpointError
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.rules import attestation, cedar, decision, facts, worth
 from workbench.rules.assertion import CONSOLE
-from workbench.rules.attestation import AttestedState, Simulation, State, Statement
+from workbench.rules.attestation import (
+    OBSERVERS_MAX,
+    Simulation,
+    State,
+    Statement,
+    Statements,
+    States,
+)
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import (
     DECISIONS_MAX,
@@ -65,9 +72,9 @@ class ApprovalRequest(Document):
     proposal: Proposal
     nonce: Whole
     policy_chain: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=SETS_MAX)]
-    simulation: Statement
-    before: Statement | None
-    state: AttestedState
+    simulations: Statements
+    before: Annotated[list[Statement], Field(max_length=OBSERVERS_MAX)]
+    states: States
     decisions: Annotated[list[SignedDecision], Field(max_length=DECISIONS_MAX)]
     checkpoint: Annotated[str, Field(max_length=16384)]
     session_active: bool
@@ -142,9 +149,9 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
     intent = request.proposal.intent
     key = policy.key(intent.key)
 
-    def simulated(statement: Statement, age_s_max: int) -> Simulation:
+    def simulated(statements: Sequence[Statement], age_s_max: int) -> Simulation:
         return attestation.verify_simulation(
-            [statement],
+            statements,
             intent=intent,
             sender=key.address,
             trust_root=trust_root,
@@ -153,9 +160,9 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
         )
 
     age = policy.limits.decision_life_s_max
-    simulation = simulated(request.simulation, age)  # (3)
+    simulation = simulated(request.simulations, age)  # (3)
     before = simulated(request.before, policy.limits.intent_life_s_max) if request.before else None
-    state = attestation.verify_state([request.state], trust_root=trust_root, now=now, age_s_max=age)
+    state = attestation.verify_state(request.states, trust_root=trust_root, now=now, age_s_max=age)
     approvals = decision.count(
         [signed for signed in request.decisions if signed.decision.verb != "reject"],
         subject=Subject(

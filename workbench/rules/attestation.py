@@ -44,6 +44,7 @@ SIMULATION_LINE = "oms-simulation/v1"
 HEADER_LINE = "oms-header/v1"
 NODE_LINE = "oms-node/v1"
 STATEMENT_MAX = 1024 * 1024
+OBSERVERS_MAX = 8
 FUTURE_S = 5
 """An attestation may be this far ahead of our clock: two clocks of one host."""
 
@@ -54,6 +55,10 @@ class Statement(Document):
     document: dict[str, Any]
     observer: Name
     signature: Hex
+
+
+Statements = Annotated[list[Statement], Field(min_length=1, max_length=OBSERVERS_MAX)]
+"""The same fact as several observers state it."""
 
 
 class Timed(Document):
@@ -207,6 +212,10 @@ class AttestedState(Document):
     accounts: Annotated[list[ProvenAccount], Field(max_length=16)]
 
 
+States = Annotated[list[AttestedState], Field(min_length=1, max_length=OBSERVERS_MAX)]
+"""One header as several observers attest it; the first has the accounts."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """Accounts that hold at a block, and when that block was."""
@@ -245,8 +254,7 @@ def verify_simulation(
     simulations = [Simulation.load(document) for document in documents]
     first = simulations[0]
     for other in simulations[1:]:
-        if _without_time(other) != _without_time(first):
-            raise RefusedError(Refusal.SIMULATION_OTHER, "observers attest different simulations")
+        _check_same(first, other)
     ran = (first.intent, first.call, first.sender, first.chain_id)
     if ran != (intent.digest, intent.call(sender), sender, trust_root.chain_id):
         raise RefusedError(
@@ -303,9 +311,14 @@ def verify_statements(
     return told
 
 
+def check_same_simulation(one: Statement, other: Statement) -> None:
+    """Refuse two statements that tell of different outcomes, whoever signed them."""
+    _check_same(Simulation.load(one.document), Simulation.load(other.document))
+
+
 def verify_node_event(statement: Statement, trust_root: TrustRoot) -> NodeEvent:
     """Return what an observer of the trust root says of a node, or refuse."""
-    _check_signed(statement, NODE_LINE, trust_root)
+    verify_signed(statement, NODE_LINE, trust_root)
     return NodeEvent.load(statement.document)
 
 
@@ -322,7 +335,7 @@ def _attested(statements: Sequence[Statement], line: str, trust_root: TrustRoot)
     """Return the documents of as many distinct observers as the trust root demands."""
     signed: dict[str, dict[str, Any]] = {}
     for statement in statements:
-        _check_signed(statement, line, trust_root)
+        verify_signed(statement, line, trust_root)
         signed[statement.observer] = statement.document
     if len(signed) < trust_root.observer_quorum:
         raise RefusedError(
@@ -331,12 +344,20 @@ def _attested(statements: Sequence[Statement], line: str, trust_root: TrustRoot)
     return list(signed.values())
 
 
-def _check_signed(statement: Statement, line: str, trust_root: TrustRoot) -> None:
+def verify_signed(statement: Statement, line: str, trust_root: TrustRoot) -> None:
+    """Refuse a statement that no observer of the trust root has signed under this domain line."""
     key = trust_root.observers.get(statement.observer)
     if key is None:
         raise RefusedError(Refusal.OBSERVER_UNKNOWN, f"{statement.observer} is no observer of the trust root")
     raw = canonical(statement.document, limit=STATEMENT_MAX)
     verify_ed25519(key, statement.signature, line, raw, what=f"attestation of {statement.observer}")
+
+
+def _check_same(first: Simulation, other: Simulation) -> None:
+    told, also = _without_time(first), _without_time(other)
+    if also != told:
+        differing = ", ".join(name for name in told if told[name] != also.get(name))
+        raise RefusedError(Refusal.SIMULATION_OTHER, f"observers attest different simulations: {differing}")
 
 
 def _without_time(simulation: Simulation) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Confirmation: that exactly these signed bytes are in this block, by number and hash.
 
-The observer attests the header; transaction and receipt are proven against the roots in
-it, so an observer that lies about inclusion would have to forge a header. What gas was used
+Observers attest the header; transaction and receipt are proven against the roots in
+it, so whoever lies about inclusion would have to forge a header. What gas was used
 is the difference to the receipt before (`before`, none for the first of a block).
 """
 
@@ -22,7 +22,7 @@ from workbench.evm.proof import verify_receipt, verify_transaction
 from workbench.evm.receipt import Receipt
 from workbench.evm.transaction import SignedTransaction
 from workbench.rules import attestation
-from workbench.rules.attestation import AttestedState, Simulation, Statement
+from workbench.rules.attestation import AttestedState, Simulation, Statements
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Document, Hex, Whole
 from workbench.rules.trust import TrustRoot
@@ -36,10 +36,10 @@ BPS = 10_000
 
 
 class Inclusion(Document):
-    """What the observer shows of a mined transaction."""
+    """What observers show of a mined transaction."""
 
     status: Literal["confirmed", "reverted"]
-    attestation: Statement
+    attestations: Statements
     header: Hex
     index: Whole
     receipt: Hex
@@ -67,9 +67,12 @@ def verify_inclusion(
 ) -> Confirmed:
     """Verify that these bytes are in the attested block, and return how they ended and what that cost."""
     if inclusion.raw != raw_tx:
-        raise RefusedError(Refusal.BYTES_OTHER, "the observer confirms other bytes", path="/raw")
-    state = AttestedState(attestation=inclusion.attestation, header=inclusion.header, accounts=[])
-    attestation.verify_state([state], trust_root=trust_root, now=now, age_s_max=age_s_max)
+        raise RefusedError(Refusal.BYTES_OTHER, "the observers confirm other bytes", path="/raw")
+    states = [
+        AttestedState(attestation=each, header=inclusion.header, accounts=[])
+        for each in inclusion.attestations
+    ]
+    attestation.verify_state(states, trust_root=trust_root, now=now, age_s_max=age_s_max)
     header = Header.parse(bytes.fromhex(inclusion.header))
     try:
         verify_transaction(

@@ -56,6 +56,7 @@ from workbench.service.credentials import Credentials
 from workbench.service.desk import Desk
 from workbench.service.lane import Lane
 from workbench.service.links import Links
+from workbench.service.observers import Observers
 from workbench.service.record import Recorder, open_ledger
 from workbench.service.sessions import Sessions
 from workbench.service.stamping import Stamping
@@ -69,7 +70,7 @@ CONFIG: Final = (
     "checkpoint_key",
     "cosigners",
     "module",
-    "observer",
+    "observers",
     "timestamp",
     "timestamp_every_s",
     "token_label",
@@ -128,8 +129,10 @@ def main() -> int:
     threading.Thread(target=_take_up, args=(desk, changes), daemon=True).start()
     threading.Thread(target=_anchor, args=(anchoring,), daemon=True).start()
     threading.Thread(target=_stamp, args=(stamping,), daemon=True).start()
-    watching = Watching(desk.lane.recorder, desk.lane.links, desk.lane.trust_root)
-    threading.Thread(target=_watch, args=(watching,), daemon=True).start()
+    observers = desk.lane.links.observers
+    for name in observers.sockets:
+        watching = Watching(desk.lane.recorder, observers, name, desk.lane.trust_root)
+        threading.Thread(target=_watch, args=(watching,), daemon=True).start()
     if programs is not None:
         programs.start(accounts.build(desk, lost))
     _serve(desk, changes, options.state / "bundles", bound)
@@ -192,7 +195,7 @@ def _anchor(anchoring: Anchoring) -> None:
 
 
 def _watch(watching: Watching) -> None:
-    """Have the observer look at its nodes all the time, and record what it notes."""
+    """Have an observer look at its nodes all the time, and record what it notes."""
     while True:
         _attempt(watching.step)
         time.sleep(WATCH_S)
@@ -253,7 +256,7 @@ def _desk(
     policies = _in_force(policies, recorder, books, options.state / "policies")
     verify_chain(policies, trust_root=trust_root, now=_clock())
     links = Links(
-        observer=Path(config["observer"]),
+        observers=_observers(config["observers"], recorder),
         cosigners={name: Path(path) for name, path in config["cosigners"].items()},
         anchor=Path(config["anchor"]) if config["anchor"] else None,
     )
@@ -268,6 +271,22 @@ def _desk(
     desk = Desk(lane, sessions)
     changes = Changes(desk, options.state / "policies")
     return desk, changes, anchoring, _stamping(recorder, config), programs
+
+
+def _observers(configured: object, recorder: Recorder) -> Observers:
+    """Return the links to the observers; they lead in the order of their names."""
+    believed = recorder.trust_root
+    if not isinstance(configured, dict) or not set(configured) <= set(believed.observers):
+        raise ConfigError("observers: sockets by the names of the trust root are expected")
+    if len(configured) < believed.observer_quorum:
+        raise ConfigError(f"{len(configured)} observers, the trust root demands {believed.observer_quorum}")
+
+    def notice(name: str, lead: str, refused: RefusedError) -> None:
+        about = f"{name} after {lead}" if name != lead else name
+        recorder.refusal(refused, actor="service", about=f"observer {about}")
+
+    sockets = {name: Path(str(configured[name])) for name in sorted(configured)}
+    return Observers(sockets, believed, notice)
 
 
 def _stamping(recorder: Recorder, config: dict[str, Any]) -> Stamping:

@@ -8,7 +8,7 @@ knows HTTP; what a request means is `desk` and `sessions`.
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -310,16 +310,16 @@ class Api:
         return self.desk.resume(call.digest)
 
     def pool(self, call: Call) -> dict[str, Any]:
-        """Carry proofs of a pool's state from the observer."""
-        return self.pools.ask(PoolQuestion.load(call.read())).dump()
+        """Carry proofs of a pool's state from the observers."""
+        return _told(self.pools.ask(PoolQuestion.load(call.read())))
 
     def prices(self, call: Call) -> dict[str, Any]:
-        """Carry signed quotes of a pair from the observer."""
-        return self.pools.prices(PriceQuestion.load(call.read())).dump()
+        """Carry signed quotes of a pair from the observers."""
+        return _told(self.pools.prices(PriceQuestion.load(call.read())))
 
     def allowances(self, call: Call) -> dict[str, Any]:
-        """Carry the signed rights of others in accounts from the observer."""
-        return self.pools.allowances(AllowancesQuestion.load(call.read())).dump()
+        """Carry the signed rights of others in accounts from the observers."""
+        return _told(self.pools.allowances(AllowancesQuestion.load(call.read())))
 
     def policies(self, _: Call) -> dict[str, Any]:
         """List the sets that were in force, and every proposed one."""
@@ -503,8 +503,13 @@ class Api:
 
 def build(desk: Desk, changes: Changes, bundles: Path, lost: Lost) -> Starlette:
     """Return the application; `lost` ends the process when the ledger cannot be written any more."""
-    api = Api(desk, changes, Enrolment(desk), bundles, lost, Pools(desk.lane.links))
+    api = Api(desk, changes, Enrolment(desk), bundles, lost, Pools(desk.lane.links.observers))
     return Starlette(routes=api.routes())
+
+
+def _told(told: Sequence[Document]) -> dict[str, Any]:
+    """Return what several observers tell, first the one that the others follow."""
+    return {"told": [each.dump() for each in told]}
 
 
 def _signed_request(request: HttpRequest) -> tuple[Request, Hex]:

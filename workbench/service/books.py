@@ -53,11 +53,11 @@ class Matter:
     proposed_at: datetime
     state: State = State.PROPOSED
     seq: int = 0
-    approved: Statement | None = None
-    before: Statement | None = None
+    approved: list[Statement] = field(default_factory=list)
+    before: list[Statement] = field(default_factory=list)
     """The simulation that the last decision was about, once a newer one has taken its place."""
-    fresh: Statement | None = None
-    attested: AttestedState | None = None
+    fresh: list[Statement] = field(default_factory=list)
+    attested: list[AttestedState] = field(default_factory=list)
     quotes: list[Statement] = field(default_factory=list)
     """What observers said of the pairs that the policy set demands, when it was simulated last."""
     reservation_seq: int | None = None
@@ -84,7 +84,7 @@ class Matter:
     @property
     def simulation(self) -> Simulation | None:
         """The simulation that decisions are about."""
-        return None if self.approved is None else Simulation.load(self.approved.document)
+        return Simulation.load(self.approved[0].document) if self.approved else None
 
     @property
     def newest(self) -> Sent:
@@ -256,16 +256,15 @@ class Books:
         matter.state = after(matter.state, event)
         matter.seq = entry.seq
         if event is Event.SIMULATED:
-            statement = Statement.load(data["statement"])
-            matter.attested = AttestedState.load(data["state"])
-            matter.fresh = statement
+            matter.attested = [AttestedState.load(each) for each in data["states"]]
+            matter.fresh = [Statement.load(each) for each in data["statements"]]
             matter.quotes = [Statement.load(each) for each in data.get("quotes", [])]
             if data["purpose"] == "approval":
                 # what was decided about another simulation does not count for this one
                 last = matter.decisions[-1].decision.simulation if matter.decisions else None
                 if matter.simulation is not None and matter.simulation.digest == last:
                     matter.before = matter.approved
-                matter.approved = statement
+                matter.approved = matter.fresh
         elif event is Event.RESERVED:
             matter.nonce, matter.reservation_seq = data["nonce"], entry.seq
         elif event in {Event.DECIDED, Event.REJECTED}:

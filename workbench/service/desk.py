@@ -141,9 +141,9 @@ class Desk:
                 "proposal": matter.proposal.dump(),
                 "nonce": matter.nonce,
                 "policy_chain": [policy.dump() for policy in lane.policies],
-                "simulation": matter.approved.dump() if matter.approved else None,
-                "before": matter.before.dump() if matter.before else None,
-                "state": matter.attested.dump() if matter.attested else None,
+                "simulations": [each.dump() for each in matter.approved],
+                "before": [each.dump() for each in matter.before],
+                "states": [each.dump() for each in matter.attested],
                 "decisions": [signed.dump() for signed in matter.decisions],
                 "checkpoint": note,
                 "session_active": known["session_active"],
@@ -230,7 +230,7 @@ class Desk:
             "state": matter.state.value,
             "intent": intent.dump(),
             "nonce": matter.nonce,
-            "simulation": matter.approved.dump() if matter.approved else None,
+            "simulations": [each.dump() for each in matter.approved],
             "quotes": [each.dump() for each in matter.quotes],
             "denying": list(explained.denying),
             "needs": list(explained.needs),
@@ -343,7 +343,7 @@ class Desk:
 
     def _spent(self, matter: Matter) -> int:
         """Return the account's next nonce as it was when the intent was last looked at."""
-        if matter.attested is None:
+        if not matter.attested:
             raise RefusedError(Refusal.FACT_MISSING, "no proven account to take a nonce from", path="/state")
         account = self.lane.policy.key(matter.proposal.intent.key).address
         return self._state(matter.attested, self.lane.clock()).account(account).nonce
@@ -437,7 +437,7 @@ class Desk:
     def _stale(self, matter: Matter) -> bool:
         limits, now = self.lane.policy.limits, self.lane.clock()
         # half of what the co-signer admits: the evidence must still be fresh when it arrives
-        simulated = Simulation.load(matter.fresh.document) if matter.fresh else None
+        simulated = Simulation.load(matter.fresh[0].document) if matter.fresh else None
         if simulated is None or self._spent(matter) != matter.nonce:
             return True
         return facts.age_s(now, read_time(simulated.at)) * 2 > min(
@@ -488,7 +488,7 @@ class Desk:
             return None
 
     def _weigh(self, matter: Matter, now: datetime) -> Worth | None:
-        if matter.fresh is None:
+        if not matter.fresh:
             return None
         intent = matter.proposal.intent
         return worth.weigh(
@@ -508,15 +508,15 @@ class Desk:
         account = self.lane.policy.service_accounts.get(proposal.intent.proposer)
         return account is not None and read_time(account.expires_at) > now
 
-    def _state(self, attested: AttestedState, now: datetime) -> attestation.State:
+    def _state(self, attested: Sequence[AttestedState], now: datetime) -> attestation.State:
         # age is a fact that the rules judge; here the signature and the proofs are what counts
         return attestation.verify_state(
-            [attested], trust_root=self.lane.trust_root, now=now, age_s_max=ANY_AGE_S
+            attested, trust_root=self.lane.trust_root, now=now, age_s_max=ANY_AGE_S
         )
 
-    def _simulation(self, statement: Statement, intent: Intent) -> Simulation:
+    def _simulation(self, statements: Sequence[Statement], intent: Intent) -> Simulation:
         return attestation.verify_simulation(
-            [statement],
+            statements,
             intent=intent,
             sender=self.lane.policy.key(intent.key).address,
             trust_root=self.lane.trust_root,

@@ -120,14 +120,19 @@ class Lane:
         """(3) (4) Have an intent simulated behind those of a sequence, and its state proven."""
         transactions = [self._call(each) for each in sequence]
         accounts = sorted({key.address for key in self.policy.keys.values()})
-        statement = self.links.simulate(step, transactions, list(sequence).index(digest), accounts)
+        observers = self.links.observers
+        statements = observers.simulate(step, transactions, list(sequence).index(digest), accounts)
         intent = self.books.matter(digest).proposal.intent
         # what is not proven counts as other code: a long row of contracts is no way round
         called = calls.targets(calls.read(intent, self.policy))[: ACCOUNTS_MAX - 1]
-        state = self.links.attest([self.policy.key(intent.key).address, *called])
-        named = hashlib.sha256(canonical(statement.document, limit=DOCUMENT_MAX)).hexdigest()
-        data: dict[str, Any] = {"purpose": purpose, "statement": statement.dump(), "state": state.dump()}
-        quotes = self._quotes(intent, statement)
+        states = observers.attest([self.policy.key(intent.key).address, *called])
+        named = hashlib.sha256(canonical(statements[0].document, limit=DOCUMENT_MAX)).hexdigest()
+        data = {
+            "purpose": purpose,
+            "statements": [each.dump() for each in statements],
+            "states": [each.dump() for each in states],
+        }
+        quotes = self._quotes(intent, statements[0])
         if quotes:
             data["quotes"] = [each.dump() for each in quotes]
         self.enter(Event.SIMULATED, digest, data, actor=actor, name=named)
@@ -135,7 +140,7 @@ class Lane:
     def _quotes(self, intent: Intent, statement: Statement) -> list[Statement]:
         """(3) (4) Ask what the sources say of the pairs that the policy set demands."""
         wanted = worth.questions(intent, Simulation.load(statement.document), self.policy)
-        return [self.links.prices(each) for each in wanted]
+        return [said for each in wanted for said in self.links.observers.prices(each)]
 
     def sign(self, digest: str) -> None:
         """(4) Bring everything to the co-signer and record its answer."""
@@ -222,7 +227,7 @@ class Lane:
         inclusion, sent = found
         read = self._compare(inclusion.raw, matter)
         if read.transaction.tx_hash.hex() != sent.tx_hash:
-            raise RefusedError(Refusal.BYTES_OTHER, "the observer confirms other bytes", path="/raw")
+            raise RefusedError(Refusal.BYTES_OTHER, "the observers confirm other bytes", path="/raw")
         confirmed = confirmation.verify_inclusion(
             inclusion,
             raw_tx=inclusion.raw,
@@ -236,7 +241,7 @@ class Lane:
         which = {"tx_hash": sent.tx_hash, "cancels": read.cancels}
         if matter.state is State.BROADCAST:
             data = _place(confirmed) | which | {"inclusion": self.recorder.blob(inclusion.canonical())}
-            self.happened(Event.INCLUDED, digest, data, actor=inclusion.attestation.observer)
+            self.happened(Event.INCLUDED, digest, data, actor=inclusion.attestations[0].observer)
         self._settle(digest, matter, inclusion, confirmed, cancels=read.cancels)
         return newest
 
@@ -249,7 +254,7 @@ class Lane:
         """(6) Look for each of the bytes that were signed, newest first: any of them may be mined."""
         newest = ""
         for sent in reversed(matter.sent):
-            answer = self.links.confirm(sent.tx_hash)
+            answer = self.links.observers.confirm(sent.tx_hash)
             status = str(answer.get("status"))
             newest = newest or status
             if status not in PENDING:
@@ -274,7 +279,7 @@ class Lane:
         """(6) Record that its block is safe, and, once it is final, the end."""
         standing = self._standing(confirmed.block_number, self.look(matter).block_number)
         if standing.is_safe and not matter.is_safe:
-            observer = inclusion.attestation.observer
+            observer = inclusion.attestations[0].observer
             self.happened(Event.SAFE, digest, _place(confirmed), actor=observer)
         if not standing.is_final:
             return
@@ -288,13 +293,13 @@ class Lane:
             "final": standing.said,
             **self._realised(matter, confirmed),
         }
-        self.enter(event, digest, data, actor=inclusion.attestation.observer)
+        self.enter(event, digest, data, actor=inclusion.attestations[0].observer)
         self.recorder.checkpoint()
 
     def _realised(self, matter: Matter, confirmed: confirmation.Confirmed) -> dict[str, Any]:
         """(6) What it cost and moved, beside what the last simulation had said."""
         moved = confirmation.transferred(confirmed.receipt, self._account(matter))
-        simulated = Simulation.load(matter.fresh.document) if matter.fresh else None
+        simulated = Simulation.load(matter.fresh[0].document) if matter.fresh else None
         return {
             "gas_used": confirmed.gas_used,
             "fee_wei": str(confirmed.fee_wei),
@@ -315,12 +320,12 @@ class Lane:
             return Standing(is_safe=False, is_final=is_deep, said=said)
         reached = {
             tag: attestation.verify_state(
-                [attested],
+                attested,
                 trust_root=self.trust_root,
                 now=self.clock(),
                 age_s_max=limits.attestation_age_s_max,
             )
-            for tag, attested in self.links.finality().items()
+            for tag, attested in self.links.observers.finality().items()
         }
         final = reached["finalized"]
         said["finalized"] = {"number": final.block_number, "hash": final.block_hash}
@@ -336,10 +341,10 @@ class Lane:
 
     def _base_fee(self, matter: Matter) -> int:
         """Return the base fee of the block that the intent was simulated on last."""
-        if matter.attested is None:
+        if not matter.attested:
             raise RefusedError(Refusal.FACT_MISSING, "no proven block to take a base fee from", path="/state")
         return attestation.verify_state(
-            [matter.attested], trust_root=self.trust_root, now=self.clock(), age_s_max=ANY_AGE_S
+            matter.attested, trust_root=self.trust_root, now=self.clock(), age_s_max=ANY_AGE_S
         ).base_fee_per_gas
 
     def _account(self, matter: Matter) -> str:
@@ -348,7 +353,7 @@ class Lane:
     def look(self, matter: Matter) -> attestation.State:
         """Return the newest block, with the intent's account proven under it."""
         return attestation.verify_state(
-            [self.links.attest([self._account(matter)])],
+            self.links.observers.attest([self._account(matter)]),
             trust_root=self.trust_root,
             now=self.clock(),
             age_s_max=self.policy.limits.attestation_age_s_max,
@@ -395,12 +400,12 @@ class Lane:
         if not states:
             return []
         block = HeaderAttestation.load(states[0]["attestation"]["document"]).block
-        return [way.dump() for way in self.links.descent(block, self.links.seen(cosigner))]
+        return [way.dump() for way in self.links.observers.descent(block, self.links.seen(cosigner))]
 
     def _cancel_attestations(self, matter: Matter) -> dict[str, Any]:
         """Return what a cancel needs: that the nonce is not spent, proven at the newest head."""
-        state = self.links.attest([self._account(matter)])
-        return {"approved": [], "fresh": [], "state": [state.dump()], "quotes": []}
+        states = self.links.observers.attest([self._account(matter)])
+        return {"approved": [], "fresh": [], "state": [each.dump() for each in states], "quotes": []}
 
     def _bring_up(self, cosigner: str, size: int) -> int:
         """Bring a co-signer's head so near to `size` that the rest fits into one piece of evidence."""
@@ -456,12 +461,12 @@ def _nonce(matter: Matter) -> int:
 
 def _attestations(matter: Matter) -> dict[str, Any]:
     """Return the looks at an intent that its signature needs."""
-    if matter.approved is None or matter.fresh is None:
+    if not matter.approved or not matter.fresh:
         raise RefusedError(Refusal.STATE, "not everything is there that a co-signer must see")
     return {
-        "approved": [matter.approved.dump()],
-        "fresh": [matter.fresh.dump()],
-        "state": [matter.attested.dump()] if matter.attested else [],
+        "approved": [each.dump() for each in matter.approved],
+        "fresh": [each.dump() for each in matter.fresh],
+        "state": [each.dump() for each in matter.attested],
         "quotes": [each.dump() for each in matter.quotes],
     }
 

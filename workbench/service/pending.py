@@ -98,7 +98,7 @@ class Pending:
         if waiting.pooled == sent.tx_hash and matter.dropped < DROPPED_MAX:
             self.lane.happened(Event.DROPPED, digest, {"tx_hash": sent.tx_hash}, actor=SERVICE)
         waiting.pooled = ""
-        self.lane.links.broadcast(sent.raw_tx)
+        self.lane.links.observers.broadcast(sent.raw_tx)
         self.lane.crash.reached("5-after")
         return True
 

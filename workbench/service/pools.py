@@ -1,4 +1,4 @@
-"""Pools, prices and the rights of others: what the observer proves, carried to whoever may read.
+"""Pools, prices and the rights of others: what observers prove, carried to whoever may read.
 
 The service neither reads nor records them: they convince by themselves, or not at all. Each question costs
 the nodes up to two hundred proofs, so there are few at once; more are told to come again, because the same
@@ -17,34 +17,34 @@ from workbench.rules.attestation import Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.price_feed import PriceQuestion
 from workbench.rules.storage import AttestedStorage, PoolQuestion
-from workbench.service.links import Links
+from workbench.service.observers import Observers
 
 AT_ONCE_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """The link to the observer, and how many questions are under way."""
+    """The observers, and how many questions are under way."""
 
-    links: Links
+    observers: Observers
     _asking: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(AT_ONCE_MAX), init=False
     )
 
-    def ask(self, question: PoolQuestion) -> AttestedStorage:
-        """Return what the observer attests and proves of a pool."""
+    def ask(self, question: PoolQuestion) -> list[AttestedStorage]:
+        """Return what the observers attest and proves of a pool."""
         with self._turn():
-            return self.links.pool(question)
+            return self.observers.pool(question)
 
-    def prices(self, question: PriceQuestion) -> Statement:
-        """Return what the observer attests that the sources of a pair say."""
+    def prices(self, question: PriceQuestion) -> list[Statement]:
+        """Return what the observers attest that the sources of a pair say."""
         with self._turn():
-            return self.links.prices(question)
+            return self.observers.prices(question)
 
-    def allowances(self, question: AllowancesQuestion) -> Statement:
-        """Return what the observer attests that others may take."""
+    def allowances(self, question: AllowancesQuestion) -> list[Statement]:
+        """Return what the observers attest that others may take."""
         with self._turn():
-            return self.links.allowances(question)
+            return self.observers.allowances(question)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

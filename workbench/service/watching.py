@@ -1,7 +1,7 @@
-"""What happens to the observer's nodes, brought into the ledger.
+"""What happens to the observers' nodes, brought into the ledger.
 
-The observer looks at its nodes whenever it is asked, and signs an event when one is out, or back, or when too
-few of them are left. It is asked all the time, so that a node that lies is named also while nobody trades.
+An observer looks at its nodes whenever it is asked, and signs an event when one is out, or back, or when too
+few of them are left. Each is asked all the time, so that a node that lies is named also while nobody trades.
 Events have a name each, so that asking again records nothing twice; those of an observer that was killed
 before it was asked are lost.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from workbench.rules.attestation import verify_node_event
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.trust import TrustRoot
-from workbench.service.links import Links
+from workbench.service.observers import Observers
 from workbench.service.record import Recorder
 
 NODE_EVENT = "node.event"
@@ -21,10 +21,11 @@ NODE_EVENT = "node.event"
 
 @dataclass(slots=True)
 class Watching:
-    """Up to which of the observer's events the ledger has them."""
+    """Up to which of one observer's events the ledger has them."""
 
     recorder: Recorder
-    links: Links
+    observers: Observers
+    name: str
     trust_root: TrustRoot
     _run: str = ""
     _after: int = 0
@@ -36,19 +37,19 @@ class Watching:
             self._record()
         except RefusedError as refused:
             if refused.code not in (Refusal.UNAVAILABLE, self._told):
-                self.recorder.refusal(refused, actor="service", about="node events of the observer")
+                self.recorder.refusal(refused, actor="service", about=f"node events of {self.name}")
                 self._told = refused.code
         else:
             self._told = None
 
     def _record(self) -> None:
-        run, events = self.links.node_events(self._run, self._after)
+        run, events = self.observers.node_events(self.name, self._run, self._after)
         if run != self._run:
             self._run, self._after = run, 0
         for statement in events:
             event = verify_node_event(statement, self.trust_root)
-            if event.run != run:
-                raise RefusedError(Refusal.MALFORMED, "an event of another run", path="/run")
+            if (statement.observer, event.run) != (self.name, run):
+                raise RefusedError(Refusal.MALFORMED, "an event of another observer or run", path="/run")
             self.recorder.append(
                 NODE_EVENT,
                 f"{statement.observer}-{event.name}",

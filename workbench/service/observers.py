@@ -1,0 +1,294 @@
+"""The observers: asked until as many tell the same as the trust root demands.
+
+(1) The first that answers leads, and with it the block that it is about; others attest that block, or
+    simulate on it. If too few follow, the next one leads: who lies or lags keeps nobody from the truth.
+(2) An answer counts when the observer that was asked has signed it and when it tells what the lead tells. Who
+    answers otherwise is named to whoever keeps the record; who is away is passed over.
+(3) Where a transaction stands is told by as many as that: in one block, or in none. While they differ there
+    is no answer, and what was recorded stays.
+(4) Quotes are each observer's own, none follows another: the rules compare them.
+(5) What convinces by itself, or harms nobody, is asked of one after the other: ways between blocks, sending.
+
+Nothing here is believed for being counted: whoever relies on a statement verifies all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from workbench.process.frames import FrameError, call
+from workbench.rules import attestation
+from workbench.rules.allowances import ALLOWANCES_LINE, AllowancesQuestion
+from workbench.rules.attestation import HEADER_LINE, SIMULATION_LINE, AttestedState, Block, Statement
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.descent import Descent, Seen
+from workbench.rules.price_feed import QUOTES_LINE, PriceQuestion
+from workbench.rules.storage import AttestedStorage, PoolQuestion
+from workbench.rules.trust import TrustRoot
+
+OBSERVER_SECONDS = 60.0
+"""A simulation may start a fork; a loaded machine needs seconds for it."""
+NOT_MINED = frozenset({"pending", "unknown"})
+
+Answer = dict[str, Any]
+Notice = Callable[[str, str, RefusedError], None]
+"""Who answers otherwise, whom it was to follow (or itself), and in what."""
+CODES = {"simulation": Refusal.SIMULATION_FAILED, "block": Refusal.PROOF}
+"""What an observer's own refusal is to us; anything else is `unavailable`."""
+T = TypeVar("T")
+
+
+def unnoticed(_name: str, _lead: str, _refused: RefusedError) -> None:
+    """Keep no record of who answers otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """Sockets of the observers by name, in the order in which they lead."""
+
+    sockets: Mapping[str, Path]
+    trust_root: TrustRoot
+    notice: Notice = unnoticed
+
+    def attest(self, accounts: Sequence[str]) -> list[AttestedState]:
+        """Ask for the newest header, with proofs of these accounts beside the first attestation of it."""
+        return self._agreed(
+            lambda name: self._state(
+                name, {"operation": "attest", "accounts": list(accounts), "block": None}
+            ),
+            self._same_block,
+        )
+
+    def pool(self, question: PoolQuestion) -> list[AttestedStorage]:
+        """Ask for the newest header, with proofs of what a swap in a pool depends on beside the first."""
+
+        def first(name: str) -> AttestedStorage:
+            found = AttestedStorage.load(self._ask(name, {"operation": "pool", **question.dump()}))
+            self._check(name, found.attestation, HEADER_LINE)
+            return found
+
+        def also(name: str, lead: AttestedStorage) -> AttestedStorage:
+            return AttestedStorage.load({**self._same_block(name, lead).dump(), "slots": []})
+
+        return self._agreed(first, also)
+
+    def prices(self, question: PriceQuestion) -> list[Statement]:
+        """Ask what each source says of a pair."""
+        request = {"operation": "prices", **question.dump()}
+        return self._agreed(
+            lambda name: self._statement(name, request, QUOTES_LINE),
+            lambda name, _: self._statement(name, request, QUOTES_LINE),
+        )
+
+    def allowances(self, question: AllowancesQuestion) -> list[Statement]:
+        """Ask what others may take from accounts."""
+        request = {"operation": "allowances", **question.dump()}
+        return self._agreed(
+            lambda name: self._statement(name, request, ALLOWANCES_LINE),
+            lambda name, _: self._statement(name, request, ALLOWANCES_LINE),
+        )
+
+    def simulate(
+        self, step: int, transactions: Sequence[Mapping[str, Any]], target: int, accounts: Sequence[str]
+    ) -> list[Statement]:
+        """Ask what a sequence of transactions would do to these accounts, told for one of them."""
+        request = {
+            "operation": "simulate",
+            "step": step,
+            "transactions": [dict(each) for each in transactions],
+            "target": target,
+            "accounts": list(accounts),
+        }
+
+        def also(name: str, lead: Statement) -> Statement:
+            block = lead.document.get("block")
+            told = self._statement(name, {**request, "block": block}, SIMULATION_LINE)
+            attestation.check_same_simulation(lead, told)
+            return told
+
+        return self._agreed(
+            lambda name: self._statement(name, {**request, "block": None}, SIMULATION_LINE), also
+        )
+
+    def finality(self) -> dict[str, list[AttestedState]]:
+        """Ask which blocks are safe, and finalized."""
+
+        def first(name: str) -> dict[str, AttestedState]:
+            answer = self._ask(name, {"operation": "finality"})
+            told = {tag: AttestedState.load(answer.get(tag)) for tag in ("safe", "finalized")}
+            for state in told.values():
+                self._check(name, state.attestation, HEADER_LINE)
+            return told
+
+        def also(name: str, lead: dict[str, AttestedState]) -> dict[str, AttestedState]:
+            told = first(name)
+            for tag, state in told.items():
+                if _block(state) != _block(lead[tag]):
+                    # each has its own moment of learning it: this is no lie
+                    raise RefusedError(Refusal.UNAVAILABLE, f"another block is {tag}")
+            return told
+
+        agreed = self._agreed(first, also)
+        return {tag: [each[tag] for each in agreed] for tag in ("safe", "finalized")}
+
+    def confirm(self, tx_hash: str) -> Answer:
+        """Ask what became of a transaction (3); `attestations` has the word of each for its block."""
+        mined: dict[str, list[Answer]] = {}
+        waiting: list[str] = []
+        away: list[str] = []
+        for name in self.sockets:
+            try:
+                answer = self._ask(name, {"operation": "confirm", "tx_hash": tx_hash})
+                if answer.get("status") in NOT_MINED:
+                    waiting.append(str(answer["status"]))
+                else:
+                    state = _shown(answer)
+                    self._check(name, state.attestation, HEADER_LINE)
+                    mined.setdefault(_written(_block(state)), []).append(answer)
+            except RefusedError as refused:
+                away.append(f"{name}: {refused.detail}")
+            for told in mined.values():
+                if len(told) >= self._quorum:
+                    signed = [each["attestation"] for each in told]
+                    shown = {field: value for field, value in told[0].items() if field != "attestation"}
+                    return {**shown, "attestations": signed}
+            if len(waiting) >= self._quorum:
+                return {"status": "pending" if "pending" in waiting else "unknown"}
+        said = [
+            f"{len(waiting)} in no block",
+            *(f"{len(told)} in block {block}" for block, told in mined.items()),
+        ]
+        raise RefusedError(Refusal.UNAVAILABLE, f"observers differ: {'; '.join([*said, *away])}"[:500])
+
+    def broadcast(self, raw_tx: str) -> str:
+        """Have signed bytes sent (5); return the transaction's hash."""
+        return str(
+            self._any(lambda name: self._ask(name, {"operation": "broadcast", "raw": raw_tx})["tx_hash"])
+        )
+
+    def descent(self, block: Block, seen: Seen) -> list[Descent]:
+        """Ask for the ways from a block down to those below it that a co-signer has seen (5)."""
+        known = [each.number for each in (seen.final, seen.newer) if each is not None]
+        ancestors = [number for number in known if number < block.number]
+        if not ancestors:
+            return []
+        request = {"operation": "descent", "number": block.number, "hash": block.hash, "ancestors": ancestors}
+
+        def ways(name: str) -> list[Descent]:
+            return [Descent.load(each) for each in _list(self._ask(name, request), "descent")]
+
+        return self._any(ways)
+
+    def node_events(self, name: str, run: str, after: int) -> tuple[str, list[Statement]]:
+        """Ask one what happened to its nodes behind a number of a run; return its present run, too."""
+        answer = self._ask(name, {"operation": "events", "run": run, "after": after})
+        return str(answer.get("run")), [Statement.load(each) for each in _list(answer, "events")]
+
+    @property
+    def _quorum(self) -> int:
+        return self.trust_root.observer_quorum
+
+    def _agreed(self, first: Callable[[str], T], also: Callable[[str, T], T]) -> list[T]:
+        """Have one lead and others follow (1) (2)."""
+        reasons: dict[str, RefusedError] = {}
+        for lead in self.sockets:
+            try:
+                told = [first(lead)]
+            except RefusedError as refused:
+                self._note(reasons, lead, lead, refused)
+                continue
+            for name in [each for each in self.sockets if each != lead]:
+                if len(told) >= self._quorum:
+                    break
+                try:
+                    told.append(also(name, told[0]))
+                except RefusedError as refused:
+                    self._note(reasons, name, lead, refused)
+            if len(told) >= self._quorum:
+                return told
+        raise self._too_few(reasons)
+
+    def _any(self, asked: Callable[[str], T]) -> T:
+        """Ask one after the other (5)."""
+        reasons: dict[str, RefusedError] = {}
+        for name in self.sockets:
+            try:
+                return asked(name)
+            except RefusedError as refused:
+                self._note(reasons, name, name, refused)
+        raise self._too_few(reasons)
+
+    def _note(self, reasons: dict[str, RefusedError], name: str, lead: str, refused: RefusedError) -> None:
+        if refused.code not in (Refusal.UNAVAILABLE, Refusal.SIMULATION_FAILED):
+            self.notice(name, lead, refused)
+        reasons[f"{name} after {lead}" if name != lead else name] = refused
+
+    def _too_few(self, reasons: Mapping[str, RefusedError]) -> RefusedError:
+        """Return the one reason of all of them, or that there are too few."""
+        codes = {refused.code for refused in reasons.values()}
+        code = codes.pop() if len(codes) == 1 else Refusal.UNAVAILABLE
+        told = "; ".join(f"{name}: {refused.detail}" for name, refused in reasons.items())
+        return RefusedError(code, f"{self._quorum} observers must tell the same: {told}"[:500])
+
+    def _state(self, name: str, request: Answer) -> AttestedState:
+        found = AttestedState.load(self._ask(name, request))
+        self._check(name, found.attestation, HEADER_LINE)
+        return found
+
+    def _same_block(self, name: str, lead: AttestedState) -> AttestedState:
+        """Ask another to attest the block of the first; one proof of each account is enough."""
+        block = _block(lead)
+        found = self._state(name, {"operation": "attest", "accounts": [], "block": block.dump()})
+        if _block(found) != block:
+            raise RefusedError(Refusal.PROOF, f"attests another block than {_written(block)}")
+        return found
+
+    def _statement(self, name: str, request: Answer, line: str) -> Statement:
+        found = Statement.load(self._ask(name, request))
+        self._check(name, found, line)
+        return found
+
+    def _check(self, name: str, statement: Statement, line: str) -> None:
+        if statement.observer != name:
+            raise RefusedError(Refusal.OBSERVER_UNKNOWN, f"{name} answers as {statement.observer}")
+        attestation.verify_signed(statement, line, self.trust_root)
+
+    def _ask(self, name: str, request: Answer) -> Answer:
+        try:
+            answer = call(self.sockets[name], {"v": 1, **request}, timeout_s=OBSERVER_SECONDS)
+        except FrameError as error:
+            raise RefusedError(Refusal.UNAVAILABLE, str(error)) from error
+        result = answer.get("result")
+        if not isinstance(result, dict):
+            failed = answer.get("error")
+            told = failed if isinstance(failed, dict) else {}
+            # a transaction that cannot be simulated will not do better when asked again
+            code = CODES.get(str(told.get("code")), Refusal.UNAVAILABLE)
+            raise RefusedError(code, f"observer: {told.get('detail')}"[:500])
+        return result
+
+
+def _block(state: AttestedState) -> Block:
+    told = attestation.HeaderAttestation.load(state.attestation.document).block
+    return Block(number=told.number, hash=told.hash)
+
+
+def _written(block: Block) -> str:
+    return f"{block.number} {block.hash}"
+
+
+def _shown(answer: Answer) -> AttestedState:
+    """Return the header that an inclusion is shown under."""
+    return AttestedState.load(
+        {"attestation": answer.get("attestation"), "header": answer.get("header"), "accounts": []}
+    )
+
+
+def _list(answer: Answer, field: str) -> list[Any]:
+    found = answer.get(field)
+    if not isinstance(found, list):
+        raise RefusedError(Refusal.UNAVAILABLE, f"observer: no list of {field}")
+    return found
