@@ -236,7 +236,7 @@ class Living:
 def living(
     *,
     second_key: Sequence[str] = (),
-    limits: Mapping[str, int | str] | None = None,
+    limits: Mapping[str, charter.Limit] | None = None,
     clocks: Mapping[str, charter.Clock] | None = None,
     **more: Any,
 ) -> Iterator[Living]:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -30,7 +29,7 @@ from pydantic import Field
 from ledger.encoding import canonical, parse
 from workbench.risk import layout
 from workbench.risk.pool import Pool
-from workbench.risk.prices import Gates, Price, Quote, agree
+from workbench.risk.prices import Gates, Price, agree
 from workbench.risk.venue import Venue
 from workbench.rules.allowances import Allowances, AllowancesQuestion, verify_allowances
 from workbench.rules.approval import ApprovalRequest
@@ -48,7 +47,6 @@ from workbench.rules.documents import (
     Name,
     Time,
     Whole,
-    read_time,
     signed_bytes,
     write_time,
 )
@@ -106,6 +104,8 @@ class IntentView(Document):
     intent: Intent
     nonce: Whole | None
     simulations: Annotated[list[Statement], Field(max_length=OBSERVERS_MAX)]
+    quotes: list[Statement]
+    """What sources said of the pairs that the policy set demands, when it was simulated last."""
     denying: list[str]
     needs: list[str]
     missing: list[str]
@@ -468,7 +468,7 @@ class Client:
         told = verify_quotes(
             statements, question=question, trust_root=trust_root, now=now, age_s_max=POOL_AGE_S_MAX
         )
-        return SeenPrice(agree(_quotes(told), now=now, **asdict(gates)), told, now, gates)
+        return SeenPrice(agree(told.quotes, now=now, **asdict(gates)), told, now, gates)
 
     def allowances(self, question: AllowancesQuestion, *, trust_root: TrustRoot) -> Allowances:
         """Return what others may take from accounts, as observers have proven and signed it."""
@@ -606,19 +606,6 @@ def report(service: Path, refused: RefusedError, *, about: str) -> None:
 def status(service: Path) -> dict[str, Any]:
     """Ask whether the service is up."""
     return _send(service, "GET", "/v1/status", b"", {})
-
-
-def _quotes(told: Told) -> Iterator[Quote]:
-    for statement in told.statements:
-        for each in statement.quotes:
-            yield Quote(
-                source=each.source,
-                base=statement.base,
-                quote=statement.quote,
-                price=Decimal(each.price),
-                at=read_time(each.at),
-                detail=each.detail,
-            )
 
 
 class _UnixConnection(HTTPConnection):

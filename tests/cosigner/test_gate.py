@@ -42,7 +42,7 @@ class Courier:
         self.world = world
         for person in ("risk-1", "cro-1", "pm-1"):
             world.officer(person)
-        self.other_simulation = world.outstanding().simulation
+        (self.other_simulation,) = world.outstanding().simulations
         self.evidence = self._collect()
 
     def _collect(self) -> Evidence:
@@ -365,7 +365,6 @@ def simulation_by_nobody(_: Courier, e: Evidence) -> None:
 
 def swapped_simulation(c: Courier, e: Evidence) -> None:
     """A genuine simulation of another intent."""
-    assert c.other_simulation is not None
     e["attestations"]["fresh"] = [c.other_simulation.dump()]
 
 

@@ -11,13 +11,20 @@ from eth_hash.auto import keccak
 from ledger.encoding import canonical
 from tests.chain.world import FEE, GAS, MILLION, TREASURY, World
 from workbench.chain.confirm import known
-from workbench.chain.errors import ChainError, NodeError, SimulationError
+from workbench.chain.errors import ChainError, NodeError, OtherBlockError, SimulationError
 from workbench.demo import newswap
 from workbench.demo import node as chain
 from workbench.evm.errors import TransactionError
 from workbench.evm.header import Header
 from workbench.evm.proof import verify_account, verify_receipt, verify_transaction
-from workbench.observer.core import ADDRESSES_MAX, HEADER_LINE, SIMULATION_LINE, Document, Observer
+from workbench.observer.core import (
+    ADDRESSES_MAX,
+    BEHIND_MAX,
+    HEADER_LINE,
+    SIMULATION_LINE,
+    Document,
+    Observer,
+)
 
 STRANGER = "0x1111111111111111111111111111111111111111"
 
@@ -55,6 +62,31 @@ def request(world: World, data: bytes, to: str | None = None, intent: str | None
         "max_fee_per_gas": FEE,
         "max_priority_fee_per_gas": 1,
     }
+
+
+def test_the_block_of_another_observer(observer: Observer, fresh_world: World) -> None:
+    """A recent block is attested and simulated on by its hash; one of another hash, or far behind, is not."""
+    header = attested_header(observer, observer.attest([]))
+    block = (header.number, header.hash())
+    fresh_world.node.call("anvil_mine", "0x1")
+    assert attested_header(observer, observer.attest([TREASURY], block)) == header
+    asked = [request(fresh_world, b"", to=STRANGER)]
+    first = verified(observer, observer.simulate(asked, 0, block=block), SIMULATION_LINE)
+    again = verified(observer, observer.simulate(asked, 0, block=block), SIMULATION_LINE)
+    assert first["block"] == {"number": header.number, "hash": header.hash().hex()}
+    assert {**first, "at": ""} == {**again, "at": ""}
+    with pytest.raises(OtherBlockError):
+        observer.attest([], (header.number, bytes(32)))
+    with pytest.raises(OtherBlockError):
+        observer.simulate(asked, 0, block=(header.number, bytes(32)))
+    with pytest.raises(ChainError, match="not agreed"):
+        observer.attest([], (header.number + 2, bytes(32)))
+    for _ in range(BEHIND_MAX - 1):
+        fresh_world.node.call("anvil_mine", "0x1")
+    assert attested_header(observer, observer.attest([], block)) == header
+    fresh_world.node.call("anvil_mine", "0x1")
+    with pytest.raises(ChainError, match="far behind"):
+        observer.attest([], block)
 
 
 def test_an_attestation_convinces_whoever_has_the_key(observer: Observer, fresh_world: World) -> None:

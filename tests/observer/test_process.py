@@ -232,7 +232,7 @@ def broadcast(**changes: object) -> dict[str, object]:
         pytest.param(ATTEST | {"block": NOWHERE}, "chain", id="another block"),
         pytest.param(ATTEST | {"block": NOWHERE | {"number": -1}}, "chain", id="a block before the first"),
         pytest.param(ATTEST | {"block": NOWHERE | {"number": 10**6}}, "chain", id="a block to come"),
-        pytest.param(SIMULATE | {"block": NOWHERE}, "simulation", id="a simulation of nothing, on no block"),
+        pytest.param(SIMULATE | {"block": NOWHERE}, "chain", id="a simulation on another block"),
         pytest.param(broadcast(raw="0x02"), "request", id="prefixed hex"),
         pytest.param(broadcast(raw="02c0"), "request", id="no transaction"),
         pytest.param({"v": 1, "operation": "broadcast", "raw": "02"}, "request", id="by no way"),

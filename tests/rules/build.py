@@ -379,6 +379,7 @@ class World:
             "checkpoint": note(),
             "session_active": True,
             "daily_usd_cents": 100_000_000,
+            "quotes": [],
         }
         return ApprovalRequest.load(fields | changes)
 

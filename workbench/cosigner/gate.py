@@ -5,7 +5,7 @@
 (3) the policy set descends from my trust root and is not older than one I have seen
 (4) the proposer's signature and each approval verify
 (5) the bytes are the intent, and the intent is the attested state diff, within tolerance
-(6) attested facts and rules say yes (Cedar action `sign`)
+(6) attested facts and rules say yes (Cedar action `sign`); an exchange is weighed here, at attested prices
 (7) the nonce may carry these bytes (`nonces`: unused, or a replacement), my own limits hold
 (8) persist and (9) sign are the process's; it does exactly what the gate returns.
 
@@ -37,7 +37,7 @@ from workbench.cosigner.memory import Head, Record, Snapshot
 from workbench.evm.errors import EvmError
 from workbench.evm.header import Header
 from workbench.evm.transaction import UnsignedTransaction, address_of
-from workbench.rules import attestation, carried, cedar, decision, facts
+from workbench.rules import attestation, carried, cedar, decision, facts, worth
 from workbench.rules.attestation import Simulation, State, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.descent import Seen, verify_descent
@@ -186,6 +186,15 @@ def _weigh(ground: _Ground) -> Permission:
         _same_chain(approved, fresh, state)
         _state_diff(intent, approved, fresh, policy, approvals)
     with _step(6):
+        weighed = worth.weigh(
+            intent,
+            fresh,
+            evidence.attestations.quotes,
+            policy=policy,
+            trust_root=trust_root,
+            now=now,
+            age_s_max=policy.limits.attestation_age_s_max,
+        )
         given = facts.Given(
             intent=intent,
             policy=policy,
@@ -196,6 +205,7 @@ def _weigh(ground: _Ground) -> Permission:
             fresh=fresh,
             approvals=approvals,
             now=latest,
+            worth=weighed,
         )
         computed = facts.compute(given)
         cedar.evaluate(

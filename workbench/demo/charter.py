@@ -52,6 +52,7 @@ MEMBERS = (
     Member("admin-1", "Administrator", ("administrator",), "operations", "north"),
     Member("auditor-1", "Auditor", ("auditor",), "audit", "elsewhere"),
 )
+Limit = int | str | Mapping[str, int | str]
 SIGNERS = ("committee-1", "cro-1", "risk-1")
 
 
@@ -73,7 +74,7 @@ class Variant:
     """
 
     second_key: tuple[str, ...] = ()
-    limits: Mapping[str, int | str] = field(default_factory=dict)
+    limits: Mapping[str, Limit] = field(default_factory=dict)
     clocks: Mapping[str, Clock] = field(default_factory=dict)
     admitted: tuple[str, ...] = ()
     nodes: Callable[[str], Mapping[str, str]] = lambda url: {"node-1": url}
@@ -129,7 +130,7 @@ def files(
     deployment: Deployment,
     code: Mapping[str, str],
     now: datetime,
-    limits: Mapping[str, int | str] = TEMPLATE_ONLY.limits,
+    limits: Mapping[str, Limit] = TEMPLATE_ONLY.limits,
 ) -> dict[str, bytes]:
     """Return the set's files; `code` maps each contract's address to its code hash."""
     until = write_time(now + ENTRY_LIFE)
@@ -176,9 +177,21 @@ def files(
             }
         ],
         "assets.json": [
-            {"asset": "ETH", "symbol": "ETH", "decimals": 18, "unit_usd_cents": 250_000},
-            {"asset": deployment.usdc, "symbol": "USDC", "decimals": 6, "unit_usd_cents": 100},
-            {"asset": deployment.weth, "symbol": "WETH", "decimals": 18, "unit_usd_cents": 250_000},
+            {"asset": "ETH", "symbol": "ETH", "decimals": 18, "unit_usd_cents": 250_000, "priced_as": "ETH"},
+            {
+                "asset": deployment.usdc,
+                "symbol": "USDC",
+                "decimals": 6,
+                "unit_usd_cents": 100,
+                "priced_as": "USDC",
+            },
+            {
+                "asset": deployment.weth,
+                "symbol": "WETH",
+                "decimals": 18,
+                "unit_usd_cents": 250_000,
+                "priced_as": "ETH",
+            },
         ],
         "whitelist.json": [
             entry(deployment.router, "NewSwap router", "re-audited after the patch, no open finding", swap),

@@ -24,8 +24,9 @@ from workbench.desk.drafts import Market
 from workbench.desk.show import Shown, facts, percent
 from workbench.desk.show import table as plain
 from workbench.evm.tree import Node
-from workbench.rules import attestation, calls
+from workbench.rules import attestation, calls, shown_worth, worth
 from workbench.rules.attestation import Simulation
+from workbench.rules.codes import RefusedError
 from workbench.rules.documents import printable
 from workbench.rules.facts import steady
 from workbench.rules.policy import PolicySet, verify_chain
@@ -88,6 +89,7 @@ class Review:
                 "who is in charge": printable(", ".join(changed)) or "unchanged",
                 "one block later": "the same" if steady(simulation) else "SOMETHING ELSE",
                 "slippage": percent(simulation.slippage_ppm),
+                **self._worth(),
                 "gas": f"{simulation.gas:,} of at most {self.view.intent.gas_max:,}",
                 "at block": f"{simulation.block.number:,}, {simulation.at}",
             },
@@ -142,6 +144,26 @@ class Review:
                 "outstanding": ", ".join(self.view.needs) or "nothing",
             },
         )
+
+    def _worth(self) -> dict[str, str]:
+        """Say what the exchange loses by prices from outside the pool, where the policy set demands them."""
+        limits = self.policy.limits
+        try:
+            weighed = worth.weigh(
+                self.view.intent,
+                self.simulation,
+                self.view.quotes,
+                policy=self.policy,
+                trust_root=self.trust_root,
+                now=datetime.now(UTC),
+                age_s_max=ANY_AGE_S,
+            )
+        except RefusedError as error:
+            return {shown_worth.LABEL: f"NOT KNOWN: {printable(error.detail)}"}
+        if limits.worth is None or weighed is None:
+            return {}
+        said = f"{weighed.loss_bps / 100:.2f} %, limit {limits.worth.loss_bps_max / 100:.2f} %"
+        return {shown_worth.LABEL: said if weighed.prices else "nothing is exchanged"}
 
     def _earlier(self) -> Iterator[IntentView]:
         others = [digest for digest, _ in self.client.intents() if digest != self.view.digest]

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from ledger.checkpoint import CheckpointError
 from ledger.trust import TrustRoot as LedgerTrustRoot
-from workbench.rules import attestation, cedar, decision, facts
+from workbench.rules import attestation, cedar, decision, facts, worth
 from workbench.rules.assertion import CONSOLE
 from workbench.rules.attestation import (
     OBSERVERS_MAX,
@@ -48,6 +48,7 @@ from workbench.rules.intent import Intent, Proposal, verify_proposal
 from workbench.rules.policy import SETS_MAX, Key, Person, PolicySet, Proposer, verify_chain
 from workbench.rules.roles import Permission
 from workbench.rules.trust import TrustRoot
+from workbench.rules.worth import Worth
 
 Verb = Literal["approve", "reject", "abstain"]
 
@@ -78,6 +79,7 @@ class ApprovalRequest(Document):
     checkpoint: Annotated[str, Field(max_length=16384)]
     session_active: bool
     daily_usd_cents: Whole
+    quotes: Annotated[list[Statement], Field(max_length=worth.STATEMENTS_MAX)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ class Asked:
     approvals: Approvals
     decisions: Sequence[SignedDecision]
     head: LedgerHead
+    worth: Worth | str | None
     facts: facts.Facts
     outstanding: cedar.Explanation
 
@@ -170,6 +173,7 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
         now=now,
     )
     head = _head(request.checkpoint, trust_root)  # (4)
+    weighed = _weigh(request, simulation, policy, trust_root, now)
     known = facts.compute(
         facts.Given(
             intent=intent,
@@ -181,6 +185,7 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
             fresh=simulation,
             approvals=approvals,
             now=now,
+            worth=weighed if isinstance(weighed, Worth) else None,
         )
     )
     known |= {"session_active": request.session_active, "daily_usd_cents": request.daily_usd_cents}
@@ -199,6 +204,7 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
         approvals=approvals,
         decisions=request.decisions,
         head=head,
+        worth=weighed,
         facts=known,
         outstanding=cedar.explain(policy, "release", proposer=proposer, key=key, facts=known),  # (5)
     )
@@ -239,6 +245,24 @@ def decide(
             "expires_at": write_time(min(now + life, read_time(asked.intent.expires_at))),
         }
     )
+
+
+def _weigh(
+    request: ApprovalRequest, simulation: Simulation, policy: PolicySet, trust_root: TrustRoot, now: datetime
+) -> Worth | str | None:
+    """(5) Return what the exchange is worth, or why nobody can say it: that is for the person to see, too."""
+    try:
+        return worth.weigh(
+            request.proposal.intent,
+            simulation,
+            request.quotes,
+            policy=policy,
+            trust_root=trust_root,
+            now=now,
+            age_s_max=policy.limits.decision_life_s_max,
+        )
+    except RefusedError as error:
+        return error.detail
 
 
 def _head(note: str, trust_root: TrustRoot) -> LedgerHead:

@@ -2,9 +2,10 @@
 
 Cedar skips a policy that errs, so a `forbid` over a missing or overflowing value would
 allow. Therefore: (1) every fact that the schema names must be there, with its type,
-before Cedar is asked; (2) the schema is always passed and the policies must validate
-against it; (3) only `allowed and not errors` is yes. Every `forbid` carries an @id and
-the obligation that lifts it (@needs), so the same rules route, gate and explain.
+before Cedar is asked, and so must the worth of an exchange where the limits speak of
+it; (2) the schema is always passed and the policies must validate against it; (3) only
+`allowed and not errors` is yes. Every `forbid` carries an @id and the obligation that
+lifts it (@needs), so the same rules route, gate and explain.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any, Literal
 
 import cedarpy
@@ -50,6 +52,8 @@ SIGN_FACTS: Mapping[str, type] = {
     "steady": bool,
 }
 RELEASE_FACTS: Mapping[str, type] = {**SIGN_FACTS, "session_active": bool, "daily_usd_cents": int}
+WORTH_FACTS: Mapping[str, type] = {"worth_loss_bps": int}
+"""What is demanded besides where the limits say what an exchange may lose."""
 SILENT: Mapping[str, int] = {"approvals": 0, "approvals_cro": 0, "approvals_console": 0}
 """Counts start at nothing; every other unknown is true or zero, where rules are silent."""
 REQUIRED: Mapping[Action, Mapping[str, type]] = {"sign": SIGN_FACTS, "release": RELEASE_FACTS}
@@ -89,10 +93,32 @@ class _Engine:
 def check(policy: PolicySet) -> None:
     """Refuse a set whose rules cannot be read, do not fit their schema, or cannot judge its accounts."""
     _engine(policy.files["policies.cedar"].decode(), policy.files["schema.cedarschema"].decode())
+    _limits_worth(policy)
     for account in policy.service_accounts.values():
         for action in REQUIRED:
             # a schema without the kind refuses every question: better now than at its first intent
             explain(policy, action, proposer=account, key=policy.key(account.keys[0]), facts={})
+
+
+def _limits_worth(policy: PolicySet) -> None:
+    """Refuse a set that says what an exchange may lose, and has no rule that denies what loses more."""
+    if policy.limits.worth is None:
+        return
+    lost = {"worth_loss_bps": policy.limits.worth.loss_bps_max + 1}
+    person = next(iter(policy.people.values()))  # a forbid names itself, whoever is permitted anything
+    for key, action in product(policy.keys.values(), REQUIRED):
+        within = explain(policy, action, proposer=person, key=key, facts={})
+        beyond = explain(policy, action, proposer=person, key=key, facts=lost)
+        if within.denying == beyond.denying:
+            raise RefusedError(
+                Refusal.POLICY_INVALID, f"no rule denies to {action} what loses more than limits.worth says"
+            )
+
+
+def required(policy: PolicySet, action: Action) -> Mapping[str, type]:
+    """Return the facts that must be there under this policy set, with their types."""
+    asked = REQUIRED[action]
+    return asked if policy.limits.worth is None else {**asked, **WORTH_FACTS}
 
 
 def evaluate(
@@ -105,7 +131,7 @@ def evaluate(
             rules do not fit the schema.
 
     """
-    return _ask(policy, action, proposer, key, _complete(action, facts))
+    return _ask(policy, action, proposer, key, _complete(policy, action, facts))
 
 
 def explain(
@@ -116,10 +142,10 @@ def explain(
     An unknown fact is given the value at which no rule speaks of it, so that the list holds
     only what somebody can already act on. That is why the result permits nothing.
     """
-    required = REQUIRED[action]
-    missing = tuple(name for name, kind in required.items() if type(facts.get(name)) is not kind)
-    silent = {name: SILENT.get(name, required[name](required[name] is bool)) for name in missing}
-    known = {name: silent[name] if name in silent else facts[name] for name in required}
+    asked = required(policy, action)
+    missing = tuple(name for name, kind in asked.items() if type(facts.get(name)) is not kind)
+    silent = {name: SILENT.get(name, asked[name](asked[name] is bool)) for name in missing}
+    known = {name: silent[name] if name in silent else facts[name] for name in asked}
     verdict = _ask(policy, action, proposer, key, known)
     return Explanation(denying=verdict.denying, needs=verdict.needs, missing=missing)
 
@@ -147,13 +173,13 @@ def _ask(
     return Verdict(allowed=False, denying=denying, needs=needs)
 
 
-def _complete(action: Action, facts: Mapping[str, int | bool]) -> dict[str, int | bool]:
+def _complete(policy: PolicySet, action: Action, facts: Mapping[str, int | bool]) -> dict[str, int | bool]:
     # (1)
-    required = REQUIRED[action]
-    for name, kind in required.items():
+    asked = required(policy, action)
+    for name, kind in asked.items():
         if type(facts.get(name)) is not kind:
             raise RefusedError(Refusal.FACT_MISSING, f"{action} needs the fact {name}", path=f"/facts/{name}")
-    return {name: facts[name] for name in required}
+    return {name: facts[name] for name in asked}
 
 
 def _uid(proposer: Proposer) -> dict[str, str]:
@@ -181,6 +207,8 @@ def _entities(proposer: Proposer, key: Key, limits: Limits) -> list[dict[str, An
                 "slippage_bps_max": limits.slippage_bps_max,
                 "attestation_age_s_max": limits.attestation_age_s_max,
                 "simulation_age_s_max": limits.simulation_age_s_max,
+                # a schema from before the limit knows no such attribute
+                **({"worth_loss_bps_max": limits.worth.loss_bps_max} if limits.worth else {}),
             },
             "parents": [],
         },

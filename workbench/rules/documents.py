@@ -99,6 +99,7 @@ Name = Annotated[str, _matching(r"[a-z0-9][a-z0-9._-]{0,63}", "a name: lower-cas
 Prose = Annotated[str, Field(max_length=2000)]
 Said = Annotated[Prose, AfterValidator(_legible)]
 """What a person wrote for others to read before they decide."""
+Symbol = Annotated[str, _matching(r"[A-Z0-9]{1,16}", "a symbol: upper-case letters and digits")]
 Whole = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Seconds = Annotated[int, Field(ge=0, le=10**9)]
 """A span of time; thirty years is longer than anything here lives, and far below what dates can hold."""

@@ -16,6 +16,7 @@ from workbench.rules.descent import Descent
 from workbench.rules.documents import Amount, Asset, Digest, Document, Hex, Name, Prose, Whole
 from workbench.rules.intent import Proposal
 from workbench.rules.policy import SETS_MAX
+from workbench.rules.worth import STATEMENTS_MAX
 
 ANSWER_LINE = "oms-answer/v1"
 OTHERS_MAX = 32
@@ -73,13 +74,15 @@ class HeadUpdate(Document):
 class Attestations(Document):
     """The simulation that was approved, a fresh one, and the state that holds at the head.
 
-    `descent` are the ways from that head down to the blocks that the co-signer has seen.
+    `descent` are the ways from that head down to the blocks that the co-signer has seen; `quotes` what
+    sources say of the pairs that the policy set demands, where it does.
     """
 
     approved: Annotated[list[Statement], Field(max_length=8)]
     fresh: Annotated[list[Statement], Field(max_length=8)]
     state: Annotated[list[AttestedState], Field(max_length=8)]
     descent: Annotated[list[Descent], Field(max_length=2)]
+    quotes: Annotated[list[Statement], Field(max_length=STATEMENTS_MAX)]
 
 
 class Evidence(Document):

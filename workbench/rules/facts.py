@@ -21,11 +21,11 @@ from workbench.rules.decision import Approvals
 from workbench.rules.documents import read_time
 from workbench.rules.fees import FEE_HEADROOM
 from workbench.rules.intent import Intent
-from workbench.rules.policy import PolicySet
+from workbench.rules.policy import BPS, PolicySet
+from workbench.rules.worth import Worth
 
 Facts = Mapping[str, int | bool]
 
-BPS = 10_000
 STEADY_BPS = 1
 """What a block may change of what comes in: interest, and nothing that anybody would bend."""
 PRICE_DECIMALS = 36
@@ -47,6 +47,7 @@ class Given:
     fresh: Simulation | None
     approvals: Approvals | None
     now: datetime
+    worth: Worth | None = None
 
 
 def compute(given: Given) -> dict[str, int | bool]:
@@ -72,6 +73,8 @@ def compute(given: Given) -> dict[str, int | bool]:
         found["code_unchanged"] = calls.code_unchanged(root, policy=given.policy, state=given.state)
     if given.fresh is not None:
         found |= _simulation_facts(given, given.fresh)
+    if given.worth is not None:
+        found["worth_loss_bps"] = given.worth.loss_bps
     if given.fresh is not None and given.approved is not None and given.approvals is not None:
         found["within_tolerance"] = within_tolerance(
             given.approved, given.fresh, inflow_bps=given.approvals.tolerance_inflow_bps

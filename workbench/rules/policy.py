@@ -16,7 +16,7 @@ version refuses the chain itself, since what was seen is memory, not a decision.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -44,6 +44,7 @@ from workbench.rules.documents import (
     Name,
     Prose,
     Seconds,
+    Symbol,
     Time,
     Whole,
     digest,
@@ -58,6 +59,7 @@ T = TypeVar("T", bound=Document)
 
 POLICY_LINE = "oms-policy/v1"
 SETS_MAX = 1000
+BPS = 10_000
 SIGNATURES_MAX = 64
 FILES = frozenset(
     {
@@ -122,13 +124,15 @@ class Key(Document):
 class AssetFacts(Document):
     """How an asset counts towards a limit: the desk's own signed reference price.
 
-    `unit_usd_cents` is the price of one whole unit (10^decimals base units).
+    `unit_usd_cents` is the price of one whole unit (10^decimals base units). `priced_as` is the base of the
+    pair whose sources say what a unit is worth in an exchange; without one nobody can say it.
     """
 
     asset: Asset
     symbol: Annotated[str, Field(pattern=r"^[A-Z0-9.]{1,12}$")]
     decimals: Annotated[int, Field(ge=0, le=36)]
     unit_usd_cents: Annotated[int, Field(ge=1, le=10**12)]
+    priced_as: Symbol | None = None
 
 
 class Bound(Document):
@@ -173,8 +177,21 @@ class WhitelistEntry(Document):
     functions: Annotated[list[Function], Field(min_length=1, max_length=64)]
 
 
+class WorthLimit(Document):
+    """How much less may come in than goes out in an exchange, and which prices in `quote` say so."""
+
+    loss_bps_max: Annotated[int, Field(ge=0, lt=BPS)]
+    quote: Symbol
+    sources_min: Annotated[int, Field(ge=2, le=32)]
+    age_s_max: Seconds
+    deviation_bps_max: Annotated[int, Field(ge=0, lt=BPS)]
+
+
 class Limits(Document):
-    """The numbers that the Cedar rules compare with, and how old a fact may be."""
+    """The numbers that the Cedar rules compare with, and how old a fact may be.
+
+    Without `worth` no price is asked for, and none decides.
+    """
 
     single_usd_cents_max: Whole
     daily_usd_cents_max: Whole
@@ -198,6 +215,7 @@ class Limits(Document):
     credentials_min: Annotated[int, Field(ge=1, le=8)]
     policy_quorum: Annotated[int, Field(ge=1)]
     policy_quorum_role: Name
+    worth: WorthLimit | None = None
 
 
 @dataclass(frozen=True)
@@ -303,7 +321,7 @@ class PolicySet:
             roles=self.roles,
             keys=self.keys,
         )
-        _ = self.assets
+        _same_worth(self.assets.values(), limits.worth)
 
     def person(self, person_id: str) -> Person:
         """Return a person, or refuse."""
@@ -467,6 +485,17 @@ def _callable(entry: WhitelistEntry) -> None:
             f"{entry.address}: two functions share a selector",
             path="/files/whitelist.json",
         )
+
+
+def _same_worth(assets: Iterable[AssetFacts], limit: WorthLimit | None) -> None:
+    """Refuse a price of the quote in itself: nothing is worth one because somebody says so."""
+    for each in assets:
+        if limit is not None and each.priced_as == limit.quote:
+            raise RefusedError(
+                Refusal.POLICY_INVALID,
+                f"{each.asset} is priced as {each.priced_as} in {limit.quote}",
+                path="/files/assets.json",
+            )
 
 
 def _by(documents: list[T], field: str) -> Mapping[str, T]:

@@ -17,13 +17,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from workbench.risk.prices import Quote
 from workbench.rules.attestation import Block, Statement, Timed, verify_statements
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.documents import Document, Hex, Name, Time, Whole, verify_ed25519
+from workbench.rules.documents import (
+    Document,
+    Hex,
+    Name,
+    Symbol,
+    Time,
+    Whole,
+    read_time,
+    verify_ed25519,
+)
 from workbench.rules.trust import TrustRoot
 
 PRICE_LINE = "oms-price/v1"
@@ -44,7 +55,6 @@ def _decimal(value: str) -> str:
 
 
 PriceText = Annotated[str, AfterValidator(_decimal)]
-Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,16}$")]
 Printed = Annotated[str, Field(max_length=200, pattern=r"^[ -~]*$")]
 
 
@@ -108,11 +118,27 @@ class Told:
     statements: tuple[Quotes, ...]
 
     @property
+    def quotes(self) -> tuple[Quote, ...]:
+        """What every source told every observer, as `risk.prices.agree` takes it."""
+        return tuple(_quote(each, statement) for statement in self.statements for each in statement.quotes)
+
+    @property
     def missing(self) -> tuple[Missing, ...]:
         """The sources that gave no observer a quote."""
         told = {each.source for statement in self.statements for each in statement.quotes}
         absent = {each.source: each for statement in self.statements for each in statement.missing}
         return tuple(each for source, each in sorted(absent.items()) if source not in told)
+
+
+def _quote(told: ToldQuote, statement: Quotes) -> Quote:
+    return Quote(
+        source=told.source,
+        base=statement.base,
+        quote=statement.quote,
+        price=Decimal(told.price),
+        at=read_time(told.at),
+        detail=told.detail,
+    )
 
 
 def verify_feed(raw: bytes, *, public_key: str, base: str, quote: str) -> FeedPrice:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from workbench.rules import facts, shown_calls
+from workbench.rules import facts, shown_calls, shown_worth
 from workbench.rules.account import ServiceAccount
 from workbench.rules.approval import ANYBODY, ASKS, Asked
 from workbench.rules.assertion import CONSOLE
@@ -51,6 +51,7 @@ NEEDS: Final = {
     "propose:declare": "the simulation moves what nobody declared: declare it, or do not do it",
     "review:findings": "a contract does what honest code does not: its reviewers have to explain it",
     "propose:smaller": "the slippage is over the limit: propose less",
+    "propose:elsewhere": "what comes in is worth too little by prices from outside: propose another trade",
     "propose:tighter": "the minimum output leaves room for others: propose a tighter one",
     "reserve:nonce": "the nonce is not the reserved one, or is spent",
     "fund:gas": "the account cannot pay for it, or the fee is too low",
@@ -263,6 +264,7 @@ def _simulated(asked: Asked, now: datetime) -> Iterator[Row]:
         ),
         alarm=over,
     )
+    yield from shown_worth.rows(asked)
     if simulation.sequence is not None:
         steps = len(simulation.sequence.steps)
         yield Row(label="Behind others", says=f"simulated as the last of {steps}, not alone", alarm=True)

@@ -59,6 +59,8 @@ class Matter:
     """The simulation that the last decision was about, once a newer one has taken its place."""
     fresh: list[Statement] = field(default_factory=list)
     attested: list[AttestedState] = field(default_factory=list)
+    quotes: list[Statement] = field(default_factory=list)
+    """What observers said of the pairs that the policy set demands, when it was simulated last."""
     reservation_seq: int | None = None
     nonce: int | None = None
     decisions: list[SignedDecision] = field(default_factory=list)
@@ -267,6 +269,7 @@ class Books:
         if event is Event.SIMULATED:
             matter.attested = [AttestedState.load(each) for each in data["states"]]
             matter.fresh = [Statement.load(each) for each in data["statements"]]
+            matter.quotes = [Statement.load(each) for each in data.get("quotes", [])]
             if data["purpose"] == "approval":
                 # what was decided about another simulation does not count for this one
                 last = matter.decisions[-1].decision.simulation if matter.decisions else None

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ledger import checkpoint as notes
-from workbench.rules import attestation, cedar, decision, facts, roles
+from workbench.rules import attestation, cedar, decision, facts, roles, worth
 from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, LedgerHead, SignedDecision, Subject
@@ -27,6 +27,7 @@ from workbench.rules.documents import read_time, write_time
 from workbench.rules.intent import Intent, Proposal, outflows, verify_proposal
 from workbench.rules.lifecycle import FINAL, PROPOSED_EVENT, Event, State, free_nonce
 from workbench.rules.session import CertifiedSession
+from workbench.rules.worth import Worth
 from workbench.service.books import Matter, expired
 from workbench.service.lane import ANY_AGE_S, SERVICE, Lane, ready
 from workbench.service.pending import Pending, frozen, held_up, require_going, stopped
@@ -147,6 +148,7 @@ class Desk:
                 "checkpoint": note,
                 "session_active": known["session_active"],
                 "daily_usd_cents": known["daily_usd_cents"],
+                "quotes": [each.dump() for each in matter.quotes],
             }
 
     def answer(self, name: str, signed: SignedDecision) -> dict[str, Any]:
@@ -229,6 +231,7 @@ class Desk:
             "intent": intent.dump(),
             "nonce": matter.nonce,
             "simulations": [each.dump() for each in matter.approved],
+            "quotes": [each.dump() for each in matter.quotes],
             "denying": list(explained.denying),
             "needs": list(explained.needs),
             "missing": list(explained.missing),
@@ -428,6 +431,8 @@ class Desk:
         """(4) Simulate again, alone, and prove the state again: approval was a while ago."""
         if matter.state is State.OUTSTANDING or self._stale(matter):
             self.lane.simulate(digest, step=4, purpose="signing", sequence=[digest], actor=SERVICE)
+        # an absent price refuses here, by its pair and sources: a co-signer's refusal would end the intent
+        self._weigh(matter, self.lane.clock())
 
     def _stale(self, matter: Matter) -> bool:
         limits, now = self.lane.policy.limits, self.lane.clock()
@@ -460,6 +465,7 @@ class Desk:
             fresh=self._simulation(matter.fresh, intent) if matter.fresh else None,
             approvals=approvals,
             now=now,
+            worth=self._worth(matter, now),
         )
         computed = facts.compute(given)
         computed["session_active"] = self._speaks(matter.proposal, now)
@@ -473,6 +479,27 @@ class Desk:
         )
         computed["daily_usd_cents"] = min(before + int(computed["amount_usd_cents"]), facts.CENTS_MAX)
         return computed
+
+    def _worth(self, matter: Matter, now: datetime) -> Worth | None:
+        """Return what the exchange is worth; what nobody can say is an absent fact."""
+        try:
+            return self._weigh(matter, now)
+        except RefusedError:
+            return None
+
+    def _weigh(self, matter: Matter, now: datetime) -> Worth | None:
+        if not matter.fresh:
+            return None
+        intent = matter.proposal.intent
+        return worth.weigh(
+            intent,
+            self._simulation(matter.fresh, intent),
+            matter.quotes,
+            policy=self.lane.policy,
+            trust_root=self.lane.trust_root,
+            now=now,
+            age_s_max=ANY_AGE_S,
+        )
 
     def _speaks(self, proposal: Proposal, now: datetime) -> bool:
         """Whether the proposer's word still holds: his session goes on, or the account's time is not over."""

@@ -23,8 +23,8 @@ from ledger.encoding import canonical
 from ledger.entry import Entry
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.process.crash import CrashPoint
-from workbench.rules import attestation, calls, carriage, carried, confirmation
-from workbench.rules.attestation import AttestedState, Simulation
+from workbench.rules import attestation, calls, carriage, carried, confirmation, worth
+from workbench.rules.attestation import AttestedState, Simulation, Statement
 from workbench.rules.carriage import Sending
 from workbench.rules.carried import Carried
 from workbench.rules.codes import Refusal, RefusedError
@@ -32,6 +32,7 @@ from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, read_time, verify_ed25519
 from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
 from workbench.rules.fees import Fees, first
+from workbench.rules.intent import Intent
 from workbench.rules.lifecycle import Event, State
 from workbench.rules.policy import PolicySet
 from workbench.rules.trust import TrustRoot
@@ -132,7 +133,15 @@ class Lane:
             "statements": [each.dump() for each in statements],
             "states": [each.dump() for each in states],
         }
+        quotes = self._quotes(intent, statements[0])
+        if quotes:
+            data["quotes"] = [each.dump() for each in quotes]
         self.enter(Event.SIMULATED, digest, data, actor=actor, name=named)
+
+    def _quotes(self, intent: Intent, statement: Statement) -> list[Statement]:
+        """(3) (4) Ask what the sources say of the pairs that the policy set demands."""
+        wanted = worth.questions(intent, Simulation.load(statement.document), self.policy)
+        return [said for each in wanted for said in self.links.observers.prices(each)]
 
     def sign(self, digest: str) -> None:
         """(4) Bring everything to the co-signer and record its answer."""
@@ -423,7 +432,7 @@ class Lane:
     def _cancel_attestations(self, matter: Matter) -> dict[str, Any]:
         """Return what a cancel needs: that the nonce is not spent, proven at the newest head."""
         states = self.links.observers.attest([self._account(matter)])
-        return {"approved": [], "fresh": [], "state": [each.dump() for each in states]}
+        return {"approved": [], "fresh": [], "state": [each.dump() for each in states], "quotes": []}
 
     def _bring_up(self, cosigner: str, size: int) -> int:
         """Bring a co-signer's head so near to `size` that the rest fits into one piece of evidence."""
@@ -485,6 +494,7 @@ def _attestations(matter: Matter) -> dict[str, Any]:
         "approved": [each.dump() for each in matter.approved],
         "fresh": [each.dump() for each in matter.fresh],
         "state": [each.dump() for each in matter.attested],
+        "quotes": [each.dump() for each in matter.quotes],
     }
 
 
