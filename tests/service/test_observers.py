@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from tests.rules.build import World, attest, build, digest_of, public, statement
 from workbench.process.frames import FrameServer
 from workbench.rules.attestation import HEADER_LINE, Statement
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.service import observers as asking
 from workbench.service.observers import Observers
 
 Answer = dict[str, Any]
@@ -335,6 +337,48 @@ def test_an_answer_that_is_none(rules: World, tmp_path: Path, status: Any) -> No
     answers |= {"two": waiting("pending"), "three": waiting("unknown")}
     with observing(rules, tmp_path, answers) as (observers, _):
         assert observers.confirm("00" * 32) == {"status": "pending"}
+
+
+def test_one_that_is_silent(rules: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for once: then the others come first in all things, until it had time to mend."""
+    monkeypatch.setattr(asking, "OBSERVER_SECONDS", 0.3)
+    asked: list[str] = []
+
+    def silent(name: str, _: Answer) -> Answer:
+        asked.append(name)
+        time.sleep(1)
+        return {}
+
+    def talks(name: str, asked: Answer) -> Answer:
+        says = {"simulate": simulating(rules), "confirm": waiting("pending")}
+        sends = {"result": {"tx_hash": "ab" * 32}}
+        return says[asked["operation"]](name, asked) if asked["operation"] in says else sends
+
+    with observing(rules, tmp_path, {"one": silent, "three": talks, "two": talks}) as (observers, named):
+        for _ in range(3):
+            statements = observers.simulate(4, [], 0, [])
+            assert [each.observer for each in statements] == ["three", "two"]
+        assert observers.confirm("00" * 32)["status"] == "pending"
+        assert observers.broadcast("02", **BY_NODES) == "ab" * 32
+        assert (asked, named) == (["one"], [])
+        monkeypatch.setattr(asking, "LATE_SECONDS", 0.0)
+        observers.simulate(4, [], 0, [])
+        assert len(asked) > 1
+
+
+def test_one_that_is_slow(rules: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says counts, and the others lead from then on."""
+    monkeypatch.setattr(asking, "SLOW_SECONDS", 0.3)
+
+    def slow(name: str, asked: Answer) -> Answer:
+        time.sleep(0.5)
+        return simulating(rules)(name, asked)
+
+    answers = {"one": slow, "three": simulating(rules), "two": simulating(rules)}
+    with observing(rules, tmp_path, answers) as (observers, _):
+        first, then = (observers.simulate(4, [], 0, []) for _ in range(2))
+    assert [each.observer for each in first] == ["one", "three"]
+    assert [each.observer for each in then] == ["three", "two"]
 
 
 def test_one_alone_where_one_is_enough(rules: World, tmp_path: Path) -> None:

@@ -9,14 +9,16 @@
 (4) Quotes are each observer's own, none follows another: the rules compare them.
 (5) What convinces by itself is asked of one after the other, until it does: ways between blocks, proofs.
 (6) Bytes are sent by all: one that says so and does not would keep them from the chain.
+(7) One that was silent or slow comes last for a while: waiting for it each time would let facts grow old.
 
 Nothing here is believed for being counted: whoever relies on a statement verifies all of them.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +34,8 @@ from workbench.rules.trust import TrustRoot
 
 OBSERVER_SECONDS = 60.0
 """A simulation may start a fork; a loaded machine needs seconds for it."""
+SLOW_SECONDS = 20.0
+LATE_SECONDS = 600.0
 NOT_MINED = frozenset({"pending", "unknown"})
 
 Answer = dict[str, Any]
@@ -53,6 +57,8 @@ class Observers:
     sockets: Mapping[str, Path]
     trust_root: TrustRoot
     notice: Notice = unnoticed
+    _late: dict[str, float] = field(default_factory=dict, init=False)
+    """When each was late, by this process's clock."""
 
     def attest(self, accounts: Sequence[str]) -> list[AttestedState]:
         """Ask for the newest header, with proofs of these accounts beside the first attestation of it."""
@@ -146,7 +152,7 @@ class Observers:
         mined: dict[str, list[Answer]] = {}
         waiting: list[str] = []
         away: list[str] = []
-        for name in self.sockets:
+        for name in self._in_turn():
             try:
                 answer = self._ask(name, {"operation": "confirm", "tx_hash": tx_hash})
                 if (status := str(answer.get("status"))) in NOT_MINED:
@@ -175,7 +181,9 @@ class Observers:
         request = {"operation": "broadcast", "raw": raw_tx, "by": by, "last_block": last_block}
         reasons: dict[str, RefusedError] = {}
         sent = ""
-        for name in self.sockets:
+        for name in self._in_turn():
+            if sent and self._is_late(name):
+                continue
             try:
                 sent = str(self._ask(name, request).get("tx_hash"))
             except RefusedError as refused:
@@ -216,6 +224,13 @@ class Observers:
         answer = self._ask(name, {"operation": "events", "run": run, "after": after})
         return str(answer.get("run")), [Statement.load(each) for each in _list(answer, "events")]
 
+    def _in_turn(self) -> list[str]:
+        """Return the names in the order in which they lead (7)."""
+        return sorted(self.sockets, key=self._is_late)
+
+    def _is_late(self, name: str) -> bool:
+        return name in self._late and time.monotonic() - self._late[name] < LATE_SECONDS
+
     @property
     def _quorum(self) -> int:
         return self.trust_root.observer_quorum
@@ -223,13 +238,13 @@ class Observers:
     def _agreed(self, first: Callable[[str], T], also: Callable[[str, T], T]) -> list[T]:
         """Have one lead and others follow (1) (2)."""
         reasons: dict[str, RefusedError] = {}
-        for lead in self.sockets:
+        for lead in self._in_turn():
             try:
                 told = [first(lead)]
             except RefusedError as refused:
                 self._note(reasons, lead, lead, refused)
                 continue
-            for name in [each for each in self.sockets if each != lead]:
+            for name in [each for each in self._in_turn() if each != lead]:
                 if len(told) >= self._quorum:
                     break
                 try:
@@ -243,7 +258,7 @@ class Observers:
     def _any(self, asked: Callable[[str], T]) -> T:
         """Ask one after the other (5)."""
         reasons: dict[str, RefusedError] = {}
-        for name in self.sockets:
+        for name in self._in_turn():
             try:
                 return asked(name)
             except RefusedError as refused:
@@ -287,10 +302,14 @@ class Observers:
         attestation.verify_signed(statement, line, self.trust_root)
 
     def _ask(self, name: str, request: Answer) -> Answer:
+        begun = time.monotonic()
         try:
             answer = call(self.sockets[name], {"v": 1, **request}, timeout_s=OBSERVER_SECONDS)
         except FrameError as error:
+            self._late[name] = begun
             raise RefusedError(Refusal.UNAVAILABLE, str(error)) from error
+        if time.monotonic() - begun > SLOW_SECONDS:
+            self._late[name] = begun
         result = answer.get("result")
         if not isinstance(result, dict):
             failed = answer.get("error")
