@@ -14,7 +14,6 @@ import pytest
 
 from ledger.encoding import canonical
 from tests.world import COSIGNER, Living, living
-from workbench.demo.stack import ORDER
 from workbench.demo.world import OBSERVER, SERVICE, WITNESSES
 from workbench.rules.trust import TrustRoot
 
@@ -33,7 +32,7 @@ def world() -> Iterator[Living]:
         for path in service.glob("ledger.duckdb*"):
             shutil.copy(path, older)
         shutil.copytree(service / "checkpoints", older / "checkpoints")
-        for name in ORDER:
+        for name in built.stack.order:
             built.stack.start(name)
         assert built.push(built.allowance(200)).state == "confirmed"
         built.stack.stop()
