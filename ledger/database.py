@@ -217,9 +217,9 @@ class Database:
         self.snapshot(draft)
         with self._reading:  # readers wait, and then read the new file
             self.close()
-            # Closing has moved the WAL into the file; one that is left would be replayed into the new one.
-            if _wal(self._path).exists() or _wal(draft).exists():
-                raise DatabaseError("a WAL is left after closing")
+            # Closing has moved the WAL into the file; what is left would be written into the new one.
+            if _left(self._path) or _wal(draft).exists():
+                raise DatabaseError("a WAL or a journal is left after closing")
             draft.rename(self._path)
             sync(self._path.parent)
             self._connect()
@@ -268,6 +268,9 @@ def create(path: Path, genesis: Genesis) -> None:
     """Make a new file; it is made under another name and then moved, so that a crash leaves no half of it."""
     if path.exists():
         raise DatabaseError(f"{path.name} exists: it has a genesis already")
+    # What is left over from a deleted store would be written into this one.
+    if _left(path):
+        raise DatabaseError(f"a WAL or a journal of {path.name} exists without {path.name}")
     draft = path.with_name(path.name + ".new")
     _unlink(draft)
     database = duckdb.connect(draft)
@@ -277,9 +280,6 @@ def create(path: Path, genesis: Genesis) -> None:
         database.execute("checkpoint")
     finally:
         database.close()
-    # A WAL left over from a deleted store would be replayed into this one.
-    if _wal(path).exists():
-        raise DatabaseError(f"{path.name}.wal exists without {path.name}")
     draft.rename(path)
     sync(path.parent)
 
@@ -322,6 +322,10 @@ def entry_of(row: tuple[Any, ...], *, expected_seq: int) -> Entry:
     if row_of(entry) != row:
         raise DatabaseError(f"entry {seq}: its columns do not follow from its head and the entry before")
     return entry
+
+
+def _left(path: Path) -> bool:
+    return _wal(path).exists() or journal.beside(path).exists()
 
 
 def _wal(path: Path) -> Path:

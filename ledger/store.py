@@ -21,9 +21,10 @@
 Trust in the files: `<path>` and `<path>.wal` hold the entries and are believed
 after recomputation only; `<path>.lock` holds nothing, its lock is what keeps
 a second writer out, in this process too; `<path>.journal` holds what an unfinished
-checkpoint was writing over, and goes back before anything is read; `<path>.erase` says that a redaction's
-bytes may still be in free blocks; `<path>.reached` says how far the store got,
-and a store that has less is refused; `segments/` beside it holds what was sealed.
+checkpoint was writing over, and goes back before anything is read;
+`<path>.erase` says that a redaction's bytes may still be in free blocks;
+`<path>.reached` says how far the store got, and a store that has less is
+refused; `segments/` beside it holds what was sealed.
 Signatures of checkpoints are the caller's business: here a note must only fit.
 
 A digest of each event's name is held in memory (some 170 bytes an entry).

@@ -192,13 +192,21 @@ def nowhere(_: Taken, asked: Answer, answer: Answer) -> Answer:
     return answer
 
 
+def misproving(_: Taken, asked: Answer, answer: Answer) -> Answer:
+    """Show the right block, and a receipt that is not in it."""
+    if asked["operation"] == "confirm" and "receipt_proof" in answer.get("result", {}):
+        answer["result"]["receipt_proof"] = answer["result"]["transaction_proof"]
+    return answer
+
+
 LIES: dict[str, tuple[Lie, str]] = {
     "a harmless simulation": (harmless, "simulation_of_something_else"),
     "a made-up block": (made_up, "proof_invalid"),
     "accounts that are not proven": (unproven, "proof_invalid"),
     "no way down to what was final": (nowhere, "fact_missing"),
     "no transaction is mined": (denying, ""),
-    "a transaction is mined before it is": (inventing, ""),
+    "a transaction is mined before it is": (inventing, "malformed"),
+    "a receipt that is not proven": (misproving, "proof_invalid"),
     "bytes were sent": (keeping, ""),
     "nothing": (lambda _, __, ___: {}, ""),
 }

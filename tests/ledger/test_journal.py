@@ -13,6 +13,7 @@ import pytest
 
 from ledger import database, journal, store
 from ledger.checkpoint import Checkpoint
+from ledger.database import DatabaseError
 from ledger.journal import HEADER, Journal, JournalError
 from ledger.store import StoreError
 from tests.ledger.world import World
@@ -211,6 +212,23 @@ def test_no_second_checkpoint(world: World, monkeypatch: pytest.MonkeyPatch) -> 
     world.ledger.close()
     assert place.read_bytes() == b"the only copy"
     place.unlink()
+    assert world.reopen().head().size == 1
+
+
+def test_a_journal_without_its_file(tmp_path: Path, world: World) -> None:
+    """What a deleted store has left is written into no new one: neither made nor compacted over it."""
+    beside = journal.beside(tmp_path / "new.duckdb")
+    beside.write_bytes(b"of another store")
+    with pytest.raises(StoreError, match=r"a WAL or a journal of new\.duckdb exists without"):
+        store.open(beside.with_suffix(""), now=world.now, salt=world.salt, genesis=world.ledger.genesis)
+    assert {path.name for path in tmp_path.glob("new*")} == {"new.duckdb.journal", "new.duckdb.lock"}
+    world.append(0)
+    journal.beside(world.path).write_bytes(b"of an unfinished checkpoint")
+    before = world.path.read_bytes()
+    with pytest.raises(DatabaseError, match="a WAL or a journal is left"):
+        world.ledger._database.compact()
+    assert world.path.read_bytes() == before
+    journal.beside(world.path).unlink()
     assert world.reopen().head().size == 1
 
 

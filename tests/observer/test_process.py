@@ -237,6 +237,7 @@ def broadcast(**changes: object) -> dict[str, object]:
         pytest.param(broadcast(raw="02c0"), "request", id="no transaction"),
         pytest.param({"v": 1, "operation": "broadcast", "raw": "02"}, "request", id="by no way"),
         pytest.param(broadcast(by="post"), "request", id="by another way"),
+        pytest.param(broadcast(by=["nodes"]), "request", id="by a list of ways"),
         pytest.param(broadcast(last_block=9), "request", id="by nodes until a block"),
         pytest.param(broadcast(by="relay"), "request", id="by the relay without an end"),
         pytest.param(broadcast(by="relay", last_block=True), "request", id="a truth as block"),

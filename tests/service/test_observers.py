@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_hash.auto import keccak
 
 from tests.rules.build import World, attest, build, digest_of, public, statement
+from tests.rules.test_confirmation import INDEX, RAW, included
 from workbench.process.frames import FrameServer
-from workbench.rules.attestation import HEADER_LINE, Statement
+from workbench.rules.attestation import HEADER_LINE
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.service import observers as asking
 from workbench.service.observers import Observers
@@ -223,17 +225,21 @@ def test_one_that_follows_to_another_block(rules: World, tmp_path: Path) -> None
 
 
 BY_NODES: Answer = {"by": "nodes", "last_block": None}
+TWO = keccak(b"\x02").hex()
+DONE: Answer = {"result": {"tx_hash": TWO}}
 
 
 # where a transaction stands
 
 
-def mined(rules: World, **block: Any) -> Says:
-    """Tell that it is in this block."""
+def mined(*, succeeded: bool = True, **changed: Any) -> Says:
+    """Tell that it is in the block in which it succeeded, or in the one in which it failed."""
 
     def says(name: str, _: Answer) -> Answer:
-        shown = header(rules, name, **block)
-        return {"result": {**{k: shown[k] for k in ("attestation", "header")}, "status": "confirmed"}}
+        shown = included(succeeded=succeeded)
+        (attested,) = shown.pop("attestations")
+        signed = statement(name, HEADER_LINE, attested["document"]).dump()
+        return {"result": {**shown, "attestation": signed, **changed}}
 
     return says
 
@@ -243,31 +249,62 @@ def waiting(status: str) -> Says:
     return lambda _, __: {"result": {"status": status}}
 
 
-PLACES: dict[str, tuple[Callable[[World], list[Says]], str | None]] = {
-    "two in one block": (lambda w: [mined(w), waiting("pending"), mined(w)], "confirmed"),
-    "two in no block": (lambda w: [mined(w), waiting("pending"), waiting("unknown")], "pending"),
-    "nobody knows it": (lambda _: [waiting("unknown")] * 3, "unknown"),
-    "one in no block, one away": (lambda _: [waiting("pending"), away, away], None),
-    "in two blocks": (lambda w: [mined(w), mined(w, hash=digest_of("other")), away], None),
-    "in a block, in none, and away": (lambda w: [mined(w), waiting("unknown"), away], None),
+OURS = keccak(RAW[INDEX]).hex()
+PLACES: dict[str, tuple[list[Says], str | None]] = {
+    "two in one block": ([mined(), waiting("pending"), mined()], "confirmed"),
+    "two in no block": ([mined(), waiting("pending"), waiting("unknown")], "pending"),
+    "nobody knows it": ([waiting("unknown")] * 3, "unknown"),
+    "one in no block, one away": ([waiting("pending"), away, away], None),
+    "in two blocks": ([mined(), mined(succeeded=False), away], None),
+    "in a block, in none, and away": ([mined(), waiting("unknown"), away], None),
 }
 
 
 @pytest.mark.parametrize("name", PLACES)
 def test_where_it_stands(rules: World, tmp_path: Path, name: str) -> None:
     """It is where two say that it is; while they differ there is no answer, not even `unknown`."""
-    make, status = PLACES[name]
-    answers = dict(zip(NAMES, make(rules), strict=True))
-    with observing(rules, tmp_path, answers) as (observers, _):
+    says, status = PLACES[name]
+    with observing(rules, tmp_path, dict(zip(NAMES, says, strict=True))) as (observers, named):
         if status is None:
             with pytest.raises(RefusedError) as caught:
-                observers.confirm("00" * 32)
+                observers.confirm(OURS)
             assert caught.value.code is Refusal.UNAVAILABLE
             return
-        answer = observers.confirm("00" * 32)
-    assert answer["status"] == status
-    signed = [Statement.load(each).observer for each in answer.get("attestations", [])]
+        told, inclusion = observers.confirm(OURS)
+    assert (told, named) == (status, [])
+    signed = [] if inclusion is None else [each.observer for each in inclusion.attestations]
     assert signed == (["one", "two"] if status == "confirmed" else [])
+
+
+NO_PLACES: dict[str, tuple[Says, str]] = {
+    "other bytes": (mined(raw=RAW[INDEX - 1].hex()), "proof_invalid"),
+    "a receipt that is not in the block": (mined(receipt_proof=[]), "proof_invalid"),
+    "another outcome than the receipt's": (mined(status="reverted"), "proof_invalid"),
+    "no header": (mined(header="c0"), "proof_invalid"),
+    "under another's name": (lambda _, asked: mined()("two", asked), "observer_unknown"),
+    "something beside it": (mined(more=1), "malformed"),
+    "no status": (lambda _, __: {"result": {}}, "malformed"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PLACES)
+def test_a_place_that_is_none(rules: World, tmp_path: Path, name: str) -> None:
+    """What an observer shows must prove itself, or it counts for nothing, and it is named."""
+    says, code = NO_PLACES[name]
+    with observing(rules, tmp_path, {"one": says, "three": mined(), "two": mined()}) as (observers, named):
+        status, inclusion = observers.confirm(OURS)
+    assert inclusion is not None
+    assert (status, [each.observer for each in inclusion.attestations]) == ("confirmed", ["three", "two"])
+    assert named == [("one", "one", code)]
+
+
+def test_the_place_of_another_transaction(rules: World, tmp_path: Path) -> None:
+    """A genuine inclusion of something else is no answer."""
+    with observing(rules, tmp_path, dict.fromkeys(NAMES, mined())) as (observers, named):
+        with pytest.raises(RefusedError) as caught:
+            observers.confirm("00" * 32)
+        assert caught.value.code is Refusal.UNAVAILABLE
+        assert named == [(each, each, "bytes_differ_from_intent") for each in NAMES]
 
 
 # what convinces by itself, and what harms nobody
@@ -280,18 +317,27 @@ def test_bytes_are_sent_by_all(rules: World, tmp_path: Path) -> None:
     def sends(name: str, asked: Answer) -> Answer:
         assert asked["operation"] == "broadcast"
         sent.append(name)
-        return {"result": {"tx_hash": "ab" * 32}}
+        return DONE
 
-    answers = {"one": lambda _, __: {"result": {"tx_hash": "ab" * 32}}, "three": away, "two": sends}
-    with observing(rules, tmp_path, answers) as (observers, _):
-        assert observers.broadcast("02", **BY_NODES) == "ab" * 32
-    assert sent == ["two"]
-    with (
-        observing(rules, tmp_path, dict.fromkeys(NAMES, away)) as (observers, _),
-        pytest.raises(RefusedError) as caught,
+    with observing(rules, tmp_path, {"one": lambda _, __: DONE, "three": away, "two": sends}) as (
+        observers,
+        _,
     ):
         observers.broadcast("02", **BY_NODES)
-    assert caught.value.code is Refusal.UNAVAILABLE
+    assert sent == ["two"]
+
+
+@pytest.mark.parametrize("result", [{}, {"tx_hash": None}, {"tx_hash": "ab" * 32}], ids=repr)
+def test_bytes_that_nobody_says_were_sent(rules: World, tmp_path: Path, result: Answer) -> None:
+    """An answer without their hash is no word that they were sent, or forgotten."""
+    answers = {"one": lambda _, __: {"result": result}, "three": away, "two": away}
+    with observing(rules, tmp_path, answers) as (observers, named):
+        with pytest.raises(RefusedError) as caught:
+            observers.broadcast("02", **BY_NODES)
+        assert caught.value.code is Refusal.UNAVAILABLE
+        with pytest.raises(RefusedError):
+            observers.recall(TWO)
+        assert named == [("one", "one", "malformed")] * 2
 
 
 def test_all_relays_forget(rules: World, tmp_path: Path) -> None:
@@ -300,14 +346,14 @@ def test_all_relays_forget(rules: World, tmp_path: Path) -> None:
 
     def forgets(name: str, _: Answer) -> Answer:
         asked.append(name)
-        return {"result": {"tx_hash": "ab" * 32}}
+        return DONE
 
     with observing(rules, tmp_path, dict.fromkeys(NAMES, forgets)) as (observers, _):
-        observers.recall("ab" * 32)
+        observers.recall(TWO)
     assert asked == [*NAMES]
     with observing(rules, tmp_path, {"one": away, "three": forgets, "two": forgets}) as (observers, _):
         with pytest.raises(RefusedError):
-            observers.recall("ab" * 32)
+            observers.recall(TWO)
         assert asked == [*NAMES, "three", "two"]
 
 
@@ -336,7 +382,7 @@ def test_an_answer_that_is_none(rules: World, tmp_path: Path, status: Any) -> No
     answers = {"one": lambda _, __: {"result": {"status": status}}}
     answers |= {"two": waiting("pending"), "three": waiting("unknown")}
     with observing(rules, tmp_path, answers) as (observers, _):
-        assert observers.confirm("00" * 32) == {"status": "pending"}
+        assert observers.confirm("00" * 32) == ("pending", None)
 
 
 def test_one_that_is_silent(rules: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,15 +397,14 @@ def test_one_that_is_silent(rules: World, tmp_path: Path, monkeypatch: pytest.Mo
 
     def talks(name: str, asked: Answer) -> Answer:
         says = {"simulate": simulating(rules), "confirm": waiting("pending")}
-        sends = {"result": {"tx_hash": "ab" * 32}}
-        return says[asked["operation"]](name, asked) if asked["operation"] in says else sends
+        return says[asked["operation"]](name, asked) if asked["operation"] in says else DONE
 
     with observing(rules, tmp_path, {"one": silent, "three": talks, "two": talks}) as (observers, named):
         for _ in range(3):
             statements = observers.simulate(4, [], 0, [])
             assert [each.observer for each in statements] == ["three", "two"]
-        assert observers.confirm("00" * 32)["status"] == "pending"
-        assert observers.broadcast("02", **BY_NODES) == "ab" * 32
+        assert observers.confirm(OURS) == ("pending", None)
+        observers.broadcast("02", **BY_NODES)
         assert (asked, named) == (["one"], [])
         monkeypatch.setattr(asking, "LATE_SECONDS", 0.0)
         observers.simulate(4, [], 0, [])

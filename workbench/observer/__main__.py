@@ -182,7 +182,7 @@ class Desk:
         return self.observer.simulate(transactions, target, accounts, _block(fields["block"]))
 
     def _broadcast(self, fields: Message) -> Message:
-        raw, by, last_block = _hex(fields["raw"]), fields["by"], fields["last_block"]
+        raw, by, last_block = _hex(fields["raw"]), _text(fields["by"]), fields["last_block"]
         if (by, type(last_block)) not in {("nodes", type(None)), ("relay", int)}:
             raise RequestError(f"by {by!r:.20} until block {last_block!r:.20}")
         self.crash.reached("5-before")

@@ -54,10 +54,8 @@ class Sending:
 
     @classmethod
     def load(cls, data: dict[str, Any]) -> Sending:
-        """Read it from an entry; one that says no way was by the nodes."""
-        return cls(
-            tx_hash=data["tx_hash"], by=Way(data.get("by", Way.NODES)), last_block=data.get("last_block")
-        )
+        """Read it from an entry."""
+        return cls(tx_hash=data["tx_hash"], by=Way(data["by"]), last_block=data["last_block"])
 
     def dump(self) -> dict[str, Any]:
         """Return what an entry says of it."""

@@ -73,7 +73,15 @@ def verify_inclusion(
         for each in inclusion.attestations
     ]
     attestation.verify_state(states, trust_root=trust_root, now=now, age_s_max=age_s_max)
-    header = Header.parse(bytes.fromhex(inclusion.header))
+    return verify_shown(inclusion)
+
+
+def verify_shown(inclusion: Inclusion) -> Confirmed:
+    """Verify that the bytes are in the block of the first attestation, whoever has signed that."""
+    first = inclusion.attestations[0]
+    header, _ = attestation.verify_proofs(
+        AttestedState(attestation=first, header=inclusion.header, accounts=[])
+    )
     try:
         verify_transaction(
             header.transactions_root,
@@ -88,7 +96,8 @@ def verify_inclusion(
             [bytes.fromhex(node) for node in inclusion.receipt_proof],
         )
         used_before = _used_before(inclusion, header)
-        fee_per_gas = SignedTransaction.parse(bytes.fromhex(raw_tx)).unsigned.price(header.base_fee_per_gas)
+        signed = SignedTransaction.parse(bytes.fromhex(inclusion.raw))
+        fee_per_gas = signed.unsigned.price(header.base_fee_per_gas)
     except EvmError as error:
         raise RefusedError(Refusal.PROOF, str(error)) from error
     gas_used = receipt.cumulative_gas_used - used_before

@@ -44,7 +44,6 @@ SERVICE = "service"
 LEAVES_AT_ONCE = 40_000
 ACCOUNTS_MAX = 16
 """As many as one statement of an observer may prove."""
-PENDING = frozenset({"pending", "unknown"})
 ANY_AGE_S = 10**9
 """For what the ledger holds: how old it is, is the rules' to judge."""
 
@@ -281,11 +280,10 @@ class Lane:
         """(6) Look for each of the bytes that were signed, newest first: any of them may be mined."""
         newest = ""
         for sent in reversed(matter.sent):
-            answer = self.links.observers.confirm(sent.tx_hash)
-            status = str(answer.get("status"))
+            status, inclusion = self.links.observers.confirm(sent.tx_hash)
             newest = newest or status
-            if status not in PENDING:
-                return (confirmation.Inclusion.load(answer), sent), newest
+            if inclusion is not None:
+                return (inclusion, sent), newest
         return None, newest
 
     def _displaced(self, digest: str, matter: Matter, where: str) -> None:

@@ -22,11 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from eth_hash.auto import keccak
+
 from workbench.process.frames import FrameError, call
-from workbench.rules import attestation
+from workbench.rules import attestation, confirmation
 from workbench.rules.allowances import ALLOWANCES_LINE, AllowancesQuestion
 from workbench.rules.attestation import HEADER_LINE, SIMULATION_LINE, AttestedState, Block, Statement
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.confirmation import Inclusion
 from workbench.rules.descent import Descent, Seen, check_ways
 from workbench.rules.price_feed import QUOTES_LINE, PriceQuestion
 from workbench.rules.storage import AttestedStorage, PoolQuestion
@@ -147,57 +150,56 @@ class Observers:
         agreed = self._agreed(first, also)
         return {tag: [each[tag] for each in agreed] for tag in ("safe", "finalized")}
 
-    def confirm(self, tx_hash: str) -> Answer:
-        """Ask what became of a transaction (3); `attestations` has the word of each for its block."""
-        mined: dict[str, list[Answer]] = {}
+    def confirm(self, tx_hash: str) -> tuple[str, Inclusion | None]:
+        """Ask what became of a transaction (3): where it is, with the word of each for that block."""
+        mined: dict[str, list[Inclusion]] = {}
         waiting: list[str] = []
-        away: list[str] = []
+        reasons: dict[str, RefusedError] = {}
         for name in self._in_turn():
             try:
                 answer = self._ask(name, {"operation": "confirm", "tx_hash": tx_hash})
                 if (status := str(answer.get("status"))) in NOT_MINED:
                     waiting.append(status)
                 else:
-                    state = _shown(answer)
-                    self._check(name, state.attestation, HEADER_LINE)
-                    mined.setdefault(_written(_block(state)), []).append(answer)
+                    where, inclusion = self._included(name, answer, tx_hash)
+                    mined.setdefault(where, []).append(inclusion)
             except RefusedError as refused:
-                away.append(f"{name}: {refused.detail}")
+                self._note(reasons, name, name, refused)
             for told in mined.values():
                 if len(told) >= self._quorum:
-                    signed = [each["attestation"] for each in told]
-                    shown = {field: value for field, value in told[0].items() if field != "attestation"}
-                    return {**shown, "attestations": signed}
+                    signed = [each.attestations[0] for each in told]
+                    return told[0].status, told[0].model_copy(update={"attestations": signed})
             if len(waiting) >= self._quorum:
-                return {"status": "pending" if "pending" in waiting else "unknown"}
+                return "pending" if "pending" in waiting else "unknown", None
+        away = [f"{name}: {refused.detail}" for name, refused in reasons.items()]
         said = [
             f"{len(waiting)} in no block",
             *(f"{len(told)} in block {block}" for block, told in mined.items()),
         ]
         raise RefusedError(Refusal.UNAVAILABLE, f"observers differ: {'; '.join([*said, *away])}"[:500])
 
-    def broadcast(self, raw_tx: str, *, by: str, last_block: int | None) -> str:
-        """Have signed bytes sent, by nodes or by relays until a block (6); return the transaction's hash."""
+    def broadcast(self, raw_tx: str, *, by: str, last_block: int | None) -> None:
+        """Have signed bytes sent, by nodes or by relays until a block (6); one is enough."""
         request = {"operation": "broadcast", "raw": raw_tx, "by": by, "last_block": last_block}
         reasons: dict[str, RefusedError] = {}
-        sent = ""
+        tx_hash, sent = keccak(bytes.fromhex(raw_tx)).hex(), False
         for name in self._in_turn():
             if sent and self._is_late(name):
                 continue
             try:
-                sent = str(self._ask(name, request).get("tx_hash"))
+                self._done(name, request, tx_hash)
+                sent = True
             except RefusedError as refused:
                 self._note(reasons, name, name, refused)
         if not sent:
             raise self._too_few(reasons)
-        return sent
 
     def recall(self, tx_hash: str) -> None:
         """Have the relays forget bytes: each forgets for its own sender only, so that all are asked."""
         reasons: dict[str, RefusedError] = {}
         for name in self.sockets:
             try:
-                self._ask(name, {"operation": "recall", "tx_hash": tx_hash})
+                self._done(name, {"operation": "recall", "tx_hash": tx_hash}, tx_hash)
             except RefusedError as refused:
                 self._note(reasons, name, name, refused)
         if reasons:
@@ -296,6 +298,21 @@ class Observers:
         self._check(name, found, line)
         return found
 
+    def _included(self, name: str, answer: Answer, tx_hash: str) -> tuple[str, Inclusion]:
+        """Return an inclusion that is what was asked for and proves itself, and its block."""
+        shown = {field: value for field, value in answer.items() if field != "attestation"}
+        inclusion = Inclusion.load({**shown, "attestations": [answer.get("attestation")]})
+        self._check(name, inclusion.attestations[0], HEADER_LINE)
+        confirmed = confirmation.verify_shown(inclusion)
+        if keccak(bytes.fromhex(inclusion.raw)).hex() != tx_hash:
+            raise RefusedError(Refusal.BYTES_OTHER, f"shows other bytes than {tx_hash}", path="/raw")
+        return f"{confirmed.block_number} {confirmed.block_hash}", inclusion
+
+    def _done(self, name: str, request: Answer, tx_hash: str) -> None:
+        """Have one do something with bytes, of which it tells the hash."""
+        if self._ask(name, request).get("tx_hash") != tx_hash:
+            raise RefusedError(Refusal.MALFORMED, f"does not say that it did it with {tx_hash}")
+
     def _check(self, name: str, statement: Statement, line: str) -> None:
         if statement.observer != name:
             raise RefusedError(Refusal.OBSERVER_UNKNOWN, f"{name} answers as {statement.observer}")
@@ -332,13 +349,6 @@ def _answers(told: Statement, question: Mapping[str, Any]) -> None:
 
 def _written(block: Block) -> str:
     return f"{block.number} {block.hash}"
-
-
-def _shown(answer: Answer) -> AttestedState:
-    """Return the header that an inclusion is shown under."""
-    return AttestedState.load(
-        {"attestation": answer.get("attestation"), "header": answer.get("header"), "accounts": []}
-    )
 
 
 def _list(answer: Answer, field: str) -> list[Any]:
