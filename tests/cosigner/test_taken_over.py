@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.world import COSIGNER, Living, living
+from tests.world import COSIGNER, Living, living, no_token_open
 from workbench.demo.world import SERVICE
 from workbench.rules.lifecycle import Event, State
 from workbench.service.__main__ import _desk as open_desk
@@ -58,6 +58,7 @@ def liar(world: Living, outstanding: dict[str, str]) -> Iterator[Desk]:
     options = argparse.Namespace(
         state=places.root(SERVICE), trust_root=places.trust_root, testing_only_crash_at=None
     )
+    no_token_open()
     desk, *_ = open_desk(options)
     yield desk
     desk.lane.recorder.ledger.close()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from eth_hash.auto import keccak
 
-from tests.world import Living, living, refused
+from tests.world import Living, living, no_token_open, refused
 from workbench.custody.token import Token, softhsm_module
 from workbench.demo.world import SERVICE
 from workbench.observer.core import HEADER_LINE, SIMULATION_LINE, statement
@@ -79,6 +79,7 @@ class Taken:
     def __init__(self, world: Living) -> None:
         places = world.world.places
         root = places.root(FIRST)
+        no_token_open()
         token = Token(root, module=softhsm_module(), label=FIRST, pin=StateRoot(root).pin())
         key = world.world.trust_root.observers[FIRST]
         self._signer = token.ed25519(bytes.fromhex(key))
