@@ -42,7 +42,7 @@ bench-approver: setup
 lock: setup
 	@cd binder && ../.venv/bin/npm install --package-lock-only
 	@for name in uv requirements; do \
-	  if [ $$name = uv ]; then from=binder/uv.in; else from="--all-extras pyproject.toml"; fi; \
+	  if [ $$name = uv ]; then from=binder/uv.in; else from="--all-extras --no-emit-package workbench-tss pyproject.toml"; fi; \
 	  env -u UV_INDEX -u UV_DEFAULT_INDEX .venv/bin/uv pip compile --quiet --universal --generate-hashes \
 	    --no-header --no-annotate --python-version 3.11 $$from -o binder/$$name.txt; \
 	done

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import tokenize
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,21 @@ def test_the_npm_lock_is_hashed_and_names_no_host() -> None:
     for name, entry in packages.items():
         assert entry["integrity"].startswith("sha512-"), name
         assert "resolved" not in entry, name
+
+
+def test_the_rust_lock_is_exact_and_hashed() -> None:
+    """Every crate but our own has one version, a hash, and comes from the one registry."""
+    lock = tomllib.loads((ROOT / "workbench" / "native" / "Cargo.lock").read_text())
+    crates = [crate for crate in lock["package"] if crate["name"] != "workbench-tss"]
+    assert crates
+    assert {crate["source"].partition("+")[0] for crate in crates} == {"registry"}
+    assert len({crate["source"] for crate in crates}) == 1
+    assert all(re.fullmatch("[0-9a-f]{64}", crate["checksum"]) for crate in crates)
+    manifest = tomllib.loads((ROOT / "workbench" / "native" / "Cargo.toml").read_text())
+    wanted = [
+        each if isinstance(each, str) else each["version"] for each in manifest["dependencies"].values()
+    ]
+    assert all(version.startswith("=") for version in wanted)
 
 
 def comments(path: Path) -> list[tuple[int, str]]:
