@@ -17,13 +17,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pkcs11
 import pytest
 
 from ledger import verifier
 from workbench.chain.node import Node
 from workbench.client import ChangeView, Client, IntentView, ProblemError, ServiceUnavailableError
-from workbench.custody.token import softhsm_module
 from workbench.demo import charter, people
 from workbench.demo.people import Officer
 from workbench.demo.run import living_world, market
@@ -249,11 +247,6 @@ def living(
         variant = charter.Variant(tuple(second_key), limits or {}, clocks or {}, **more)
         with living_world(state, variant=variant) as (world, stack):
             yield Living(world, stack)
-
-
-def no_token_open() -> None:
-    """Have the PKCS#11 module forget its settings: a test before may have opened another token here."""
-    pkcs11.lib(str(softhsm_module())).finalize()
 
 
 def refused(code: str, action: Callable[[], object], *, path: str | None = None) -> ProblemError:

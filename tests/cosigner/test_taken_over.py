@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.world import COSIGNER, Living, living, no_token_open
+from tests.hsm import no_token_open
+from tests.world import COSIGNER, Living, living
 from workbench.demo.world import SERVICE
 from workbench.rules.lifecycle import Event, State
 from workbench.service.__main__ import _desk as open_desk

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from eth_hash.auto import keccak
 
-from tests.world import Living, living, no_token_open, refused
+from tests.hsm import no_token_open
+from tests.world import Living, living, refused
 from workbench.custody.token import Token, softhsm_module
 from workbench.demo.world import SERVICE
 from workbench.observer.core import HEADER_LINE, SIMULATION_LINE, statement

@@ -5,6 +5,7 @@ What it overrides of python-pkcs11 and why:
   the module without OS locking, so two threads corrupt the heap;
 * keys are addressed by CKA_ID, the first 16 bytes of SHA-256 over the public key,
   never by label or slot number: labels are not unique and slots move;
+* a sealing key may encrypt and decrypt, never wrap: with both it would unwrap its way out of the token;
 * a private key must be LOCAL, ALWAYS_SENSITIVE, NEVER_EXTRACTABLE, not modifiable
   and able to sign only; an imported key does not pass, a missing attribute does
   not pass either;
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11 import Attribute, GCMParams, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.util.ec import encode_named_curve_parameters
 
 INSTALL_HINT = "install it with `make` or `apt-get install softhsm2`, or name another PKCS#11 module"
@@ -49,6 +50,17 @@ REQUIRED = {
     Attribute.SIGN: True,
     Attribute.DERIVE: False,
 }
+
+SEALING_REQUIRED: dict[Attribute, bool] = REQUIRED | {
+    Attribute.ENCRYPT: True,
+    Attribute.DECRYPT: True,
+    Attribute.WRAP: False,
+    Attribute.UNWRAP: False,
+    Attribute.SIGN: False,
+}
+SEALING_BITS = 256
+IV_BYTES = 12
+TAG_BITS = 128
 
 _lock = threading.Lock()
 
@@ -110,6 +122,24 @@ class Secp256k1Key:
         return self._sign(digest)
 
 
+@dataclass(frozen=True, slots=True)
+class SealingKey:
+    """An AES-256 key inside the token, under which small secrets lie outside it; `id` is its CKA_ID."""
+
+    id: bytes
+    _encrypt: Callable[[bytes, bytes, bytes], bytes]
+    _decrypt: Callable[[bytes, bytes, bytes], bytes]
+
+    def seal(self, secret: bytes, associated: bytes) -> bytes:
+        """Return IV ‖ AES-GCM of the secret, bound to the associated data."""
+        iv = os.urandom(IV_BYTES)
+        return iv + self._encrypt(secret, iv, associated)
+
+    def open(self, sealed: bytes, associated: bytes) -> bytes:
+        """Return the secret; TokenError when it was sealed for something else, elsewhere, or altered."""
+        return self._decrypt(sealed[IV_BYTES:], sealed[:IV_BYTES], associated)
+
+
 class Token:
     """An open token, logged in."""
 
@@ -155,6 +185,41 @@ class Token:
         private = self._private(public_key)
         return Secp256k1Key(public_key, lambda digest: self._sign(private, digest, Mechanism.ECDSA))
 
+    def generate_sealing(self, label: str) -> SealingKey:
+        """Make a sealing key inside the token."""
+        identity = os.urandom(KEY_ID_BYTES)
+        with _lock:
+            self._session.generate_key(
+                KeyType.AES,
+                SEALING_BITS,
+                id=identity,
+                label=label,
+                store=True,
+                capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT,
+                template={
+                    Attribute.SENSITIVE: True,
+                    Attribute.EXTRACTABLE: False,
+                    Attribute.PRIVATE: True,
+                    Attribute.MODIFIABLE: False,
+                },
+            )
+        return self.sealing(identity)
+
+    def sealing(self, identity: bytes) -> SealingKey:
+        """Return the sealing key with this CKA_ID."""
+        with _lock:
+            wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.ID: identity}
+            key = self._one(wanted, f"sealing keys with id {identity.hex()}")
+            _verify(key, SEALING_REQUIRED, f"sealing key {identity.hex()}")
+
+        def encrypt(plain: bytes, iv: bytes, associated: bytes) -> bytes:
+            return self._cipher(key.encrypt, plain, iv, associated)
+
+        def decrypt(sealed: bytes, iv: bytes, associated: bytes) -> bytes:
+            return self._cipher(key.decrypt, sealed, iv, associated)
+
+        return SealingKey(identity, encrypt, decrypt)
+
     def attributes(self, public_key: bytes) -> dict[str, bool | None]:
         """Return what the token claims of a private key; None where it says nothing."""
         with _lock:
@@ -189,26 +254,30 @@ class Token:
             return point
 
     def _find(self, public_key: bytes) -> Any:  # noqa: ANN401 - the library ships no types
-        found = list(
-            self._session.get_objects(
-                {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.ID: key_id(public_key)}
-            )
-        )
+        wanted = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.ID: key_id(public_key)}
+        return self._one(wanted, f"private keys with id {key_id(public_key).hex()}")
+
+    def _one(self, wanted: dict[Attribute, Any], what: str) -> Any:  # noqa: ANN401 - as above
+        found = list(self._session.get_objects(wanted))
         if len(found) != 1:
-            raise TokenError(f"{len(found)} private keys with id {key_id(public_key).hex()}, expected one")
+            raise TokenError(f"{len(found)} {what}, expected one")
         return found[0]
 
     def _private(self, public_key: bytes) -> Any:  # noqa: ANN401 - the library ships no types
         with _lock:
             key = self._find(public_key)
             # An imported or copied-out key is refused here, whatever its label says.
-            for attribute, expected in REQUIRED.items():
-                got = _attribute(key, attribute)
-                if got is not expected:
-                    raise TokenError(
-                        f"key {key_id(public_key).hex()}: {attribute.name} is {got}, must be {expected}"
-                    )
+            _verify(key, REQUIRED, f"key {key_id(public_key).hex()}")
             return key
+
+    def _cipher(self, call: Callable[..., bytes], text: bytes, iv: bytes, associated: bytes) -> bytes:
+        with _lock:
+            try:
+                parameters = GCMParams(iv, associated, tag_bits=TAG_BITS)
+                return bytes(call(text, mechanism=Mechanism.AES_GCM, mechanism_param=parameters))
+            except (pkcs11.PKCS11Error, ValueError) as error:
+                # tokens do not say that a tag is wrong: some only say that something is
+                raise TokenError(f"the token does not seal or open this: {type(error).__name__}") from error
 
     def _sign(self, key: Any, message: bytes, mechanism: Mechanism) -> bytes:  # noqa: ANN401 - as above
         with _lock:
@@ -221,6 +290,13 @@ class Token:
 def key_id(public_key: bytes) -> bytes:
     """Return the CKA_ID under which a key is found."""
     return hashlib.sha256(public_key).digest()[:KEY_ID_BYTES]
+
+
+def _verify(key: Any, required: dict[Attribute, bool], what: str) -> None:  # noqa: ANN401 - as above
+    for attribute, expected in required.items():
+        got = _attribute(key, attribute)
+        if got is not expected:
+            raise TokenError(f"{what}: {attribute.name} is {got}, must be {expected}")
 
 
 def _attribute(key: Any, attribute: Attribute) -> bool | None:  # noqa: ANN401 - the library ships no types

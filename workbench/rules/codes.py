@@ -103,6 +103,14 @@ class Refusal(StrEnum):
     REPLACED_OFTEN = "replaced_too_often"
     INTENT_SPENT = "intent_signed_under_another_nonce"
     OWN_LIMIT = "own_limit_exceeded"
+    # between co-signers that share a key
+    RUN = "run_not_as_agreed"
+    PEER_BEHIND = "peer_was_set_back"
+    MEMORY_BEHIND = "memory_was_set_back"
+    EQUIVOCATION = "told_two_things"
+    BANNED = "party_banned"
+    ENGINE = "run_aborted"
+    SHARE = "share_unusable"
     # around the decision
     UNAVAILABLE = "unavailable"
     BUSY = "busy"

@@ -1,0 +1,315 @@
+"""A co-signer's shares on its disk: sealed, by key and epoch, never fewer than what still may be needed.
+
+A folder for each key: `index.json` says which epoch is in use (`current`), which were made and wait for the
+others (`waiting`), which came before and are not destroyed yet (`before`), which runs this party has promised
+never to be ready for (`never`), and what was destroyed. `<run>.share` is a share in its envelope: a fresh
+32-byte key sealed under the token's sealing key, and the share under that key, both bound to key, party,
+epoch and public key.
+
+(1) A share is on disk, and in the index, before its party says that it is ready.
+(2) Who has said that it is ready does not promise the opposite for this run, and the reverse.
+(3) Another run begins only when each share that waits is settled: taken up, or somebody else's promise says
+    that it never will be. It is kept even then: a lie about readiness must not split the parties for good.
+(4) What is taken up puts the share before it aside; that is destroyed when all parties hold the new one.
+(5) A file that the index does not name is what a crash left, and is removed; one that it names and that is
+    missing, altered or another's makes the key unusable here, and says so.
+(6) Two parties that hold shares of two runs of one epoch: somebody promised never and was ready all the same.
+    A party takes up one share of an epoch and no other, so at most one of them can come to be held by all.
+    Everybody goes back to the share before; if all turn out to hold one of them after all, that is taken up
+    again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from workbench_tss import AbortError, Share
+
+from ledger import files
+from ledger.encoding import canonical
+from workbench.custody.token import SealingKey, TokenError
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import Digest, Document, Hex, Name, Whole
+from workbench.rules.threshold import Number
+
+KEY_BYTES = 32
+INDEX_MAX = 1 << 20
+SEALED_MAX = 9 << 20
+"""In hex: the engine's largest share."""
+KEPT_MAX = 64
+
+
+class Entry(Document):
+    """A share of one epoch, by the run that made it; `held`: it was taken up once, as the only one."""
+
+    epoch: Annotated[Whole, Field(ge=1)]
+    run: Digest
+    public_key: Hex
+    points: list[Hex]
+    sealed: Digest
+    settled: bool
+    held: bool
+
+
+class Index(Document):
+    """What a party has of one key."""
+
+    v: Literal[1]
+    key: Name
+    party: Number
+    current: Entry | None
+    waiting: Annotated[list[Entry], Field(max_length=KEPT_MAX)]
+    before: Annotated[list[Entry], Field(max_length=KEPT_MAX)]
+    never: Annotated[list[Digest], Field(max_length=KEPT_MAX)]
+    destroyed: Annotated[list[Entry], Field(max_length=4 * KEPT_MAX)]
+
+    @property
+    def made_to(self) -> int:
+        """The latest epoch of which there was a share here; a run makes a later one."""
+        entries = [*self.waiting, *self.before, *self.destroyed, *([self.current] if self.current else [])]
+        return max((entry.epoch for entry in entries), default=0)
+
+    @property
+    def held_to(self) -> int:
+        """The latest epoch of which a share was taken up."""
+        entries = [*self.waiting, *self.before, *([self.current] if self.current else [])]
+        return max((entry.epoch for entry in entries if entry.held), default=0)
+
+    def waits(self, run: str) -> Entry | None:
+        """Return the share that this run made and that is not in use yet."""
+        return next((entry for entry in self.waiting if entry.run == run), None)
+
+
+class Sealed(Document):
+    """A share in its envelope."""
+
+    v: Literal[1]
+    key: Name
+    party: Number
+    epoch: Whole
+    run: Digest
+    public_key: Hex
+    wrapped: Hex
+    share: Annotated[Hex, Field(max_length=SEALED_MAX)]
+
+    @property
+    def associated(self) -> bytes:
+        """What both seals are bound to."""
+        bound = {name: getattr(self, name) for name in ("v", "key", "party", "epoch", "run", "public_key")}
+        return canonical(bound)
+
+
+class Shares:
+    """All keys of which this co-signer holds a share."""
+
+    def __init__(self, folder: Path, *, sealing: SealingKey) -> None:
+        self._folder, self._sealing = folder, sealing
+        folder.mkdir(mode=0o700, exist_ok=True)
+        read = (_read(place) for place in sorted(folder.iterdir()))
+        self._index = {index.key: index for index in read if index is not None}
+        self._open: dict[str, Share] = {}
+
+    def index(self, key: str) -> Index | None:
+        """Return what this party has of a key."""
+        return self._index.get(key)
+
+    def share(self, key: str) -> tuple[Entry, Share]:
+        """Return the share in use, opened; it stays open in this process.
+
+        Raises:
+            RefusedError: there is none, or it does not open as what the index says it is.
+
+        """
+        index = self._index.get(key)
+        if index is None or index.current is None:
+            raise RefusedError(Refusal.SHARE, f"no share of {key}")
+        run = index.current.run
+        if run not in self._open:
+            self._open[run] = self._load(index, index.current)
+        return index.current, self._open[run]
+
+    def may_begin(self, key: str) -> None:
+        """(3) Refuse another run while a share waits that may still be taken up."""
+        index = self._index.get(key)
+        if index is None:
+            return
+        for entry in index.waiting:
+            if not entry.settled and entry.epoch > index.held_to:
+                raise RefusedError(
+                    Refusal.SHARE,
+                    f"the share of run {entry.run} waits: the words of all, or one never, settle it",
+                )
+
+    def keep(self, key: str, share: Share, *, epoch: int, run: str) -> Entry:
+        """(1) Seal a new share and keep it waiting."""
+        index = self._index.get(key) or _empty(key, share.party)
+        if run in index.never:
+            raise RefusedError(Refusal.SHARE, f"this party has promised never to be ready for run {run}")
+        if index.party != share.party:
+            raise RefusedError(Refusal.SHARE, f"party {share.party} of {key}, this is party {index.party}")
+        if index.current is not None and index.current.public_key != share.public_key.hex():
+            raise RefusedError(Refusal.SHARE, f"a share of another key than {key}")
+        raw = self._seal(key, share, epoch=epoch, run=run).canonical()
+        entry = Entry(
+            epoch=epoch,
+            run=run,
+            public_key=share.public_key.hex(),
+            points=_points(share),
+            sealed=hashlib.sha256(raw).hexdigest(),
+            settled=False,
+            held=False,
+        )
+        place = self._folder / key
+        place.mkdir(mode=0o700, exist_ok=True)
+        files.replace(place / f"{run}.share", raw)
+        self._write(index.model_copy(update={"waiting": [*index.waiting, entry]}))
+        return entry
+
+    def never(self, key: str, party: int, run: str) -> None:
+        """(2) Promise never to be ready for a run."""
+        index = self._index.get(key) or _empty(key, party)
+        made = [*index.waiting, *index.before, *([index.current] if index.current else [])]
+        if any(entry.run == run for entry in made):
+            raise RefusedError(Refusal.SHARE, f"this party is ready for run {run}")
+        if run not in index.never:
+            (self._folder / key).mkdir(mode=0o700, exist_ok=True)
+            self._write(index.model_copy(update={"never": [*index.never, run][-KEPT_MAX:]}))
+
+    def settle(self, key: str, run: str) -> None:
+        """(3) Somebody else has promised never to be ready for this run."""
+        index = self._known(key)
+        waiting = [
+            entry.model_copy(update={"settled": True}) if entry.run == run else entry
+            for entry in index.waiting
+        ]
+        self._write(index.model_copy(update={"waiting": waiting}))
+
+    def take_up(self, key: str, run: str, *, by_all: bool = False) -> Entry:
+        """(4) Use the share that a run made; every party is ready for it, or (`by_all`) holds it."""
+        index = self._known(key)
+        if index.current is not None and index.current.run == run:
+            return index.current
+        entry = index.waits(run)
+        if entry is None:
+            raise RefusedError(Refusal.SHARE, f"no share of run {run} waits")
+        # (6) one share of an epoch; back to one that was given up only when it is everybody's
+        if not (entry.held and by_all) and entry.epoch <= index.held_to:
+            raise RefusedError(Refusal.SHARE, f"epoch {entry.epoch} was taken up with another share")
+        # opened before the old one is put aside: what cannot be opened is not taken up
+        opened = self._load(index, entry)
+        taken = entry.model_copy(update={"held": True, "settled": True})
+        before = [*index.before, *([index.current] if index.current else [])]
+        waiting = [other for other in index.waiting if other.run != run]
+        self._write(index.model_copy(update={"current": taken, "waiting": waiting, "before": before}))
+        self._open = {run: opened}
+        return taken
+
+    def destroy(self, key: str, run: str) -> list[Entry]:
+        """(4) Destroy what came before the share in use, which is the one that all hold; return it."""
+        index = self._known(key)
+        if index.current is None or index.current.run != run:
+            raise RefusedError(Refusal.SHARE, f"the share of run {run} is not in use")
+        used = index.current.epoch
+        gone = [*index.before, *(entry for entry in index.waiting if entry.epoch <= used)]
+        kept = [entry for entry in index.waiting if entry.epoch > used]
+        destroyed = [*index.destroyed, *gone][-4 * KEPT_MAX :]
+        left = index.model_copy(update={"before": [], "waiting": kept, "destroyed": destroyed})
+        self._write(left)
+        _remove_all_but(self._folder / key, _named(left))
+        return gone
+
+    def undo(self, key: str) -> None:
+        """(6) Go back to the share before the one in use; both stay."""
+        index = self._known(key)
+        if index.current is None or not index.before:
+            raise RefusedError(Refusal.SHARE, f"no share of {key} came before")
+        changes = {
+            "current": index.before[-1],
+            "before": index.before[:-1],
+            "waiting": [*index.waiting, index.current],
+        }
+        self._write(index.model_copy(update=changes))
+        self._open = {}
+
+    def _known(self, key: str) -> Index:
+        index = self._index.get(key)
+        if index is None:
+            raise RefusedError(Refusal.SHARE, f"no share of {key}")
+        return index
+
+    def _write(self, index: Index) -> None:
+        files.replace(self._folder / index.key / "index.json", index.canonical())
+        self._index[index.key] = index
+
+    def _seal(self, key: str, share: Share, *, epoch: int, run: str) -> Sealed:
+        blank = Sealed(
+            v=1,
+            key=key,
+            party=share.party,
+            epoch=epoch,
+            run=run,
+            public_key=share.public_key.hex(),
+            wrapped="",
+            share="",
+        )
+        fresh = os.urandom(KEY_BYTES)
+        wrapped = self._sealing.seal(fresh, blank.associated)
+        sealed = share.seal(fresh, blank.associated)
+        return blank.model_copy(update={"wrapped": wrapped.hex(), "share": sealed.hex()})
+
+    def _load(self, index: Index, entry: Entry) -> Share:
+        path = self._folder / index.key / f"{entry.run}.share"
+        try:
+            raw = path.read_bytes()
+            if hashlib.sha256(raw).hexdigest() != entry.sealed:
+                raise RefusedError(Refusal.SHARE, f"{path.name} of {index.key} is not what was sealed")
+            sealed = Sealed.read(raw, limit=SEALED_MAX + INDEX_MAX)
+            fresh = self._sealing.open(bytes.fromhex(sealed.wrapped), sealed.associated)
+            share = Share.open(bytes.fromhex(sealed.share), fresh, sealed.associated)
+        except (OSError, TokenError, AbortError) as error:
+            raise RefusedError(Refusal.SHARE, f"{path.name} of {index.key}: {error}") from error
+        found = (sealed.key, share.party, sealed.epoch, sealed.run, share.public_key.hex(), _points(share))
+        wanted = (index.key, index.party, entry.epoch, entry.run, entry.public_key, entry.points)
+        if found != wanted:
+            raise RefusedError(Refusal.SHARE, f"{path.name} of {index.key} is another share")
+        return share
+
+
+def _read(place: Path) -> Index | None:
+    try:
+        index = Index.read((place / "index.json").read_bytes(), limit=INDEX_MAX)
+    except FileNotFoundError:
+        # a crash before the first index: nobody was told of a share
+        _remove_all_but(place, set())
+        return None
+    if index.key != place.name:
+        raise RefusedError(Refusal.SHARE, f"{place.name} holds the index of {index.key}")
+    _remove_all_but(place, _named(index))
+    return index
+
+
+def _points(share: Share) -> list[str]:
+    points: Mapping[int, bytes] = share.points
+    return [points[number].hex() for number in sorted(points)]
+
+
+def _empty(key: str, party: int) -> Index:
+    return Index(v=1, key=key, party=party, current=None, waiting=[], before=[], never=[], destroyed=[])
+
+
+def _named(index: Index) -> set[str]:
+    entries = [*index.waiting, *index.before, *([index.current] if index.current else [])]
+    return {"index.json", *(f"{entry.run}.share" for entry in entries)}
+
+
+def _remove_all_but(place: Path, named: set[str]) -> None:
+    """(5) Remove what the index does not name."""
+    for path in place.iterdir():
+        if path.name not in named:
+            path.unlink()
+    files.sync(place)
