@@ -167,3 +167,24 @@ def test_the_head_never_goes_back(folder: Path) -> None:
     with pytest.raises(MemoryCorruptError, match="go back"):
         held.advance(first)
     assert Memory(folder, genesis_hash=GENESIS).snapshot().head == newer
+
+
+def test_a_part_that_has_left(folder: Path) -> None:
+    """Bytes of whose shared signature a part has left count as signed, known or not, and stay."""
+    held = Memory(folder, genesis_hash=GENESIS)
+    held.reserve(record(0))
+    given = held.give(record(0))
+    assert (given.in_doubt, given.pending, given.of("00")) == (True, None, None)
+    with pytest.raises(MemoryCorruptError, match="never forgotten"):
+        held.withdraw(given)
+    again = Memory(folder, genesis_hash=GENESIS)
+    assert again.snapshot().records == (given,)
+    # other bytes come after it, and giving way to them does not forget it
+    after = given.then("01", cancels=True)
+    again.reserve(after)
+    again.withdraw(after)
+    assert again.snapshot().records == (given,)
+    with pytest.raises(FileExistsError):
+        again.reserve(record(0))
+    done = again.complete(given, raw_tx="02", signature="00")
+    assert (done.in_doubt, done.of("00")) == (False, done.bytes[0])

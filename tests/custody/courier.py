@@ -96,7 +96,8 @@ class Cosigners:
         """Give all openings to all."""
         given = [party.opening for party in parties.values()] if openings is None else openings
         for number, party in parties.items():
-            self.counters[number] |= party.begin(given, counters=self.counters[number])
+            begun = party.begin(given, counters=self.counters[number])
+            self.counters[number] |= {name: each.opening.counter for name, each in begun.items()}
 
     def generate(self) -> None:
         """Make the key."""

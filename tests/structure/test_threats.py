@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from workbench.demo.charter import MEMBERS
-from workbench.demo.stack import MODULES, OBSERVING, Stack
+from workbench.demo.stack import COSIGNING, MODULES, OBSERVING, Stack
 from workbench.demo.world import APPROVER, WITNESSES, World
 from workbench.rules.trust import TrustRoot
 
@@ -23,7 +23,12 @@ PLACES = {
 }
 KEPT = "custody-workbench/<session>.json`, below `$XDG_RUNTIME_DIR` or `/run/user/<uid>"
 # Only a run of the notebook makes these, a world with a time-stamp authority, and a command of a person's.
+# The key of this world is whole.
 NOT_IN_THIS_WORLD = {
+    "cosigners/<cosigner>/founding.json",
+    "cosigners/<cosigner>/peers.json",
+    "cosigners/<cosigner>/shares/<key>/<run>.share",
+    "cosigners/<cosigner>/shares/<key>/index.json",
     "reports/<notebook>",
     "service/ledger.duckdb.journal",
     "service/timestamps/<size>.<authority>.tsr",
@@ -57,7 +62,7 @@ def test_every_process_is_listed() -> None:
     listed = " ".join(first_column("Processes"))
     packages = {f"workbench.{path.parent.name}" for path in (ROOT / "workbench").glob("*/__main__.py")}
     assert "python -m ledger witness" in listed
-    assert packages == {OBSERVING, *MODULES.values()}
+    assert packages == {COSIGNING, OBSERVING, *MODULES.values()}
     started = {
         f"workbench.{path.parent.name}.{path.stem}"
         for path in (ROOT / "workbench").glob("*/*.py")

@@ -1,6 +1,7 @@
 """The co-signer's process: token, memory and trust root in; a unix socket out.
 
-State root: config.json, pin, token, genesis.json, head.json, signed/, witness/.
+State root: config.json, pin, token, genesis.json, head.json, signed/, witness/; where it shares keys also
+peers.json and shares/.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from workbench.cosigner import core
 from workbench.cosigner.blocks import Blocks
 from workbench.cosigner.gate import Identity
 from workbench.cosigner.memory import Memory, MemoryCorruptError
+from workbench.cosigner.peers import Peers
+from workbench.cosigner.runs import Runs
+from workbench.cosigner.shared import SharedKeys
+from workbench.custody.shares import Shares
 from workbench.custody.token import Ed25519Key, Token, TokenError, softhsm_module
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
@@ -25,7 +30,7 @@ from workbench.process.frames import FrameError, FrameServer
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
-CONFIG = ("identity_key", "module", "name", "peers", "token_label")
+CONFIG = ("identity_key", "module", "name", "peers", "sealing_key", "token_label")
 
 
 def main() -> int:
@@ -76,8 +81,26 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
         clock=_clock,
         crash=CrashPoint(crash_at),
         witness=_witness(state / "witness", identity, key),
+        shared=_shared(state, identity, token, key, config["sealing_key"]),
     )
     return FrameServer(socket, cosigner.handle, uids={os.geteuid(), *config["peers"]})
+
+
+def _shared(
+    state: Path, identity: Identity, token: Token, key: Ed25519Key, sealing: str | None
+) -> SharedKeys | None:
+    """Return the keys that this co-signer shares; None where it has no sealing key."""
+    if sealing is None:
+        return None
+    runs = Runs(
+        name=identity.name,
+        sign=key.sign,
+        keys=identity.trust_root.cosigners,
+        peers=Peers(state),
+        shares=Shares(state / "shares", sealing=token.sealing(bytes.fromhex(sealing))),
+        clock=_clock,
+    )
+    return SharedKeys(runs, _clock)
 
 
 def _witness(folder: Path, identity: Identity, key: Ed25519Key) -> Witness | None:

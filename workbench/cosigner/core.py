@@ -21,7 +21,10 @@ from ledger.witness import Witness
 from workbench.cosigner import witnessing
 from workbench.cosigner.blocks import Blocks
 from workbench.cosigner.gate import GateError, Identity, Permission, advance, decide
-from workbench.cosigner.memory import Bytes, Memory
+from workbench.cosigner.memory import Bytes, Memory, Record
+from workbench.cosigner.runs import Runs
+from workbench.cosigner.shared import Agreed, SharedKeys
+from workbench.custody.threshold import Answered
 from workbench.custody.token import Ed25519Key, Token
 from workbench.evm.transaction import SignedTransaction, assemble, signature_for
 from workbench.process.crash import CrashPoint
@@ -29,8 +32,10 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, signed_bytes
 from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, HeadUpdate, RefusedAnswer, SignedAnswer
 from workbench.rules.policy import PolicySet
+from workbench.rules.threshold import Recollection, SignedEnvelope, SignedOpening, SignedRecollection
 
 DETAIL_MAX = 2000
+RS_BYTES = 64
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -46,6 +51,7 @@ class Cosigner:
     clock: Callable[[], datetime]
     crash: CrashPoint
     witness: Witness | None
+    shared: SharedKeys | None
     _lock: threading.Lock
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -55,9 +61,13 @@ class Cosigner:
         if str(request.get("operation")).startswith("witness"):
             return witnessing.handle(self.witness, request)
         with self._lock:
-            if request.get("operation") == "advance":
-                return self.advance(request)
-            return self.sign(request).dump()
+            match request:
+                case {"operation": "advance"}:
+                    return self.advance(request)
+                case {"operation": "open" | "begin" | "take" | "recollect" | "remember"}:
+                    return self.run(request)
+                case _:
+                    return self.sign(request)
 
     def status(self) -> dict[str, Any]:
         """Say who I am, from which head on I need leaves, and from which blocks a header must come."""
@@ -69,6 +79,7 @@ class Cosigner:
             "size": head.size,
             "policy_version": head.policy_version,
             "seen": self.blocks.seen.dump(),
+            "recall": self.shared.runs.recall() if self.shared else None,
         }
 
     def advance(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -84,23 +95,83 @@ class Cosigner:
             }
         return self.status()
 
-    def sign(self, request: dict[str, Any]) -> SignedAnswer:
-        """Decide over evidence and answer, signed with the identity key."""
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Take a step of a run over a shared key; its end is a signed answer, as to evidence."""
+        try:
+            return self._run(self._sharing(), request)
+        except RefusedError as refusal:
+            detail = refusal.detail[:DETAIL_MAX]
+            return {"v": 1, "refused": {"code": refusal.code.value, "detail": detail}}
+
+    def _run(self, shared: SharedKeys, request: dict[str, Any]) -> dict[str, Any]:
+        match request:
+            case {"v": 1, "operation": "open", "intent": str(intent), "signers": list(signers), **rest} if (
+                not rest
+            ):
+                self.crash.reached("4-open")
+                return {"v": 1, "opening": shared.open(intent, signers).dump()}
+            case {"v": 1, "operation": "begin", "openings": list(openings), **rest} if not rest:
+                self.crash.reached("4-begin")
+                return shared.begin([SignedOpening.load(each) for each in openings])
+            case {
+                "v": 1,
+                "operation": "take",
+                "key": str(key),
+                "run": str(run),
+                "envelopes": list(envelopes),
+                **rest,
+            } if not rest:
+                self.crash.reached("4-take")
+                taken = shared.take(key, run, [SignedEnvelope.load(each) for each in envelopes])
+                return self._taken(*taken)
+            case _:
+                return _recollect(shared.runs, request)
+
+    def _taken(self, agreed: Agreed, answered: Answered) -> dict[str, Any]:
+        """(8) A part is persisted as given before it leaves; (9) a signature before it is answered."""
+        permission = agreed.permission
+        record = self.memory.snapshot().at(permission.record.lane)
+        if record is None or record.bytes[-1].unsigned_tx != permission.transaction.encode().hex():
+            raise RefusedError(Refusal.RUN, "other bytes were decided on since")
+        if isinstance(answered.done, bytes):
+            done = self._complete(permission, record, answered.done[:RS_BYTES])
+            self.crash.reached("4-answer")
+            return self._answer(agreed.evidence, record.intent, done=done).dump()
+        if answered.gives:
+            self.memory.give(record)
+            self.crash.reached("4-given")
+        return {"v": 1, "envelopes": [each.dump() for each in answered.envelopes]}
+
+    def sign(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Decide over evidence and answer, signed; agree only, where the key is shared."""
         named = hashlib.sha256(canonical(request, limit=DOCUMENT_MAX)).hexdigest()
         intent = request.get("intent")
         intent = intent if isinstance(intent, str) and DIGEST.fullmatch(intent) else "0" * len(named)
         self.crash.reached("4-received")
         try:
             evidence = Evidence.load(request)
-            done = self._stored(evidence) or self._decide(evidence)
+            done = self._stored(evidence)
+            if done is None:
+                permission = self._decide(evidence)
+                if permission.key.engine == "mpc":
+                    return self._agree(named, permission)
+                done = self._sign(permission)
         except GateError as error:
             self._withdraw(intent)
             self._remember(error.seen)
-            return self._answer(named, intent, refused=(error.step, error.refusal))
+            return self._answer(named, intent, refused=(error.step, error.refusal)).dump()
         except RefusedError as refusal:
-            return self._answer(named, intent, refused=(0, refusal))
+            return self._answer(named, intent, refused=(0, refusal)).dump()
         self.crash.reached("4-answer")
-        return self._answer(named, intent, done=done)
+        return self._answer(named, intent, done=done).dump()
+
+    def _agree(self, named: str, permission: Permission) -> dict[str, Any]:
+        return self._sharing().agree(named, permission)
+
+    def _sharing(self) -> SharedKeys:
+        if self.shared is None:
+            raise RefusedError(Refusal.SHARE, "no sealing key is configured here")
+        return self.shared
 
     def _stored(self, evidence: Evidence) -> Bytes | None:
         """Return what was signed before for exactly this intent, this operation and these bytes."""
@@ -108,7 +179,7 @@ class Cosigner:
         there = None if record is None else record.of(evidence.unsigned_tx)
         return there if there is not None and there.cancels == (evidence.operation == "cancel") else None
 
-    def _decide(self, evidence: Evidence) -> Bytes:
+    def _decide(self, evidence: Evidence) -> Permission:
         memory = self.memory.snapshot()
         permission = decide(
             evidence, memory=memory, seen=self.blocks.seen, identity=self.identity, now=self.clock()
@@ -120,19 +191,24 @@ class Cosigner:
         self.memory.advance(permission.head)
         self.memory.reserve(permission.record)
         self.crash.reached("4-persisted")
-        # (9)
-        return self._sign(permission)
+        return permission
 
     def _sign(self, permission: Permission) -> Bytes:
+        """(9) With a whole key."""
+        public_key = bytes.fromhex(permission.key.public_key)
+        raw = self.token.secp256k1(public_key).sign_digest(permission.transaction.digest())
+        return self._complete(permission, permission.record, raw)
+
+    def _complete(self, permission: Permission, record: Record, raw: bytes) -> Bytes:
+        """(9) Check r ‖ s under the key, assemble the transaction, persist."""
         public_key = bytes.fromhex(permission.key.public_key)
         digest = permission.transaction.digest()
-        raw = self.token.secp256k1(public_key).sign_digest(digest)
         r, s, y_parity = signature_for(digest, raw, public_key)
         signed = assemble(permission.transaction, r, s, y_parity)
         self.crash.reached("4-signed")
         signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([y_parity])
-        record = self.memory.complete(permission.record, raw_tx=signed.hex(), signature=signature.hex())
-        return record.bytes[-1]
+        done = self.memory.complete(record, raw_tx=signed.hex(), signature=signature.hex())
+        return done.bytes[-1]
 
     def _remember(self, policy: PolicySet | None) -> None:
         """Remember a newer policy set also when the answer under it was no."""
@@ -172,8 +248,25 @@ class Cosigner:
             signed_before=before[-1] if before and refusal is not None else None,
             others=[SignedTransaction.parse(bytes.fromhex(raw)).tx_hash.hex() for raw in before],
         )
+        if record is not None and record.in_doubt:
+            answer = Answer.load(answer.dump() | {"gave": True})
         signature = self.identity_key.sign(signed_bytes(ANSWER_LINE, answer.canonical()))
         return SignedAnswer(answer=answer, signature=signature.hex())
+
+
+def _recollect(runs: Runs, request: dict[str, Any]) -> dict[str, Any]:
+    """Say what is remembered of a peer, or hear what peers remember."""
+    match request:
+        case {"v": 1, "operation": "recollect", "about": str(about), "nonce": str(nonce), **rest} if not rest:
+            asked = Recollection.load(
+                {"v": 1, "cosigner": runs.name, "about": about, "nonce": nonce, "opening": None}
+            )
+            return {"v": 1, "recollection": runs.recollect(asked.about, asked.nonce).dump()}
+        case {"v": 1, "operation": "remember", "recollections": list(said), **rest} if not rest:
+            runs.remember([SignedRecollection.load(each) for each in said])
+            return {"v": 1}
+        case _:
+            raise RefusedError(Refusal.MALFORMED, "no such operation, or other fields than it has")
 
 
 def start(
@@ -186,8 +279,9 @@ def start(
     clock: Callable[[], datetime],
     crash: CrashPoint,
     witness: Witness | None,
+    shared: SharedKeys | None = None,
 ) -> Cosigner:
     """Return a co-signer whose identity key is the one that the trust root pins."""
     if identity.trust_root.cosigners.get(identity.name) != key.public_key.hex():
         raise RefusedError(Refusal.TRUST_ROOT, f"the trust root pins another key for {identity.name}")
-    return Cosigner(identity, memory, blocks, token, key, clock, crash, witness, threading.Lock())
+    return Cosigner(identity, memory, blocks, token, key, clock, crash, witness, shared, threading.Lock())

@@ -7,6 +7,9 @@ it, oldest first: the first ones, what replaced them, what cancels them. The las
 signature: bytes are persisted before they are signed. A record is created exclusively, so two
 threads cannot take one nonce; every write is on disk before the next step.
 
+With a shared key a signature may come to be without this process ever seeing it: bytes are `given` before
+the part leaves that may make it, and count as signed from then on, whether or not the signature is known.
+
 A signature that was not persisted left this process's token at most in memory, never the
 process: when the gate later refuses the same intent, the bytes without one are withdrawn, and other
 bytes that it admits take their place. What has a signature is never forgotten.
@@ -52,12 +55,21 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bytes:
-    """A transaction for a nonce, the intent's or its cancel; `raw_tx` is None until it is signed."""
+    """A transaction for a nonce, the intent's or its cancel; `raw_tx` is None until it is signed.
+
+    `given`: a part has left this process that may make a signature of a shared key.
+    """
 
     unsigned_tx: str
     cancels: bool
     raw_tx: str | None
     signature: str | None
+    given: bool = False
+
+    @property
+    def is_out(self) -> bool:
+        """Whether a signature over it exists, or may."""
+        return self.raw_tx is not None or self.given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +91,23 @@ class Record:
 
     @property
     def signed(self) -> tuple[Bytes, ...]:
-        """The bytes that have a signature, oldest first."""
-        return tuple(each for each in self.bytes if each.raw_tx is not None)
+        """The bytes that have a signature, or may have one, oldest first."""
+        return tuple(each for each in self.bytes if each.is_out)
 
     @property
     def pending(self) -> Bytes | None:
-        """The bytes that were persisted and not signed."""
-        return self.bytes[-1] if self.bytes[-1].raw_tx is None else None
+        """The bytes that were persisted and of which nothing has left."""
+        return self.bytes[-1] if not self.bytes[-1].is_out else None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether bytes are out of which this process knows no signature."""
+        return any(each.given and each.raw_tx is None for each in self.bytes)
 
     def of(self, unsigned_tx: str) -> Bytes | None:
         """Return the signed bytes of this transaction."""
-        return next((each for each in self.signed if each.unsigned_tx == unsigned_tx), None)
+        done = (each for each in self.signed if each.raw_tx is not None)
+        return next((each for each in done if each.unsigned_tx == unsigned_tx), None)
 
     def then(self, unsigned_tx: str, *, cancels: bool) -> Record:
         """Return this record with one more transaction to sign, in place of one that never was."""
@@ -156,6 +174,14 @@ class Memory:
         self._records[record.lane] = record
         # the count follows the file: a crash here leaves one file more than is counted, never one less
         self._keep(replace(self._head, records=len(self._records)))
+
+    def give(self, record: Record) -> Record:
+        """Persist that a part of the last bytes' signature leaves, before it does."""
+        last = replace(record.bytes[-1], given=True)
+        given = replace(record, bytes=(*record.bytes[:-1], last))
+        files.replace(self._path(record), _record_document(given))
+        self._records[record.lane] = given
+        return given
 
     def complete(self, record: Record, *, raw_tx: str, signature: str) -> Record:
         """Persist the signature before it is answered."""
@@ -238,7 +264,7 @@ def _record_document(record: Record) -> bytes:
 
 def _check(record: Record) -> None:
     """Refuse a record that this process cannot have written."""
-    unsigned = [each for each in record.bytes if each.raw_tx is None]
+    unsigned = [each for each in record.bytes if not each.is_out]
     if not record.bytes or unsigned not in ([], [record.bytes[-1]]):
         raise TypeError("a record has bytes, and all but the last are signed")
 

@@ -1,7 +1,8 @@
 """(7) What a nonce may carry: one intent, its bytes, those that replace them, those that cancel them.
 
 (a) One nonce, one intent; one intent, one nonce.
-(b) Bytes that were persisted and never signed left nobody: whatever is admitted takes their place.
+(b) Bytes that were persisted and never signed left nobody: whatever is admitted takes their place. Bytes of
+    whose signature a part was given, and nothing is known, may be signed again as they are.
 (c) Once bytes are signed, others are admitted only when nodes would take them for a replacement: both fees
     an eighth higher than those signed last. Any of them may be mined, and by the nonce only one is.
 (d) A cancel is for a nonce that carries signed bytes of this very intent, and outbids them as well.
@@ -50,6 +51,9 @@ def admit(
             at=at,
             bytes=(first,),
         )
+    last = there.bytes[-1]
+    if last.unsigned_tx == unsigned and last.given and not last.cancels:
+        return there  # (b)
     if any(each.cancels for each in there.signed):
         raise RefusedError(Refusal.CANCELLED, f"a cancel of nonce {lane[2]} is signed")  # (e)
     _outbids(there, transaction, most=REPLACEMENTS_MAX)
@@ -62,8 +66,11 @@ def cancel(memory: Snapshot, lane: Lane, transaction: UnsignedTransaction, *, in
     there = memory.at(lane)
     if there is None or there.intent != intent or not there.signed:
         raise RefusedError(Refusal.NEVER_SIGNED, f"nothing of this intent is signed for nonce {lane[2]}")
+    unsigned, last = transaction.encode().hex(), there.bytes[-1]
+    if last.unsigned_tx == unsigned and last.given and last.cancels:
+        return there  # (b)
     _outbids(there, transaction, most=BYTES_MAX)
-    return there.then(transaction.encode().hex(), cancels=True)
+    return there.then(unsigned, cancels=True)
 
 
 def verify_next(lane: Lane, state: State) -> None:

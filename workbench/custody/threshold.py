@@ -60,10 +60,14 @@ class BannedError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a party sends next; `done` is what it has when there is nothing left to send."""
+    """What a party sends next; `done` is what it has when there is nothing left to send.
+
+    `gives`: among the envelopes is this party's part of a signature; with all parts anybody has it.
+    """
 
     envelopes: tuple[SignedEnvelope, ...]
     done: Share | bytes | None = None
+    gives: bool = False
 
 
 class Party:
@@ -113,8 +117,10 @@ class Party:
         """SHA-256 over the run's name and everything that was told to all: the same at every party."""
         return self._transcript.hexdigest()
 
-    def begin(self, openings: Sequence[SignedOpening], *, counters: Mapping[str, int]) -> dict[str, int]:
-        """(1) Take all openings; return the counters to remember before the first message is given.
+    def begin(
+        self, openings: Sequence[SignedOpening], *, counters: Mapping[str, int]
+    ) -> dict[str, SignedOpening]:
+        """(1) Take all openings; return those of the others, to remember before the first message is given.
 
         Raises:
             RefusedError: one is missing, altered, of another run, or speaks of a memory that was set back.
@@ -127,7 +133,11 @@ class Party:
         self._transcript.update(bytes.fromhex(self.name))
         self._run = self._engine(bytes.fromhex(self.name))
         self._kind = "begun"
-        return {self._terms.parties[number - 1]: opening.counter for number, opening in found.items()}
+        return {
+            self._terms.parties[each.opening.party - 1]: each
+            for each in openings
+            if each.opening.party != self._me
+        }
 
     def first(self) -> Answered:
         """Give the first round's messages, once."""
@@ -212,7 +222,9 @@ class Party:
             told = self._envelope(step.broadcast, to=None)
             self._own = told.envelope
             out.append(told)
-        return Answered(tuple(out))
+        # the parts are the only thing that is told to all when a key signs
+        gives = self._terms.protocol == "sign" and step.broadcast is not None
+        return Answered(tuple(out), gives=gives)
 
     def _end(self) -> None:
         self._run, self._received, self._kind = None, None, "ended"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ledger.encoding import canonical
 from workbench.demo.authenticator import UnsafeSoftwareAuthenticator
@@ -30,6 +30,11 @@ PARTIES = {"login": LOGIN, "approval": APPROVAL}
 SPARE = "-spare"
 KEY_ID = "treasury"
 COSIGNER = "cosigner-1"
+COSIGNERS = ("cosigner-1", "cosigner-2", "cosigner-3", "cosigner-4", "cosigner-5")
+"""Where the key is shared, and three of them sign together."""
+THRESHOLD = 3
+WHOLE = {"engine": "hsm", "cosigners": [COSIGNER]}
+SHARED = {"engine": "mpc", "cosigners": list(COSIGNERS), "threshold": THRESHOLD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,8 @@ class Variant:
 
     `admitted` are the models of security keys that visitors may bring, by AAGUID, beside the software ones;
     `nodes` says by which nodes, named, an observer looks at the chain that is at an address; `relay`
-    where its private relay is; of so many `observers`, `observer_quorum` must agree.
+    where its private relay is; of so many `observers`, `observer_quorum` must agree. `engine` says whether
+    the treasury's key is whole in one co-signer's token, or shared by five.
     """
 
     second_key: tuple[str, ...] = ()
@@ -81,6 +87,7 @@ class Variant:
     observers: int = 1
     observer_quorum: int = 1
     relay: str | None = None
+    engine: Literal["hsm", "mpc"] = "hsm"
 
 
 TEMPLATE_ONLY = Variant()
@@ -123,6 +130,11 @@ def enrol(folder: Path, *, second_key: Sequence[str] = ()) -> list[dict[str, Any
     return people
 
 
+def cosigners(variant: Variant) -> tuple[str, ...]:
+    """Return who holds the treasury's key."""
+    return COSIGNERS if variant.engine == "mpc" else (COSIGNER,)
+
+
 def files(
     *,
     people: list[dict[str, Any]],
@@ -131,6 +143,7 @@ def files(
     code: Mapping[str, str],
     now: datetime,
     limits: Mapping[str, Limit] = TEMPLATE_ONLY.limits,
+    engine: str = TEMPLATE_ONLY.engine,
 ) -> dict[str, bytes]:
     """Return the set's files; `code` maps each contract's address to its code hash."""
     until = write_time(now + ENTRY_LIFE)
@@ -171,9 +184,8 @@ def files(
                 "address": address_of(bytes.fromhex(public_key)),
                 "public_key": public_key,
                 "tier": "hot",
-                "engine": "hsm",
                 "purpose": "treasury of the desk",
-                "cosigners": [COSIGNER],
+                **(SHARED if engine == "mpc" else WHOLE),
             }
         ],
         "assets.json": [

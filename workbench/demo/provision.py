@@ -1,7 +1,8 @@
 """Make one process's token and keys: run as a process of its own, since a process opens one token.
 
 Prints {"ed25519": hex} and, when asked, {"secp256k1": hex}: public parts only. The second is for what a chain
-knows: an account's key, or one that signs to a relay who asks.
+knows: an account's key, or one that signs to a relay who asks. {"sealing": hex} names the key under which
+shares of keys lie.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from workbench.custody.token import Token, TokenError, create_softhsm, softhsm_m
 SECONDS = 60
 
 
-def provision(folder: Path, label: str, *, secp256k1: str | None = None) -> dict[str, str]:
+def provision(
+    folder: Path, label: str, *, secp256k1: str | None = None, sealing: str | None = None
+) -> dict[str, str]:
     """Make a state root with a token in it, in a fresh process; return the public keys in hex."""
     command = [sys.executable, "-m", "workbench.demo.provision", str(folder), label]
     command += ["--secp256k1", secp256k1] if secp256k1 else []
+    command += ["--sealing", sealing] if sealing else []
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     if done.returncode != 0:
         raise TokenError(done.stderr.strip())
@@ -36,6 +40,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("label")
     parser.add_argument("--secp256k1", metavar="LABEL")
+    parser.add_argument("--sealing", metavar="LABEL")
     options = parser.parse_args()
     folder: Path = options.folder
     folder.parent.mkdir(mode=0o700, exist_ok=True)
@@ -50,6 +55,8 @@ def main() -> int:
         keys = {"ed25519": token.generate_ed25519("identity/1").public_key.hex()}
         if options.secp256k1:
             keys["secp256k1"] = token.generate_secp256k1(options.secp256k1).public_key.hex()
+        if options.sealing:
+            keys["sealing"] = token.generate_sealing(options.sealing).id.hex()
     except TokenError as error:
         print(error, file=sys.stderr)
         return 2

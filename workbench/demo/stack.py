@@ -1,6 +1,6 @@
 """Bring a built world to life: start its processes, wait until each answers, end them by pid.
 
-Order: observers, co-signer, witnesses, anchor, service, approver; each is ready when it answers `status`.
+Order: observers, co-signers, witnesses, anchor, service, approver; each is ready when it answers `status`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from urllib.parse import urlsplit
 from ledger import witness_client
 from ledger.witness_client import UnreachableError
 from workbench import client
-from workbench.demo import charter
 from workbench.demo.world import ANCHOR, APPROVER, SERVICE, WITNESSES, World
 from workbench.process.frames import FrameError, call
 
 MODULES = {
-    charter.COSIGNER: "workbench.cosigner",
     ANCHOR: "workbench.anchor",
     SERVICE: "workbench.service",
     APPROVER: "workbench.approver",
 }
 OBSERVING = "workbench.observer"
+COSIGNING = "workbench.cosigner"
 READY_S = 60.0
 END_S = 10.0
 POLL_S = 0.02
@@ -51,7 +50,8 @@ class Stack:
     @property
     def peers(self) -> tuple[str, ...]:
         """The processes that the service asks, as they are started."""
-        return (*self.world.trust_root.observers, charter.COSIGNER, *WITNESSES, ANCHOR)
+        trust_root = self.world.trust_root
+        return (*trust_root.observers, *trust_root.cosigners, *WITNESSES, ANCHOR)
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -96,6 +96,8 @@ class Stack:
         return command if name == APPROVER else [*command, "--socket", str(places.socket(name))]
 
     def _module(self, name: str) -> str:
+        if name in self.world.trust_root.cosigners:
+            return COSIGNING
         return OBSERVING if name in self.world.trust_root.observers else MODULES[name]
 
     def stop_one(self, name: str) -> None:

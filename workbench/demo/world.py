@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from workbench.chain.node import Node
 from workbench.chain.state import proven_account
 from workbench.cosigner import blocks, memory
 from workbench.demo import charter
+from workbench.demo.founding import ceremony
 from workbench.demo.newswap import ETHER, USDC_UNIT, Deployment, fund
 from workbench.demo.node import anvil_binary
 from workbench.demo.provision import provision
@@ -37,8 +38,9 @@ SERVICE, OBSERVER, ANCHOR, APPROVER = "service", "observer-1", "anchor", "approv
 WITNESSES = ("witness-1", "witness-2")
 NO_FILES = ("certificate", "certificate_key", "metadata", "metadata_root")
 """The demo's pages have no TLS, and no vendor vouches for its keys."""
-"""Beside the co-signer, which is one too; two of the three make a checkpoint count."""
-WITNESS_QUORUM = 2
+"""Beside the co-signers, which are witnesses too."""
+WITNESS_FAULTS = {3: 1, 7: 2}
+"""Of so many witnesses so many may be silent: two of three make a checkpoint count, or five of seven."""
 ORIGIN = "desk.demo/ledger"
 ANCHOR_EVERY_S = 5
 TIMESTAMP_EVERY_S = 5
@@ -104,31 +106,39 @@ def build(
     """Make every token, person, document and the empty ledger; fund the treasury on the chain."""
     now = datetime.now(UTC)
     observers = [f"observer-{number + 1}" for number in range(variant.observers)]
-    second = {charter.COSIGNER: "treasury/1", ANCHOR: "gas/1"}
+    cosigners = charter.cosigners(variant)
+    second = {ANCHOR: "gas/1"} | ({charter.COSIGNER: "treasury/1"} if variant.engine == "hsm" else {})
     second |= dict.fromkeys(observers, "relay/1") if variant.relay else {}
+    sealing = dict.fromkeys(cosigners, "seal/1") if variant.engine == "mpc" else {}
     keys = {
-        name: provision(places.root(name), name, secp256k1=second.get(name))
-        for name in (SERVICE, *observers, charter.COSIGNER, ANCHOR)
+        name: provision(places.root(name), name, secp256k1=second.get(name), sealing=sealing.get(name))
+        for name in (SERVICE, *observers, *cosigners, ANCHOR)
     }
+    if variant.engine == "mpc":
+        holders = {name: keys[name] for name in cosigners}
+        public_key = ceremony(places.root, places.socket, charter.KEY_ID, holders, charter.THRESHOLD)
+    else:
+        public_key = keys[charter.COSIGNER]["secp256k1"]
     keys |= {name: {"ed25519": _witness(places.root(name), name)} for name in WITNESSES}
     sender = address_of(bytes.fromhex(keys[ANCHOR]["secp256k1"]))
     fund(node_url, deployment, sender, usdc=0, ether=ANCHOR_ETHER)
     places.officers.mkdir(mode=0o700)
-    treasury = address_of(bytes.fromhex(keys[charter.COSIGNER]["secp256k1"]))
+    treasury = address_of(bytes.fromhex(public_key))
     fund(node_url, deployment, treasury, usdc=TREASURY_USDC, ether=TREASURY_ETHER)
     made = charter.files(
         people=charter.enrol(places.officers, second_key=variant.second_key),
-        public_key=keys[charter.COSIGNER]["secp256k1"],
+        public_key=public_key,
         deployment=deployment,
         code=_code_hashes(node_url, deployment),
         now=now,
         limits=variant.limits,
+        engine=variant.engine,
     )
     login, approval = at_free_port(charter.LOGIN), at_free_port(charter.APPROVAL)
     policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now, party=approval)
     nodes = variant.nodes(node_url)
     clocks = {name: clock.authority for name, clock in variant.clocks.items()}
-    document = _trust_root(keys, policy, deployment, sender)
+    document = _trust_root(keys, cosigners, policy, deployment, sender)
     document |= {
         "aaguids": [*document["aaguids"], *variant.admitted],
         "node_quorum": len(nodes) // 2 + 1,
@@ -179,9 +189,13 @@ def _witness(folder: Path, name: str) -> str:
 
 
 def _trust_root(
-    keys: dict[str, dict[str, str]], policy: PolicySet, deployment: Deployment, sender: str
+    keys: dict[str, dict[str, str]],
+    cosigners: Sequence[str],
+    policy: PolicySet,
+    deployment: Deployment,
+    sender: str,
 ) -> dict[str, Any]:
-    witnesses = (charter.COSIGNER, *WITNESSES)
+    witnesses = (*cosigners, *WITNESSES)
     return {
         "v": 1,
         "profile": "demo",
@@ -190,8 +204,8 @@ def _trust_root(
         "origin": ORIGIN,
         "checkpoint_keys": {SERVICE: keys[SERVICE]["ed25519"]},
         "witnesses": {name: keys[name]["ed25519"] for name in witnesses},
-        "witness_quorum": WITNESS_QUORUM,
-        "cosigners": {charter.COSIGNER: keys[charter.COSIGNER]["ed25519"]},
+        "witness_quorum": len(witnesses) - WITNESS_FAULTS[len(witnesses)],
+        "cosigners": {name: keys[name]["ed25519"] for name in cosigners},
         "watcher": None,
         "aaguids": [UNSAFE_AAGUID, VIRTUAL_AAGUID],
         "genesis_policy": policy.digest,
@@ -224,12 +238,13 @@ def _open_ledger(places: Places, trust_root: TrustRoot, now: datetime) -> None:
     }
     path = places.root(SERVICE) / "ledger.duckdb"
     store.open(path, now=lambda: now, salt=lambda: secrets.token_bytes(32), genesis=genesis).close()
-    cosigner = places.root(charter.COSIGNER)
-    for root in (cosigner, places.root(ANCHOR)):
-        (root / "genesis.json").write_bytes(canonical(genesis))
-    witness.found(cosigner / "witness", origin=trust_root.origin, name=charter.COSIGNER)
-    memory.found(cosigner, genesis_hash=Genesis.of(genesis).hash())
-    blocks.found(cosigner)
+    for name in (*trust_root.cosigners, ANCHOR):
+        (places.root(name) / "genesis.json").write_bytes(canonical(genesis))
+    for name in trust_root.cosigners:
+        root = places.root(name)
+        witness.found(root / "witness", origin=trust_root.origin, name=name)
+        memory.found(root, genesis_hash=Genesis.of(genesis).hash())
+        blocks.found(root)
 
 
 def _configure(
@@ -247,24 +262,26 @@ def _configure(
         SERVICE: {
             "accounts": {},
             "checkpoint_key": keys[SERVICE]["ed25519"],
-            "cosigners": {charter.COSIGNER: str(places.socket(charter.COSIGNER))},
+            "cosigners": {name: str(places.socket(name)) for name in trust_root.cosigners},
             "observers": {name: str(places.socket(name)) for name in trust_root.observers},
             "anchor": str(places.socket(ANCHOR)),
             "anchor_every_s": ANCHOR_EVERY_S,
             "timestamp": {name: clock.url for name, clock in variant.clocks.items()},
             "timestamp_every_s": TIMESTAMP_EVERY_S,
             "witnesses": {
-                charter.COSIGNER: f"frames:{places.socket(charter.COSIGNER)}",
+                **{name: f"frames:{places.socket(name)}" for name in trust_root.cosigners},
                 **{name: f"unix:{places.socket(name)}" for name in WITNESSES},
             },
         },
         ANCHOR: {"gas_key": keys[ANCHOR]["secp256k1"], "node": node_url, "peers": []},
-        charter.COSIGNER: {
-            "identity_key": keys[charter.COSIGNER]["ed25519"],
-            "name": charter.COSIGNER,
-            "peers": [],
-        },
     }
+    for name in trust_root.cosigners:
+        configs[name] = {
+            "identity_key": keys[name]["ed25519"],
+            "name": name,
+            "peers": [],
+            "sealing_key": keys[name].get("sealing"),
+        }
     for name in trust_root.observers:
         configs[name] = {
             "anvil": str(anvil_binary(packages)),

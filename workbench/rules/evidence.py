@@ -115,6 +115,7 @@ class Answer(Document):
     A refusal says in `signed_before` which bytes of this intent were signed last, so that a
     refusal without them proves that no signature exists. `others` has the hashes of all
     transactions but `raw_tx` that were signed for its nonce, oldest first: any of them may be mined.
+    `gave`: with a shared key, a part has left that may have made a signature which this co-signer never saw.
     """
 
     v: Literal[1]
@@ -126,6 +127,7 @@ class Answer(Document):
     refused: RefusedAnswer | None
     signed_before: Hex | None
     others: Annotated[list[Digest], Field(max_length=OTHERS_MAX)]
+    gave: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:

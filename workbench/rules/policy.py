@@ -53,6 +53,7 @@ from workbench.rules.documents import (
     write_time,
 )
 from workbench.rules.roles import Permission
+from workbench.rules.threshold import PARTIES_MAX
 from workbench.rules.trust import TrustRoot
 
 T = TypeVar("T", bound=Document)
@@ -110,15 +111,35 @@ Proposer: TypeAlias = Person | ServiceAccount
 
 
 class Key(Document):
-    """A key that owns assets on chain; `public_key` is its 65-byte point."""
+    """A key that owns assets on chain; `public_key` is its 65-byte point.
+
+    hsm: whole, in the token of its one co-signer. mpc: shared by its co-signers, in the order of their
+    parties, of whom `threshold` sign together.
+    """
 
     id: Name
     address: Address
     public_key: Hex
     tier: Literal["cold", "warm", "hot"]
-    engine: Literal["hsm"]
+    engine: Literal["hsm", "mpc"]
     purpose: Prose
-    cosigners: Annotated[list[Name], Field(min_length=1)]
+    cosigners: Annotated[list[Name], Field(min_length=1, max_length=PARTIES_MAX)]
+    threshold: Annotated[int, Field(ge=2, le=PARTIES_MAX)] | None = None
+
+    @model_validator(mode="after")
+    def _held(self) -> Self:
+        if len(set(self.cosigners)) != len(self.cosigners):
+            raise ValueError("a co-signer holds a key once")
+        if self.engine == "hsm" and (len(self.cosigners) != 1 or self.threshold is not None):
+            raise ValueError("a whole key has one co-signer")
+        if self.engine == "mpc" and not (self.threshold and self.threshold <= len(self.cosigners)):
+            raise ValueError("a shared key names how many of its co-signers sign together")
+        return self
+
+    @property
+    def signers(self) -> int:
+        """How many co-signers make a signature."""
+        return self.threshold or 1
 
 
 class AssetFacts(Document):

@@ -8,6 +8,9 @@
 (3) All terms are the same, or there is no run: a courier that told one party of another head, policy set or
     transaction is found out here, before anybody has used its share.
 (4) Who knows of a later opening of a party than that party itself knows of speaks to a restored old state.
+    A restored state speaks to nobody: after each start a party asks the others, with a nonce, which opening
+    of its own they remember last; as many must answer as leave no set of signers unasked, each with the
+    opening itself, which nobody but the party can have signed.
 (5) An envelope is one message of one round, signed; to one party alone (encrypted), or to all.
 (6) What was told to all is compared: each party says what it was told by everybody before anyone goes on.
 (7) A new epoch is taken up when every party has signed that it is ready, and the one before it is destroyed
@@ -32,6 +35,7 @@ from workbench.rules.documents import Digest, Document, Hex, Name, Whole, signed
 OPENING_LINE = "oms-opening/v1"
 ENVELOPE_LINE = "oms-envelope/v1"
 WORD_LINE = "oms-word/v1"
+RECOLLECTION_LINE = "oms-recollection/v1"
 PARTIES_MAX = 16
 ROUNDS_MAX = 4
 BODY_MAX = 2 * (1024 * 1024 + 64)
@@ -112,6 +116,23 @@ class SignedOpening(Document):
     """An opening and its party's Ed25519 signature."""
 
     opening: Opening
+    signature: Hex
+
+
+class Recollection(Document):
+    """What a co-signer remembers of another's openings, the latest or none; fresh by the asker's nonce."""
+
+    v: Literal[1]
+    cosigner: Name
+    about: Name
+    nonce: Digest
+    opening: SignedOpening | None
+
+
+class SignedRecollection(Document):
+    """A recollection, and the Ed25519 signature of who remembers."""
+
+    recollection: Recollection
     signature: Hex
 
 
@@ -230,6 +251,37 @@ def _agrees(
             field for field in Terms.model_fields if getattr(opening.terms, field) != getattr(terms, field)
         ]
         raise RefusedError(Refusal.RUN, f"{name} opens another run: {', '.join(fields)}")
+
+
+def verify_recollections(
+    signed: Sequence[SignedRecollection], *, about: str, nonce: str, opened: int, keys: Mapping[str, str]
+) -> frozenset[str]:
+    """(4) Return who of the others has answered; refused when one shows an opening that I do not know of."""
+    heard: set[str] = set()
+    for each in signed:
+        said = each.recollection
+        if (said.about, said.nonce) != (about, nonce) or said.cosigner not in keys or said.cosigner == about:
+            raise RefusedError(Refusal.RUN, f"what {said.cosigner} remembers of {said.about} was not asked")
+        what = f"recollection of {said.cosigner}"
+        verify_ed25519(keys[said.cosigner], each.signature, RECOLLECTION_LINE, said.canonical(), what=what)
+        shown = said.opening
+        if shown is not None:
+            opening = shown.opening
+            verify_ed25519(
+                keys[about], shown.signature, OPENING_LINE, opening.canonical(), what=f"opening in the {what}"
+            )
+            if opening.counter > opened:
+                raise RefusedError(
+                    Refusal.MEMORY_BEHIND,
+                    f"{said.cosigner} shows opening {opening.counter} of {about}, which knows of {opened}",
+                )
+        heard.add(said.cosigner)
+    return frozenset(heard)
+
+
+def unasked_max(threshold: int) -> int:
+    """(4) Return how many of the others may stay silent: one fewer than any set of signers has beside me."""
+    return threshold - 2
 
 
 def verify_envelopes(

@@ -57,6 +57,7 @@ from workbench.service.desk import Desk
 from workbench.service.lane import Lane
 from workbench.service.links import Links
 from workbench.service.observers import Observers
+from workbench.service.recalling import Recalling
 from workbench.service.record import Recorder, open_ledger
 from workbench.service.sessions import Sessions
 from workbench.service.stamping import Stamping
@@ -88,7 +89,7 @@ COULD_NOT_START: Final = (
     ValueError,
 )
 NONCE_BITS = 64
-TAKE_UP_S, WATCH_S = 1.0, 2.0
+TAKE_UP_S, WATCH_S, RECALL_S = 1.0, 2.0, 2.0
 GRACE_S = 10
 PAUSE_S = 1.0
 """Before beginning again: a disk that stays full must not keep a processor busy."""
@@ -133,6 +134,8 @@ def main() -> int:
     for name in observers.sockets:
         watching = Watching(desk.lane.recorder, observers, name, desk.lane.trust_root)
         threading.Thread(target=_watch, args=(watching,), daemon=True).start()
+    recalling = Recalling(desk.lane.links, desk.lane.recorder)
+    threading.Thread(target=_recall, args=(recalling, desk), daemon=True).start()
     if programs is not None:
         programs.start(accounts.build(desk, lost))
     _serve(desk, changes, options.state / "bundles", bound)
@@ -192,6 +195,13 @@ def _anchor(anchoring: Anchoring) -> None:
         except Exception:  # noqa: BLE001 - as in _attempt
             traceback.print_exc()
         time.sleep(TAKE_UP_S)
+
+
+def _recall(recalling: Recalling, desk: Desk) -> None:
+    """Look after co-signers that have started anew."""
+    while True:
+        _attempt(partial(recalling.step, desk.lane.policy))
+        time.sleep(RECALL_S)
 
 
 def _watch(watching: Watching) -> None:

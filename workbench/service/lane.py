@@ -29,8 +29,7 @@ from workbench.rules.carriage import Sending
 from workbench.rules.carried import Carried
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
-from workbench.rules.documents import DOCUMENT_MAX, read_time, verify_ed25519
-from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
+from workbench.rules.documents import DOCUMENT_MAX, read_time
 from workbench.rules.fees import Fees, first
 from workbench.rules.intent import Intent
 from workbench.rules.lifecycle import Event, State
@@ -39,6 +38,7 @@ from workbench.rules.trust import TrustRoot
 from workbench.service.books import Books, Matter, Sent
 from workbench.service.links import Links
 from workbench.service.record import Recorder
+from workbench.service.signing import Answered, Signing
 
 SERVICE = "service"
 LEAVES_AT_ONCE = 40_000
@@ -46,39 +46,6 @@ ACCOUNTS_MAX = 16
 """As many as one statement of an observer may prove."""
 ANY_AGE_S = 10**9
 """For what the ledger holds: how old it is, is the rules' to judge."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What a co-signer answered, and the evidence that it was asked over."""
-
-    cosigner: str
-    signed: SignedAnswer
-    evidence: str
-
-    @property
-    def raw_tx(self) -> str | None:
-        """The bytes that it has signed, perhaps before; None when it proves that there are none."""
-        answer = self.signed.answer
-        return answer.signed_before if answer.refused is not None else answer.raw_tx
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """What an entry holds of it."""
-        return {"answer": self.signed.dump(), "evidence": self.evidence}
-
-    @property
-    def refusal(self) -> Refusal:
-        """The code of its refusal."""
-        refused = self.signed.answer.refused
-        known = refused is not None and refused.code in {each.value for each in Refusal}
-        return Refusal(refused.code) if refused is not None and known else Refusal.UNAVAILABLE
-
-    @property
-    def detail(self) -> str:
-        """What it says of its refusal."""
-        refused = self.signed.answer.refused
-        return "" if refused is None else f"step {refused.step}: {refused.detail}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,23 +145,20 @@ class Lane:
         self.crash.reached("5-before")
 
     def _ask(self, digest: str, matter: Matter, operation: str, unsigned: UnsignedTransaction) -> Answered:
-        """(4) Bring evidence to the co-signer; its answer must be its own, and to this question."""
-        (cosigner,) = self.policy.key(matter.proposal.intent.key).cosigners
-        evidence = self._evidence(digest, matter, cosigner, operation, unsigned)
-        blob = self.recorder.blob(canonical(evidence, limit=DOCUMENT_MAX))
-        signed = self.links.sign(cosigner, evidence)
-        answer = signed.answer
-        verify_ed25519(
-            self.trust_root.cosigners[cosigner],
-            signed.signature,
-            ANSWER_LINE,
-            answer.canonical(),
-            what="answer",
-        )
-        if (answer.cosigner, answer.evidence, answer.intent) != (cosigner, blob, digest):
-            raise RefusedError(Refusal.UNAVAILABLE, "the co-signer answers another question")
-        self.crash.reached("4")
-        return Answered(cosigner, signed, blob)
+        """(4) Bring evidence to the co-signers of the key; return the signature, or the refusal."""
+
+        def evidence(cosigner: str) -> tuple[dict[str, Any], str]:
+            brought = self._evidence(digest, matter, cosigner, operation, unsigned)
+            return brought, self.recorder.blob(canonical(brought, limit=DOCUMENT_MAX))
+
+        return Signing(
+            self.links,
+            self.trust_root.cosigners,
+            self.policy.key(matter.proposal.intent.key),
+            digest,
+            evidence,
+            self.crash.reached,
+        ).ask()
 
     def _signed(self, event: Event, digest: str, matter: Matter, answered: Answered) -> None:
         """(5) Read the signed bytes again, and record them under the event that they are."""

@@ -14,7 +14,6 @@ from typing import Any
 from workbench.process.frames import FrameError, call
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.descent import Seen
-from workbench.rules.evidence import SignedAnswer
 from workbench.service.observers import Observers
 
 ANCHOR_SECONDS = 60.0
@@ -62,9 +61,17 @@ class Links:
             raise RefusedError(Refusal.UNAVAILABLE, f"co-signer {cosigner} does not take the ledger's head")
         return size
 
-    def sign(self, cosigner: str, evidence: dict[str, Any]) -> SignedAnswer:
-        """Bring evidence to a co-signer; return its signed answer."""
-        return SignedAnswer.load(self._call(self._socket(cosigner), evidence, COSIGNER_SECONDS))
+    def memory(self, cosigner: str) -> tuple[str, frozenset[str]]:
+        """Ask a co-signer for the nonce of its start, and which others have said what they remember of it."""
+        status = self._call(self._socket(cosigner), {"v": 1, "operation": "status"}, COSIGNER_SECONDS)
+        recall = status.get("recall")
+        if not isinstance(recall, dict):
+            raise RefusedError(Refusal.UNAVAILABLE, f"co-signer {cosigner} shares no keys")
+        return str(recall.get("nonce")), frozenset(map(str, recall.get("heard") or ()))
+
+    def ask(self, cosigner: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Bring evidence, or a step of a run, to a co-signer; return what it says."""
+        return self._call(self._socket(cosigner), request, COSIGNER_SECONDS)
 
     def _socket(self, cosigner: str) -> Path:
         try:

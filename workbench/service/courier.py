@@ -1,0 +1,95 @@
+"""Carries one run over a shared key between co-signers: everybody's messages to everybody, round by round.
+
+It understands nothing of what it carries but who it is for. All of a round are asked at once; what some have
+answered is kept even when another fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.rules.codes import RefusedError
+from workbench.rules.threshold import ROUNDS_MAX, SignedEnvelope, SignedOpening
+
+STEPS_MAX = 2 * ROUNDS_MAX
+"""Messages and echoes of each round."""
+DETAIL_MAX = 1500
+ENDS = frozenset({"answer", "word"})
+"""What a run comes to: a signed answer, or the word that a share is ready."""
+
+Said = dict[str, Any]
+Ask = Callable[[str, Said], Said]
+"""How a co-signer is asked, by its name; raises RefusedError when it is silent."""
+
+
+class StepError(Exception):
+    """A co-signer did not take a step of a run: it is silent, or says why not."""
+
+    def __init__(self, name: str, reason: str, *, is_silent: bool) -> None:
+        super().__init__(reason)
+        self.name, self.is_silent = name, is_silent
+
+
+@dataclass(slots=True)
+class Courier:
+    """Carries one run between co-signers, by name their numbers; `answers` are what it has come to."""
+
+    ask: Ask
+    pool: ThreadPoolExecutor
+    numbers: Mapping[str, int]
+    answers: dict[str, Said] = field(default_factory=dict)
+
+    def carry(self, opening: Said, taking: Said) -> dict[str, Said]:
+        """Have a run opened by one request, and taken to its end by another; return everybody's answer.
+
+        Raises:
+            StepError: somebody is silent, or refuses a step.
+
+        """
+        opened = self._all(dict.fromkeys(self.numbers, opening))
+        openings = [SignedOpening.load(each.get("opening")).dump() for each in opened.values()]
+        beginning = {"v": 1, "operation": "begin", "openings": openings}
+        said = self._all(dict.fromkeys(self.numbers, beginning))
+        runs = {str(each.get("run")) for each in said.values()}
+        if len(runs) != 1:
+            raise StepError(next(iter(self.numbers)), "they name different runs", is_silent=False)
+        (run,) = runs
+        for _ in range(STEPS_MAX):
+            mail = self._deliver(said)
+            said = self._all({name: taking | {"run": run, "envelopes": mail[name]} for name in self.numbers})
+            if self.answers:
+                return self.answers
+        raise StepError(next(iter(self.numbers)), "the run does not end", is_silent=False)
+
+    def _deliver(self, said: Mapping[str, Said]) -> dict[str, list[Said]]:
+        mail: dict[str, list[Said]] = {name: [] for name in self.numbers}
+        for sender, each in said.items():
+            for value in each.get("envelopes") or ():
+                to = SignedEnvelope.load(value).envelope.to
+                for name, number in self.numbers.items():
+                    if name != sender and to in {None, number}:
+                        mail[name].append(value)
+        return mail
+
+    def _all(self, requests: Mapping[str, Said]) -> dict[str, Said]:
+        asked = {name: self.pool.submit(self.ask, name, each) for name, each in requests.items()}
+        said: dict[str, Said] = {}
+        failed: StepError | None = None
+        for name, future in asked.items():
+            try:
+                said[name] = future.result()
+            except RefusedError as refusal:
+                failed = StepError(name, str(refusal), is_silent=True)
+                continue
+            refused = said[name].get("refused")
+            if ENDS & set(said[name]):
+                self.answers[name] = said[name]
+            elif isinstance(refused, dict):
+                reason = f"{refused.get('code')}: {refused.get('detail')}"[:DETAIL_MAX]
+                failed = StepError(name, reason, is_silent=False)
+        if failed is not None:
+            raise failed
+        return said

@@ -1,0 +1,66 @@
+"""A co-signer that has started anew is brought what the others remember of it, while they are there.
+
+It opens no run before: an old state of it would sign again what it has forgotten. The service only carries:
+each answer is signed by who remembers, over the nonce of who has started. That a memory was set back is
+recorded once.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.policy import Key, PolicySet
+from workbench.service.links import Links
+from workbench.service.record import Recorder
+
+DETAIL_MAX = 1500
+
+
+def bring(links: Links, key: Key, name: str) -> None:
+    """Bring one of a key's co-signers what those remember that it has not heard yet.
+
+    Raises:
+        RefusedError: it is silent, or refuses to go on with the memory that it has.
+
+    """
+    nonce, heard = links.memory(name)
+    request = {"v": 1, "operation": "recollect", "about": name, "nonce": nonce}
+    said = []
+    for other in key.cosigners:
+        if other != name and other not in heard:
+            with suppress(RefusedError):
+                said.append(links.ask(other, request).get("recollection"))
+    remembered = [each for each in said if each is not None]
+    if not remembered:
+        return
+    answer = links.ask(name, {"v": 1, "operation": "remember", "recollections": remembered})
+    refused = answer.get("refused")
+    if isinstance(refused, dict):
+        known = {each.value: each for each in Refusal}
+        code = known.get(str(refused.get("code")), Refusal.UNAVAILABLE)
+        raise RefusedError(code, f"{name}: {refused.get('detail')}"[:DETAIL_MAX])
+
+
+@dataclass(slots=True)
+class Recalling:
+    """The shared keys' co-signers, looked after."""
+
+    links: Links
+    recorder: Recorder
+    _told: set[str] = field(default_factory=set)
+
+    def step(self, policy: PolicySet) -> None:
+        """Look after each co-signer of each shared key once; a silent one waits."""
+        for key in policy.keys.values():
+            for name in key.cosigners if key.engine == "mpc" else ():
+                try:
+                    bring(self.links, key, name)
+                except RefusedError as refusal:
+                    self._tell(name, refusal)
+
+    def _tell(self, name: str, refusal: RefusedError) -> None:
+        if refusal.code is Refusal.MEMORY_BEHIND and name not in self._told:
+            self.recorder.refusal(refusal, actor="service", about=f"memory of {name}")
+            self._told.add(name)

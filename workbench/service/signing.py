@@ -1,0 +1,188 @@
+"""(4) The service as courier between co-signers: it brings evidence and carries what they say to each other.
+
+A whole key has one co-signer, whose answer is all. Of a shared key as many must agree as its threshold says:
+(a) they are asked in the policy set's order, no more of them than are needed; who is silent or refuses is
+    passed over for the next;
+(b) those that agree open a run; one that fails lets other sets of those that agree have their turn, each
+    once;
+(c) a signature that anybody knows already is taken as it is;
+(d) a refusal ends the intent only when so many refuse, and have given no part, that no signature can exist.
+    Anything less is `unavailable`: it says who is missing and why, and the intent stays as it is;
+(e) one that has started anew is brought what the others remember of it: an old state of it signs with nobody.
+Nothing is believed here: what an answer says is verified by the lane, and again by whoever audits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import verify_ed25519
+from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
+from workbench.rules.policy import Key
+from workbench.service.courier import Courier, StepError
+from workbench.service.links import Links
+from workbench.service.recalling import bring
+
+DETAIL_MAX = 1500
+
+Evidence = Callable[[str], tuple[dict[str, Any], str]]
+"""What a co-signer is asked over, by its name, and the digest under which it is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a co-signer answered, and the evidence that it was asked over; `others` signed with it."""
+
+    cosigner: str
+    signed: SignedAnswer
+    evidence: str
+    others: tuple[Answered, ...] = ()
+
+    @property
+    def raw_tx(self) -> str | None:
+        """The bytes that it has signed, perhaps before; None when it proves that there are none."""
+        answer = self.signed.answer
+        return answer.signed_before if answer.refused is not None else answer.raw_tx
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it gave a part of a signature that it does not know."""
+        return self.signed.answer.gave is True
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What an entry holds of it."""
+        data: dict[str, Any] = {"answer": self.signed.dump(), "evidence": self.evidence}
+        if self.others:
+            data["answers"] = [
+                {"answer": each.signed.dump(), "evidence": each.evidence} for each in self.others
+            ]
+        return data
+
+    @property
+    def refusal(self) -> Refusal:
+        """The code of its refusal."""
+        refused = self.signed.answer.refused
+        known = refused is not None and refused.code in {each.value for each in Refusal}
+        return Refusal(refused.code) if refused is not None and known else Refusal.UNAVAILABLE
+
+    @property
+    def detail(self) -> str:
+        """What it says of its refusal."""
+        refused = self.signed.answer.refused
+        return "" if refused is None else f"step {refused.step}: {refused.detail}"
+
+
+@dataclass(slots=True)
+class Signing:
+    """One question to the co-signers of a key."""
+
+    links: Links
+    keys: Mapping[str, str]
+    key: Key
+    intent: str
+    evidence: Evidence
+    crashed: Callable[[str], None]
+    _agreed: dict[str, str] = field(default_factory=dict)
+    _refused: dict[str, Answered] = field(default_factory=dict)
+    _failed: dict[str, str] = field(default_factory=dict)
+
+    def ask(self) -> Answered:
+        """Return the signature, or the refusal that ends the intent.
+
+        Raises:
+            RefusedError: `unavailable`: not enough co-signers agree, and not enough refuse.
+
+        """
+        if self.key.engine == "hsm":
+            (only,) = self.key.cosigners
+            answered = self._consult(only)
+            if answered is None:
+                raise RefusedError(Refusal.UNAVAILABLE, "the co-signer of a whole key does not sign it alone")
+            return answered
+        for name in self.key.cosigners:
+            known = self._ask(name)
+            if known is not None:
+                return known
+            for signers in self._sets(name):
+                signed = self._run(signers)
+                if signed is not None:
+                    return signed
+        return self._no()
+
+    def _ask(self, name: str) -> Answered | None:
+        """Ask one (a); return its answer if it knows a signature."""
+        try:
+            answered = self._consult(name)
+        except RefusedError as refusal:
+            self._failed[name] = str(refusal)
+            return None
+        if answered is not None and answered.raw_tx is not None:
+            return answered  # (c)
+        if answered is not None:
+            self._refused[name] = answered
+        return None
+
+    def _consult(self, name: str) -> Answered | None:
+        """Bring evidence to a co-signer; None when it agrees to take part."""
+        evidence, blob = self.evidence(name)
+        said = self.links.ask(name, evidence)
+        if "agreed" in said:
+            bring(self.links, self.key, name)
+            self._agreed[name] = blob
+            return None
+        return self._read(name, blob, said)
+
+    def _read(self, name: str, blob: str, said: dict[str, Any]) -> Answered:
+        """Read an answer, which must be its own and to this question."""
+        signed = SignedAnswer.load(said)
+        answer = signed.answer
+        verify_ed25519(self.keys[name], signed.signature, ANSWER_LINE, answer.canonical(), what="answer")
+        if (answer.cosigner, answer.evidence, answer.intent) != (name, blob, self.intent):
+            raise RefusedError(Refusal.UNAVAILABLE, "the co-signer answers another question")
+        self.crashed("4")
+        return Answered(name, signed, blob)
+
+    def _sets(self, newest: str) -> Iterator[tuple[str, ...]]:
+        """(b) Return the sets of those that agree, with the newest among them: the others had their turn."""
+        agreed = [name for name in self.key.cosigners if name in self._agreed]
+        for names in combinations(agreed, self.key.signers):
+            if newest in names and all(name in self._agreed for name in names):
+                yield names
+
+    def _run(self, names: Sequence[str]) -> Answered | None:
+        """(b) Carry one run to its end; None when it failed."""
+        numbers = {name: self.key.cosigners.index(name) + 1 for name in names}
+        with ExitStack() as ends:
+            courier = Courier(self.links.ask, ends.enter_context(ThreadPoolExecutor(len(names))), numbers)
+            opened = {"v": 1, "operation": "open", "intent": self.intent, "signers": sorted(numbers.values())}
+            try:
+                said = courier.carry(opened, {"v": 1, "operation": "take", "key": self.key.id})
+            except StepError as error:
+                self._failed[error.name] = str(error)
+                if error.is_silent:
+                    del self._agreed[error.name]
+                said = courier.answers
+        answers = [self._read(name, self._agreed[name], each) for name, each in said.items()]
+        signed = [each for each in answers if each.raw_tx is not None]
+        if not signed:
+            return None
+        first, *others = signed
+        return Answered(first.cosigner, first.signed, first.evidence, tuple(others))
+
+    def _no(self) -> Answered:
+        """(d) Return a refusal that ends the intent, or say who is missing."""
+        sure = [each for each in self._refused.values() if not each.in_doubt]
+        if len(sure) > len(self.key.cosigners) - self.key.signers:
+            first, *others = sure
+            return Answered(first.cosigner, first.signed, first.evidence, tuple(others))
+        reasons = [f"{name} refuses, {each.detail}" for name, each in self._refused.items()]
+        reasons += [f"{name}: {reason}" for name, reason in self._failed.items() if name not in self._refused]
+        told = f"{self.key.signers} of {len(self.key.cosigners)} co-signers must sign; " + "; ".join(reasons)
+        raise RefusedError(Refusal.UNAVAILABLE, told[:DETAIL_MAX])
