@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ledger.encoding import canonical
+from tests.chain.compiled import compiled
 from tests.chain.test_hostile import THIEF, call, hostile
 from tests.e2e.test_policy_change import in_force, taken_over, until
 from tests.world import Living, living
@@ -88,6 +89,17 @@ def calling_back(node: Node, made: Made) -> Trap:
     )
 
 
+def generous(node: Node, made: Made) -> Trap:
+    """A present of a collection's, of whose every token somebody may help himself."""
+    return Trap(address=created(node, made["Generous"]), fragment=call("claim"), arguments={})
+
+
+def coming_back(node: Node, made: Made) -> Trap:
+    """A single token that somebody may take back."""
+    collection = created(node, made["Boomerang"])
+    return Trap(address=collection, fragment=call("claim", "uint256"), arguments={"a": "17"})
+
+
 TRAPS: dict[str, tuple[Makes, str]] = {
     "a hidden approval": (claiming, "steady"),
     "ownership grabbed by borrowed code": (grabbing, "borrowed_code"),
@@ -97,6 +109,8 @@ TRAPS: dict[str, tuple[Makes, str]] = {
     "a transfer that says it was one": (bait("LiesAboutIt"), "transfer_fee"),
     "a blacklist": (bait("Blacklist"), "held_fast"),
     "a callback into the sale": (calling_back, "reentered"),
+    "an operator of all single tokens": (generous, "right"),
+    "a single token that can be taken back": (coming_back, "no_event"),
 }
 
 
@@ -113,7 +127,8 @@ def world() -> Iterator[Living]:
 def traps(world: Living, hostile: Made) -> dict[str, Trap]:
     """Return all of them, whitelisted by a set that the committee has signed."""
     node = world.chain()
-    made = {name: makes(node, hostile) for name, (makes, _) in TRAPS.items()}
+    both = {**hostile, **compiled("items.sol")}
+    made = {name: makes(node, both) for name, (makes, _) in TRAPS.items()}
     tokens = sorted({trap.token or trap.address for trap in made.values()})
     assets = [
         {"asset": token, "symbol": f"BAIT{number}", "decimals": 18, "unit_usd_cents": 1}
@@ -193,6 +208,9 @@ def test_nobody_can_sign_it(world: Living, traps: dict[str, Trap], name: str) ->
     assert simulated.revert is None
     if found == "steady":
         assert simulated.again.allowances != simulated.allowances
+    elif found == "right":
+        assert [each.spender for each in simulated.rights if each.approved] == [THIEF]
+        assert simulated.findings == []
     else:
         assert found in {each.kind for each in simulated.findings}
     assert "simulation.findings" in view.denying

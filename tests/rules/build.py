@@ -282,6 +282,8 @@ class World:
         outcome = {
             "deltas": [delta.dump() for delta in intent.deltas],
             "allowances": [allowance.dump() for allowance in intent.allowances],
+            "items": [],
+            "rights": [],
             "admin_changes": [],
             "revert": None,
         }

@@ -13,8 +13,8 @@
 (5) A simulation that could not be completed raises. A transaction that reverts is a result, with its reason.
 (6) Everything runs a second time, one block later, in blocks that somebody else makes, for half the tip (the
     fees are caps), and is looked at more closely (`traced`): what differs is told as `again`.
-(7) What the traces show that honest code rarely does (`conduct`), and what the gains turn out to be worth
-    (`probe`), are the findings.
+(7) What the traces show that honest code rarely does (`conduct`), what the gains turn out to be worth
+    (`probe`), and where events and answers contradict each other (`items`), are the findings.
 (8) The fork reads its node without proofs, so whatever a transaction read is proven under the header's state
     root afterwards (`prestate`): a node that lies about a balance gives no simulation.
 
@@ -31,13 +31,15 @@ from typing import Final
 from eth_hash.auto import keccak
 
 from ledger import clock
-from workbench.chain.conduct import Finding, findings
-from workbench.chain.effects import ETHER, Effects, Executed, effects
+from workbench.chain.conduct import findings
+from workbench.chain.effects import ETHER, Effects, effects
 from workbench.chain.errors import NodeError, RpcError, SimulationError
+from workbench.chain.finding import Finding
 from workbench.chain.fork import Forks
 from workbench.chain.node import Json, Node
 from workbench.chain.prestate import prove
 from workbench.chain.probe import BLOCKS_LATER, SECONDS_LATER, Probe, Trial
+from workbench.chain.readings import Executed
 from workbench.chain.slippage import Cost, Swap, swap_of
 from workbench.chain.traced import Traced, traced
 from workbench.evm.call import call_digest
@@ -176,6 +178,8 @@ class _Pass:
         return {
             "deltas": self.told.deltas,
             "allowances": self.told.allowances,
+            "items": self.told.items.moves,
+            "rights": self.told.items.rights,
             "admin_changes": self.told.admin_changes,
             "revert": self.steps[self.target].revert,
         }
@@ -255,6 +259,7 @@ class _Run:
         self.fork.call("evm_revert", snapshot)
         step = first.steps[self.target]
         found = {*findings(first.ran), *findings(second.ran), *first.wrong, *second.wrong}  # (7)
+        found |= first.told.items.findings | second.told.items.findings
         told = {
             "intent": step.transaction.intent,
             "block": {"number": self.header.number, "hash": self.header.hash().hex()},

@@ -24,11 +24,11 @@ from workbench.desk.drafts import Market
 from workbench.desk.show import Shown, facts, percent
 from workbench.desk.show import table as plain
 from workbench.evm.tree import Node
-from workbench.rules import attestation, calls, shown_worth, worth
+from workbench.rules import attestation, calls, items, shown_items, shown_worth, worth
 from workbench.rules.attestation import Simulation
 from workbench.rules.codes import RefusedError
 from workbench.rules.documents import printable
-from workbench.rules.facts import steady
+from workbench.rules.facts import ours, steady
 from workbench.rules.policy import PolicySet, verify_chain
 from workbench.rules.trust import TrustRoot
 
@@ -73,6 +73,14 @@ class Review:
                 "simulated": self._amount(each.asset, int(each.amount)),
             }
             for each in self.simulation.allowances
+        ]
+        rows += [
+            {
+                "account": each.says,
+                "declared": "no, it cannot be" if each.alarm else "",
+                "simulated": each.label,
+            }
+            for each in shown_items.rows(self.policy, self.simulation)
         ]
         return table("What it moves", rows)
 
@@ -134,6 +142,7 @@ class Review:
             now=datetime.now(UTC),
         )
         clean = not self.simulation.findings and steady(self.simulation) and not self.simulation.admin_changes
+        clean = clean and not items.undeclared(self.simulation, ours(self.simulation, self.policy))
         return facts(
             "Conclusion",
             {
