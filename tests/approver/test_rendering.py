@@ -54,6 +54,12 @@ def crowded(desk: World) -> str:
         admin_changes=[
             {"kind": "owner", "contract": address("c"), "before": address("a"), "after": address("b")}
         ],
+        tokens=[
+            {"asset": assets[1], "symbol": "\\u202e" * 32, "decimals": 255},
+            *({"asset": each, "symbol": "\\U0001f600" * 32, "decimals": 255} for each in strangers[:5]),
+            *({"asset": each, "symbol": "USDC", "decimals": 6} for each in strangers[5:]),
+            {"asset": address("collection"), "symbol": "W" * 32, "decimals": None},
+        ],
         items=[
             {
                 "standard": standard,

@@ -24,7 +24,7 @@ LEAVES = {
 AMOUNT = {"standard": "erc1155", "amount": "1234"}
 IN = {"from": FRIEND, "to": TREASURY}
 OPERATOR = {"owner": TREASURY, "spender": FRIEND, "asset": ART, "id": None, "approved": True}
-COLLECTION = f"an unlisted collection, {spelled(ART)}"
+COLLECTION = f"an unlisted collection that does not say what it is, {spelled(ART)}"
 
 
 def asked(world: World, **simulated: Any) -> Asked:

@@ -24,12 +24,13 @@ from workbench.desk.drafts import Market
 from workbench.desk.show import Shown, facts, percent
 from workbench.desk.show import table as plain
 from workbench.evm.tree import Node
-from workbench.rules import attestation, calls, items, shown_items, shown_worth, worth
+from workbench.rules import attestation, calls, items, shown_items, shown_tokens, shown_worth, worth
 from workbench.rules.attestation import Simulation
 from workbench.rules.codes import RefusedError
 from workbench.rules.documents import printable
-from workbench.rules.facts import ours, steady
+from workbench.rules.facts import contradictions, ours, steady
 from workbench.rules.policy import PolicySet, verify_chain
+from workbench.rules.tokens import unlisted
 from workbench.rules.trust import TrustRoot
 
 ANY_AGE_S = 10**9
@@ -94,6 +95,10 @@ class Review:
             {
                 "result": f"FAILS: {printable(simulation.revert)}" if simulation.revert else "succeeds",
                 "findings": printable("; ".join(found)) or "none",
+                "tokens": "; ".join(
+                    f"{each.label}: {each.says}" for each in shown_tokens.rows(self.policy, simulation)
+                )
+                or "as they are listed",
                 "who is in charge": printable(", ".join(changed)) or "unchanged",
                 "one block later": "the same" if steady(simulation) else "SOMETHING ELSE",
                 "slippage": percent(simulation.slippage_ppm),
@@ -143,6 +148,7 @@ class Review:
         )
         clean = not self.simulation.findings and steady(self.simulation) and not self.simulation.admin_changes
         clean = clean and not items.undeclared(self.simulation, ours(self.simulation, self.policy))
+        clean = clean and not contradictions(self.simulation, self.policy)
         return facts(
             "Conclusion",
             {
@@ -208,7 +214,8 @@ class Review:
     def _amount(self, asset: str, base_units: int) -> str:
         known = self.policy.assets.get(asset)
         if known is None:
-            return f"{base_units} base units of {asset}"
+            what = unlisted(self.simulation.tokens, asset, self.policy.assets)
+            return f"{base_units} base units of {asset}, {what}"
         return f"{Decimal(base_units).scaleb(-known.decimals):,f} {known.symbol}"
 
 

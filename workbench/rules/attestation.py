@@ -39,6 +39,7 @@ from workbench.rules.documents import (
 )
 from workbench.rules.intent import Allowance, Delta, Intent
 from workbench.rules.items import ItemRights, Items
+from workbench.rules.tokens import TokenNames
 from workbench.rules.trust import TrustRoot
 
 SIMULATION_LINE = "oms-simulation/v1"
@@ -177,6 +178,7 @@ class Simulation(Document):
     """What `oms-simulation/v1` signs; slippage in bps and, finer, in parts per million.
 
     `accounts` are those whose balances and allowances were looked at: what is told of others is not complete.
+    `tokens` are what the contracts of these effects say of themselves.
     """
 
     v: Literal[1]
@@ -191,6 +193,7 @@ class Simulation(Document):
     rights: ItemRights
     admin_changes: Annotated[list[dict[str, Any]], Field(max_length=256)]
     accounts: Annotated[list[Address], Field(max_length=17)]
+    tokens: TokenNames
     again: Outcome
     findings: Annotated[list[Finding], Field(max_length=64)]
     gas: Whole

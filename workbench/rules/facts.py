@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workbench.evm.transaction import UnsignedTransaction
-from workbench.rules import calls, carried, items
+from workbench.rules import calls, carried, items, tokens
 from workbench.rules.attestation import Outcome, Simulation, State
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Approvals
@@ -126,7 +126,9 @@ def _simulation_facts(given: Given, fresh: Simulation) -> dict[str, int | bool]:
         "simulation_age_s": age_s(given.now, read_time(fresh.at)),
         "state_diff_declared": state_diff_declared(given.intent, fresh, given.policy),
         "admin_changes": len(fresh.admin_changes),
-        "findings": len(fresh.findings) + items.undeclared(fresh, ours(fresh, given.policy)),
+        "findings": len(fresh.findings)
+        + items.undeclared(fresh, ours(fresh, given.policy))
+        + len(contradictions(fresh, given.policy)),
         "steady": steady(fresh),
         "floor_bps": floor_bps(given.intent, fresh),
     }
@@ -139,6 +141,17 @@ def _simulation_facts(given: Given, fresh: Simulation) -> dict[str, int | bool]:
 def ours(simulation: Simulation, policy: PolicySet) -> frozenset[str]:
     """Return the accounts whose losses are ours."""
     return frozenset({simulation.sender, *(key.address for key in policy.keys.values())})
+
+
+def contradictions(simulation: Simulation, policy: PolicySet) -> dict[str, str]:
+    """Return what tokens of this simulation say of themselves against what the policy set says of them."""
+    assets = _assets(simulation) | _assets(simulation.again)
+    return tokens.contradictions(simulation.tokens, assets, policy.assets)
+
+
+def _assets(outcome: Simulation | Outcome) -> set[str]:
+    amounts = {each.asset for each in outcome.deltas} | {each.asset for each in outcome.allowances}
+    return amounts | {each.asset for each in outcome.items} | {each.asset for each in outcome.rights}
 
 
 def floor_bps(intent: Intent, simulation: Simulation) -> int:

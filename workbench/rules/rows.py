@@ -1,8 +1,8 @@
 """The rows that a page or a terminal shows, and how amounts and addresses are written in them.
 
 An amount is written to its last digit, thousands apart, in units of an asset of the signed set; of any other
-asset it is in base units, since a guessed number of decimals would be believed. An address has a name when
-the set gives it one.
+asset it is in base units, since a guessed number of decimals would be believed, with what it calls itself.
+An address has a name when the set gives it one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 from workbench.evm.fields import from_decimal
 from workbench.rules.approval import Asked
 from workbench.rules.policy import PolicySet
+from workbench.rules.tokens import unlisted
 
 CHUNK: Final = 4
 EXACT: Final = Context(prec=120)
@@ -62,7 +63,8 @@ def amount(asked: Asked, asset: str, base_units: str, *, sign: bool = False) -> 
     """Return an amount in units of an asset of the set, or in base units of one that is not."""
     known = asked.policy.assets.get(asset)
     if known is None:
-        text = f"{int(base_units):,} base units of {spelled(asset)}, which is no asset of ours"
+        what = unlisted(asked.simulation.tokens, asset, asked.policy.assets)
+        text = f"{int(base_units):,} base units of {spelled(asset)}, {what}"
         return text.replace("-", "\u2212")
     text = grouped(scaled(int(base_units), known.decimals))
     return f"{'+' if sign and not text.startswith('-') else ''}{text} {known.symbol}".replace("-", "\u2212")

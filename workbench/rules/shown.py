@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from workbench.rules import facts, shown_calls, shown_items, shown_worth
+from workbench.rules import facts, shown_calls, shown_items, shown_tokens, shown_worth
 from workbench.rules.account import ServiceAccount
 from workbench.rules.approval import ANYBODY, ASKS, Asked
 from workbench.rules.assertion import CONSOLE
@@ -286,6 +286,7 @@ def _found(asked: Asked) -> Iterator[Row]:
     simulation = asked.simulation
     for each in simulation.findings:
         yield Row(label=FOUND[each.kind], says=printable(each.detail), hex=each.contract, alarm=True)
+    yield from shown_tokens.rows(asked.policy, simulation)
     same = facts.steady(simulation)
     yield Row(
         label="One block later",
@@ -302,9 +303,8 @@ def _outcome(asked: Asked, again: Outcome) -> str:
         f"allowance of {amount(asked, each.asset, each.amount)} to {each.spender}"
         for each in again.allowances
     ]
-    own = facts.ours(asked.simulation, asked.policy)
-    single = [shown_items.moved(asked.policy, each, own) for each in again.items]
-    single += [shown_items.allowed(asked.policy, each) for each in again.rights]
+    single = [shown_items.moved(asked.policy, asked.simulation, each) for each in again.items]
+    single += [shown_items.allowed(asked.policy, asked.simulation, each) for each in again.rights]
     changed = [printable(" ".join(map(str, each.values()))) for each in again.admin_changes]
     return ", ".join(moved + left + single + changed) or "nothing moves"
 
