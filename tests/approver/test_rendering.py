@@ -54,6 +54,35 @@ def crowded(desk: World) -> str:
         admin_changes=[
             {"kind": "owner", "contract": address("c"), "before": address("a"), "after": address("b")}
         ],
+        tokens=[
+            {"asset": assets[1], "symbol": "\\u202e" * 32, "decimals": 255},
+            *({"asset": each, "symbol": "\\U0001f600" * 32, "decimals": 255} for each in strangers[:5]),
+            *({"asset": each, "symbol": "USDC", "decimals": 6} for each in strangers[5:]),
+            {"asset": address("collection"), "symbol": "W" * 32, "decimals": None},
+        ],
+        items=[
+            {
+                "standard": standard,
+                "asset": address("collection"),
+                "id": str(2**256 - 1 - number),
+                "from": account if number % 2 else address("giver"),
+                "to": address("taker") if number % 2 else account,
+                "amount": amount,
+            }
+            for standard, amount in (("erc721", "1"), ("erc1155", str(2**256 - 1)))
+            for number in range(3)
+        ],
+        rights=[
+            {
+                "owner": account,
+                "spender": address("operator"),
+                "asset": address("collection"),
+                "id": number,
+                "approved": given,
+            }
+            for number in (None, str(2**256 - 1))
+            for given in (True, False)
+        ],
         slippage_bps=9000,
         slippage_ppm=900_000,
         revert="E" * 400,

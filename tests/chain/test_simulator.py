@@ -70,8 +70,9 @@ def test_the_document_is_canonical_and_complete(world: World) -> None:
     simulation = world.simulate(world.transaction(world.deployment.usdc, data, intent=intent))
     assert canonical(simulation)
     assert set(simulation) == {
-        "v", "intent", "chain_id", "block", "sender", "call", "deltas", "allowances", "admin_changes", "gas",
-        "accounts", "again", "findings", "slippage_bps", "slippage_ppm", "loss", "sequence", "revert", "at",
+        "v", "intent", "chain_id", "block", "sender", "call", "deltas", "allowances", "items", "rights",
+        "admin_changes", "gas", "tokens", "accounts", "again",
+        "findings", "slippage_bps", "slippage_ppm", "loss", "sequence", "revert", "at",
     }  # fmt: skip
     assert (simulation["intent"], simulation["sequence"], simulation["sender"]) == (intent, None, TREASURY)
     transaction = world.transaction(world.deployment.usdc, data)

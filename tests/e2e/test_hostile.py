@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ledger.encoding import canonical
+from tests.chain.compiled import calldata, compiled
 from tests.chain.test_hostile import THIEF, call, hostile
 from tests.e2e.test_policy_change import in_force, taken_over, until
 from tests.world import Living, living
@@ -24,8 +25,10 @@ from workbench.chain.node import Node
 from workbench.chain.state import proven_account
 from workbench.client import IntentView
 from workbench.demo import newswap
+from workbench.demo import node as chain
 from workbench.evm.calldata import encode
 from workbench.rules.documents import write_time
+from workbench.rules.facts import contradictions
 from workbench.rules.intent import Intent
 from workbench.rules.policy import PolicySet, manifest_of
 
@@ -88,6 +91,25 @@ def calling_back(node: Node, made: Made) -> Trap:
     )
 
 
+def generous(node: Node, made: Made) -> Trap:
+    """A present of a collection's, of whose every token somebody may help himself."""
+    return Trap(address=created(node, made["Generous"]), fragment=call("claim"), arguments={})
+
+
+def coming_back(node: Node, made: Made) -> Trap:
+    """A single token that somebody may take back."""
+    collection = created(node, made["Boomerang"])
+    return Trap(address=collection, fragment=call("claim", "uint256"), arguments={"a": "17"})
+
+
+def upgraded(node: Node, made: Made) -> Trap:
+    """A listed token behind whose address other code has other decimals by now."""
+    token = created(node, made["Exchangeable"], code=created(node, made["Eighteen"]))
+    data = calldata("become", ("address", created(node, made["Six"])))
+    chain.send(node, sender=newswap.DEPLOYER, to=token, data=data)
+    return Trap(address=token, fragment=call("claim"), arguments={})
+
+
 TRAPS: dict[str, tuple[Makes, str]] = {
     "a hidden approval": (claiming, "steady"),
     "ownership grabbed by borrowed code": (grabbing, "borrowed_code"),
@@ -97,6 +119,9 @@ TRAPS: dict[str, tuple[Makes, str]] = {
     "a transfer that says it was one": (bait("LiesAboutIt"), "transfer_fee"),
     "a blacklist": (bait("Blacklist"), "held_fast"),
     "a callback into the sale": (calling_back, "reentered"),
+    "an operator of all single tokens": (generous, "right"),
+    "a single token that can be taken back": (coming_back, "no_event"),
+    "other decimals than were listed": (upgraded, "decimals"),
 }
 
 
@@ -113,7 +138,8 @@ def world() -> Iterator[Living]:
 def traps(world: Living, hostile: Made) -> dict[str, Trap]:
     """Return all of them, whitelisted by a set that the committee has signed."""
     node = world.chain()
-    made = {name: makes(node, hostile) for name, (makes, _) in TRAPS.items()}
+    both = {**hostile, **compiled("items.sol"), **compiled("names.sol")}
+    made = {name: makes(node, both) for name, (makes, _) in TRAPS.items()}
     tokens = sorted({trap.token or trap.address for trap in made.values()})
     assets = [
         {"asset": token, "symbol": f"BAIT{number}", "decimals": 18, "unit_usd_cents": 1}
@@ -193,6 +219,13 @@ def test_nobody_can_sign_it(world: Living, traps: dict[str, Trap], name: str) ->
     assert simulated.revert is None
     if found == "steady":
         assert simulated.again.allowances != simulated.allowances
+    elif found == "right":
+        assert [each.spender for each in simulated.rights if each.approved] == [THIEF]
+        assert simulated.findings == []
+    elif found == "decimals":
+        (wrong,) = contradictions(simulated, in_force(world)).values()
+        assert wrong.endswith("the policy set says 18 decimals, its contract answers 6")
+        assert simulated.findings == []
     else:
         assert found in {each.kind for each in simulated.findings}
     assert "simulation.findings" in view.denying

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +16,7 @@ from workbench.client import Client
 from workbench.demo.run import market, officers
 from workbench.desk import review
 from workbench.desk.drafts import Market
-from workbench.rules.attestation import Statement
+from workbench.rules.attestation import Simulation, Statement
 from workbench.rules.codes import RefusedError
 from workbench.runner import notebook
 
@@ -82,6 +83,21 @@ def test_what_a_review_says(world: Living) -> None:
     concluded = text(seen.conclusion())
     assert "own entry yes" in concluded
     assert "found nothing yes" in concluded
+
+
+def test_single_tokens_in_words(world: Living) -> None:
+    """A token that leaves is told by number, owner and taker, and the conclusion is not clean."""
+    seen = opened(world, swap(world))
+    key = next(iter(seen.policy.keys.values()))
+    taker, collection = world.world.deployment.router, world.world.deployment.factory
+    leaves = {"standard": "erc721", "asset": collection, "id": str(2**256 - 1), "amount": "1"}
+    told = seen.simulation.dump() | {"items": [leaves | {"from": key.address, "to": taker}]}
+    worse = replace(seen, simulation=Simulation.load(told))
+    moves = text(worse.moves())
+    assert f"token {2**256 - 1} of an unlisted collection" in moves
+    assert f"leaves our key {key.id} to" in moves
+    assert "A SINGLE TOKEN LEAVES" in moves
+    assert "found nothing NO" in text(worse.conclusion())
 
 
 def test_an_approval_needs_no_tranches(world: Living) -> None:

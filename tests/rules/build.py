@@ -282,31 +282,46 @@ class World:
         outcome = {
             "deltas": [delta.dump() for delta in intent.deltas],
             "allowances": [allowance.dump() for allowance in intent.allowances],
+            "items": [],
+            "rights": [],
             "admin_changes": [],
             "revert": None,
         }
         outcome |= {name: value for name, value in changes.items() if name in outcome}
-        return Simulation.load(
+        told = {
+            "v": 1,
+            "intent": intent.digest,
+            "chain_id": CHAIN_ID,
+            "block": {"number": 100, "hash": digest_of("block")},
+            "sender": TREASURY,
+            "call": intent.call(TREASURY),
+            **outcome,
+            "accounts": sorted({key.address for key in self.policy.keys.values()}),
+            "again": outcome,
+            "findings": [],
+            "gas": 150_000,
+            "slippage_bps": 20 if intent.deltas else None,
+            "slippage_ppm": 2000 if intent.deltas else None,
+            "loss": {"asset": DEPLOYMENT.usdc, "amount": "2000000000"} if intent.deltas else None,
+            "sequence": None,
+            "at": write_time(NOW - timedelta(seconds=5)),
+        } | changes
+        return Simulation.load({"tokens": self._tokens(told), **told})
+
+    def _tokens(self, told: Json) -> list[Json]:
+        """Return what the tokens of a simulation honestly say of themselves."""
+        effects = ("deltas", "allowances", "items", "rights")
+        both = (told, told["again"])
+        assets = {each["asset"] for one in both for name in effects for each in one[name]} - {"ETH"}
+        listed = self.policy.assets
+        return [
             {
-                "v": 1,
-                "intent": intent.digest,
-                "chain_id": CHAIN_ID,
-                "block": {"number": 100, "hash": digest_of("block")},
-                "sender": TREASURY,
-                "call": intent.call(TREASURY),
-                **outcome,
-                "accounts": sorted({key.address for key in self.policy.keys.values()}),
-                "again": outcome,
-                "findings": [],
-                "gas": 150_000,
-                "slippage_bps": 20 if intent.deltas else None,
-                "slippage_ppm": 2000 if intent.deltas else None,
-                "loss": {"asset": DEPLOYMENT.usdc, "amount": "2000000000"} if intent.deltas else None,
-                "sequence": None,
-                "at": write_time(NOW - timedelta(seconds=5)),
+                "asset": asset,
+                "symbol": listed[asset].symbol if asset in listed else None,
+                "decimals": listed[asset].decimals if asset in listed else None,
             }
-            | changes
-        )
+            for asset in sorted(assets)
+        ]
 
     def state(
         self, *, observer: str = "observer", account: Json | None = None, **changes: Any

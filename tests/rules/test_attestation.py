@@ -69,6 +69,27 @@ def standing(world: World, *states: AttestedState, **root: Any) -> State:
 
 # simulations
 
+ITEM = {
+    "standard": "erc721", "asset": DEPLOYMENT.weth, "id": "17", "from": TREASURY, "to": DEPLOYMENT.router,
+    "amount": "1",
+}  # fmt: skip
+RIGHT = {
+    "owner": TREASURY,
+    "spender": DEPLOYMENT.router,
+    "asset": DEPLOYMENT.weth,
+    "id": None,
+    "approved": True,
+}
+
+
+def test_single_tokens_to_the_largest_number(world: World) -> None:
+    """What an observer tells of single tokens is read as it was signed, to the last bit."""
+    largest = str(2**256 - 1)
+    told = [ITEM | {"id": largest}, ITEM | {"standard": "erc1155", "amount": largest, "to": None}]
+    document = world.simulation(world.swap(), items=told, rights=[RIGHT, RIGHT | {"id": largest}])
+    raw = seen(world, attest(document)).dump()
+    assert (raw["items"], raw["rights"][1]["id"]) == (told, largest)
+
 
 def test_an_attested_simulation(world: World) -> None:
     """What the observer signed is what is returned, under the name that decisions cite."""
@@ -119,6 +140,31 @@ def test_the_edges_of_freshness(world: World, seconds: int) -> None:
             "/deltas/0/account",
             id="no account",
         ),
+        pytest.param({"items": None}, "/items", id="no single tokens at all"),
+        pytest.param({"items": [ITEM | {"id": str(2**256)}]}, "/items/0/id", id="a number of 257 bits"),
+        pytest.param({"items": [ITEM | {"id": "-1"}]}, "/items/0/id", id="a number below nought"),
+        pytest.param({"items": [ITEM | {"id": "017"}]}, "/items/0/id", id="a number with a nought before it"),
+        pytest.param({"items": [ITEM | {"id": 17}]}, "/items/0/id", id="a number as a number"),
+        pytest.param({"items": [ITEM | {"amount": str(2**256)}]}, "/items/0/amount", id="257 bits of it"),
+        pytest.param({"items": [ITEM | {"amount": "0"}]}, "/items/0", id="none of a token"),
+        pytest.param(
+            {"items": [ITEM | {"amount": "2"}]}, "/items/0", id="two of a token of which there is one"
+        ),
+        pytest.param({"items": [ITEM | {"to": TREASURY}]}, "/items/0", id="a token that stays"),
+        pytest.param({"items": [ITEM | {"from": None, "to": None}]}, "/items/0", id="a token of nobody's"),
+        pytest.param({"items": [ITEM | {"standard": "erc20"}]}, "/items/0/standard", id="another standard"),
+        pytest.param(
+            {"items": [ITEM | {"giver": TREASURY}]}, "/items/0/giver", id="a giver under another name"
+        ),
+        pytest.param(
+            {"items": [{name: value for name, value in ITEM.items() if name != "from"}]},
+            "/items/0/from",
+            id="a token from nowhere",
+        ),
+        pytest.param({"items": [ITEM] * 65}, "/items", id="more single tokens than are read"),
+        pytest.param({"rights": [RIGHT] * 65}, "/rights", id="more rights than are read"),
+        pytest.param({"rights": [RIGHT | {"approved": 1}]}, "/rights/0/approved", id="a right of one"),
+        pytest.param({"rights": [RIGHT | {"id": str(2**256)}]}, "/rights/0/id", id="a right of 257 bits"),
     ],
 )
 def test_a_signed_document_that_is_no_simulation(world: World, document: dict[str, Any], path: str) -> None:

@@ -34,6 +34,7 @@ from workbench.rules.documents import write_time
 from workbench.rules.facts import CENTS_MAX, Given, compute
 from workbench.rules.fees import Fees
 from workbench.rules.intent import Intent
+from workbench.rules.items import NOBODY
 
 USDC, WETH, ROUTER = DEPLOYMENT.usdc, DEPLOYMENT.weth, DEPLOYMENT.router
 OUT = {"account": TREASURY, "asset": USDC, "amount": str(-MILLION)}
@@ -41,6 +42,13 @@ IN = {"account": TREASURY, "asset": WETH, "amount": str(WETH_OUT)}
 SPENT = {"owner": TREASURY, "spender": ROUTER, "asset": USDC, "amount": "0"}
 USDC2 = "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB"
 INTEREST = {**IN, "amount": str(WETH_OUT - WETH_OUT // 10_000)}
+LEAVES = {
+    "standard": "erc721", "asset": USDC2, "id": "17", "from": TREASURY, "to": ROUTER, "amount": "1",
+}  # fmt: skip
+ARRIVES = {**LEAVES, "from": ROUTER, "to": TREASURY}
+MADE = {**LEAVES, "from": NOBODY, "to": TREASURY}
+ONE_OF = {"owner": TREASURY, "spender": ROUTER, "asset": USDC2, "id": "17", "approved": True}
+ALL_OF = {**ONE_OF, "id": None}
 FOUND = {"kind": "reentered", "contract": USDC2, "detail": "entered again"}
 Bend = Callable[[World], Given]
 
@@ -492,6 +500,44 @@ def test_what_cannot_be_computed_is_absent(world: World, nothing: str, absent: s
         ),
         pytest.param("admin_changes", shown(admin_changes=[{"kind": "Upgraded"}]), 1, id="an admin change"),
         pytest.param("findings", shown(findings=[FOUND]), 1, id="a finding"),
+        pytest.param("findings", shown(items=[LEAVES]), 1, id="a single token leaves"),
+        pytest.param(
+            "findings", shown(items=[{**LEAVES, "standard": "erc1155"}]), 1, id="an amount of one leaves"
+        ),
+        pytest.param(
+            "findings", shown(items=[{**LEAVES, "to": None}]), 1, id="a token leaves for nobody knows"
+        ),
+        pytest.param("findings", shown(items=[{**LEAVES, "to": NOBODY}]), 1, id="a token is destroyed"),
+        pytest.param(
+            "findings", shown(items=[{**ARRIVES, "to": ROUTER, "from": None}]), 1, id="not ours at all"
+        ),
+        pytest.param("findings", shown(items=[ARRIVES, MADE]), 0, id="single tokens come in"),
+        pytest.param("findings", shown(rights=[ONE_OF]), 1, id="a right to one token"),
+        pytest.param("findings", shown(rights=[ALL_OF]), 1, id="an operator"),
+        pytest.param(
+            "findings",
+            shown(rights=[{**ALL_OF, "approved": False}]),
+            0,
+            id="an operator that is one no longer",
+        ),
+        pytest.param(
+            "findings",
+            shown(findings=[FOUND], items=[LEAVES, LEAVES], rights=[ONE_OF, ALL_OF]),
+            5,
+            id="each of them counts",
+        ),
+        pytest.param(
+            "state_diff_declared", shown(items=[LEAVES]), False, id="a single token was declared by none"
+        ),
+        pytest.param("state_diff_declared", shown(rights=[ONE_OF]), False, id="nor was a right to one"),
+        pytest.param("state_diff_declared", shown(rights=[ALL_OF]), False, id="nor was an operator"),
+        pytest.param(
+            "state_diff_declared", shown(items=[ARRIVES]), True, id="what comes in needs no declaring"
+        ),
+        pytest.param("floor_bps", shown(items=[ARRIVES]), 0, id="floor: a single token is no amount"),
+        pytest.param("steady", later(items=[LEAVES]), False, id="steady: a single token leaves later"),
+        pytest.param("steady", later(items=[MADE]), False, id="steady: a single token comes in later"),
+        pytest.param("steady", later(rights=[ALL_OF]), False, id="steady: an operator later"),
         pytest.param("steady", later(), True, id="steady: the same"),
         pytest.param("steady", later(deltas=[OUT, INTEREST]), True, id="steady: one part in ten thousand"),
         pytest.param("steady", later(deltas=[OUT]), False, id="steady: nothing comes in"),

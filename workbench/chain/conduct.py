@@ -14,13 +14,13 @@ contract is expected to do beyond that, its reviewers have to settle before it i
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from eth_hash.auto import keccak
 
 from workbench.chain.effects import BEACON_SLOT
 from workbench.chain.errors import SimulationError
+from workbench.chain.finding import Finding
 from workbench.chain.traced import WORD, Found, Frame, Traced
 from workbench.evm.fields import address_bytes, checksummed
 
@@ -34,19 +34,6 @@ _CALLBACKS: Final = {
     )
 }
 _PRECOMPILES: Final = 0x200
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Finding:
-    """Something that a contract did and that nobody should sign without knowing."""
-
-    kind: str
-    contract: str
-    detail: str
-
-    def document(self) -> dict[str, str]:
-        """Return it as a simulation tells it."""
-        return {"kind": self.kind, "contract": self.contract, "detail": self.detail}
 
 
 def findings(transactions: Iterable[Traced]) -> list[Finding]:

@@ -21,7 +21,7 @@ from eth_hash.auto import keccak
 
 from workbench.chain.errors import NodeError, RpcError
 from workbench.chain.node import Json, Node
-from workbench.chain.traced import Found, Traced
+from workbench.chain.traced import Found
 from workbench.evm.errors import ProofError
 from workbench.evm.fields import to_rpc
 from workbench.evm.header import Header
@@ -44,11 +44,6 @@ class _Found:
     balance: int
     code_hash: bytes
     slots: dict[bytes, int] = field(default_factory=dict)
-
-
-def prove(fork: Node, node: Node, header: Header, runs: Sequence[Sequence[Traced]]) -> None:
-    """Return if everything that the transactions of these runs read is under the header's state root."""
-    prove_found(fork, node, header, [[each.found for each in run] for run in runs])
 
 
 def prove_found(

@@ -18,8 +18,8 @@ from typing import Final
 
 from eth_hash.auto import keccak
 
-from workbench.chain.conduct import Finding
 from workbench.chain.errors import NodeError, SimulationError
+from workbench.chain.finding import Finding
 from workbench.chain.node import Node
 from workbench.chain.slippage import Swap
 from workbench.chain.traced import Traced, traced

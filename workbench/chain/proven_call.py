@@ -52,6 +52,15 @@ class View:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What a call answered, None for a revert; what it read; whether it asked for older blocks' hashes."""
+
+    output: bytes | None
+    found: Mapping[str, Found]
+    asks_for_hashes: bool
+
+
 def proven_calls(forks: Forks, node: Node, header: Header, calls: Sequence[View]) -> list[bytes | None]:
     """Return what these calls answer at the header's block, None for each that reverts (4)."""
     if len(calls) > CALLS_MAX:
@@ -60,14 +69,15 @@ def proven_calls(forks: Forks, node: Node, header: Header, calls: Sequence[View]
         return []
     try:
         with forks.at(node, header) as fork:  # (1)
-            ran = _run(fork, node, header, calls)
-            prove_found(fork, node, header, [[found] for _, found in ran])  # (2)
+            ran = look(fork, node, header, calls)
+            answers = [_proper(call, each) for call, each in zip(calls, ran, strict=True)]
+            prove_found(fork, node, header, [[each.found] for each in ran])  # (2)
     except StateError:
         raise
     except NodeError as error:
         # a contract that reads without end, or a fork that failed, must not have nodes sent away
         raise ChainError(node.hidden(f"the fork: {error}")) from None
-    return [output for output, _ in ran]
+    return answers
 
 
 def proven_call(forks: Forks, node: Node, header: Header, call: View) -> bytes:
@@ -78,11 +88,10 @@ def proven_call(forks: Forks, node: Node, header: Header, call: View) -> bytes:
     return output
 
 
-def _run(
-    fork: Node, node: Node, header: Header, calls: Sequence[View]
-) -> list[tuple[bytes | None, Mapping[str, Found]]]:
+def look(fork: Node, node: Node, header: Header, calls: Sequence[View], *, gas: int = GAS) -> list[Ran]:
+    """Return what these calls answer on a fork at its header's block; whoever asks proves what they read."""
     asked = [
-        ("debug_traceCall", [_request(call), hex(header.number), tracer])
+        ("debug_traceCall", [_request(call, gas), hex(header.number), tracer])
         for call in calls
         for tracer in _TRACERS
     ]
@@ -91,11 +100,11 @@ def _run(
     return [_read(node, call, answers[place * each : (place + 1) * each]) for place, call in enumerate(calls)]
 
 
-def _request(call: View) -> dict[str, Json]:  # (3)
-    return {"from": _NOBODY, "to": call.to, "data": to_rpc(call.data), "gas": hex(GAS)}
+def _request(call: View, gas: int) -> dict[str, Json]:  # (3)
+    return {"from": _NOBODY, "to": call.to, "data": to_rpc(call.data), "gas": hex(gas)}
 
 
-def _read(node: Node, call: View, answers: Sequence[Json]) -> tuple[bytes | None, Mapping[str, Found]]:
+def _read(node: Node, call: View, answers: Sequence[Json]) -> Ran:
     for answer in answers:
         if isinstance(answer, RpcError):
             raise ChainError(node.hidden(f"{call.to}: no trace: {answer.message}"))
@@ -105,8 +114,12 @@ def _read(node: Node, call: View, answers: Sequence[Json]) -> tuple[bytes | None
         found = read_prestate(prestate)
     except (KeyError, TypeError, AttributeError, EvmError, ValueError) as error:
         raise ChainError(f"{call.to}: a trace that cannot be read: {error!r:.200}") from error
-    if asks_for_hashes != 0:  # (5)
+    return Ran(output=output, found=found, asks_for_hashes=asks_for_hashes != 0)
+
+
+def _proper(call: View, ran: Ran) -> bytes | None:
+    if ran.asks_for_hashes:  # (5)
         raise ChainError(f"{call.to}: its answer hangs on the hash of an older block, which has no proof")
-    if output is not None and len(output) > OUTPUT_MAX:
-        raise ChainError(f"{call.to}: an answer of {len(output)} bytes, at most {OUTPUT_MAX}")
-    return output, found
+    if ran.output is not None and len(ran.output) > OUTPUT_MAX:
+        raise ChainError(f"{call.to}: an answer of {len(ran.output)} bytes, at most {OUTPUT_MAX}")
+    return ran.output

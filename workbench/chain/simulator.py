@@ -13,10 +13,11 @@
 (5) A simulation that could not be completed raises. A transaction that reverts is a result, with its reason.
 (6) Everything runs a second time, one block later, in blocks that somebody else makes, for half the tip (the
     fees are caps), and is looked at more closely (`traced`): what differs is told as `again`.
-(7) What the traces show that honest code rarely does (`conduct`), and what the gains turn out to be worth
-    (`probe`), are the findings.
+(7) What the traces show that honest code rarely does (`conduct`), what the gains turn out to be worth
+    (`probe`), and where events and answers contradict each other (`items`), are the findings.
 (8) The fork reads its node without proofs, so whatever a transaction read is proven under the header's state
     root afterwards (`prestate`): a node that lies about a balance gives no simulation.
+(9) Each token that an effect names is asked what it calls itself, and for its decimals (`token_names`).
 
 The document is a claim until an observer signs it. Left to others: whether the effects are the wanted ones.
 """
@@ -31,14 +32,17 @@ from typing import Final
 from eth_hash.auto import keccak
 
 from ledger import clock
-from workbench.chain.conduct import Finding, findings
-from workbench.chain.effects import ETHER, Effects, Executed, effects
+from workbench.chain.conduct import findings
+from workbench.chain.effects import ETHER, Effects, effects
 from workbench.chain.errors import NodeError, RpcError, SimulationError
+from workbench.chain.finding import Finding
 from workbench.chain.fork import Forks
 from workbench.chain.node import Json, Node
-from workbench.chain.prestate import prove
+from workbench.chain.prestate import prove_found
 from workbench.chain.probe import BLOCKS_LATER, SECONDS_LATER, Probe, Trial
+from workbench.chain.readings import Executed
 from workbench.chain.slippage import Cost, Swap, swap_of
+from workbench.chain.token_names import token_names
 from workbench.chain.traced import Traced, traced
 from workbench.evm.call import call_digest
 from workbench.evm.calldata import decode
@@ -176,6 +180,8 @@ class _Pass:
         return {
             "deltas": self.told.deltas,
             "allowances": self.told.allowances,
+            "items": self.told.items.moves,
+            "rights": self.told.items.rights,
             "admin_changes": self.told.admin_changes,
             "revert": self.steps[self.target].revert,
         }
@@ -215,8 +221,10 @@ class Simulator:
         with self.forks.at(node, header) as fork:  # (1)
             run = _Run(fork, header, transactions, target, watched, time.monotonic() + self.seconds_max)
             document, ran = run.document(int(at.timestamp()))
-            prove(fork, node, header, ran)  # (8)
-        return {"v": 1, "chain_id": node.chain_id(), "at": clock.text(at), **document}
+            tokens, read = token_names(fork, node, header, _tokens(document))  # (9)
+            found = [[each.found for each in one] for one in ran]
+            prove_found(fork, node, header, found + [[each] for each in read])  # (8)
+        return {"v": 1, "chain_id": node.chain_id(), "at": clock.text(at), **document, "tokens": tokens}
 
     def close(self) -> None:
         """End the forks."""
@@ -255,6 +263,7 @@ class _Run:
         self.fork.call("evm_revert", snapshot)
         step = first.steps[self.target]
         found = {*findings(first.ran), *findings(second.ran), *first.wrong, *second.wrong}  # (7)
+        found |= first.told.items.findings | second.told.items.findings
         told = {
             "intent": step.transaction.intent,
             "block": {"number": self.header.number, "hash": self.header.hash().hex()},
@@ -389,6 +398,12 @@ def _gains(run: _Pass) -> Iterator[tuple[str, int]]:
     for each in run.told.deltas:
         if each["account"] == sender and each["asset"] != ETHER and int(each["amount"]) > 0:
             yield each["asset"], int(each["amount"])
+
+
+def _tokens(document: dict[str, Json]) -> list[str]:
+    effects = ("deltas", "allowances", "items", "rights")
+    told = [each for outcome in (document, document["again"]) for name in effects for each in outcome[name]]
+    return sorted({each["asset"] for each in told} - {ETHER})
 
 
 _BALANCE_OF: Final = bytes.fromhex("70a08231")

@@ -5,7 +5,8 @@
 (3) Its calls, without those that were reverted: what these did has been undone, and so have their logs.
 (4) Every address that occurs: in calldata, in logs, in what was read, among the constants of the code that
     ran, and, looked at `closely`, in what was hashed. A mapping's slot is the hash of its key, so whoever is
-    given an allowance is hashed, also where no event, no argument and no constant names him.
+    given an allowance is hashed, also where no event, no argument and no constant names him. So is the number
+    of a token: the keys of mappings are kept.
 
 The close look costs some ten times the rest: a step of the EVM at a time goes through the tracer's language.
 Whatever cannot be read raises. Nothing here is judged.
@@ -86,12 +87,25 @@ class Traced:
     frames: tuple[Frame, ...]
     logs: tuple[Log, ...]
     named: frozenset[str]
+    keys: frozenset[bytes]  # of mappings, as they were hashed; looked at closely only
 
     @property
     def touched(self) -> frozenset[str]:
         """Every contract and account that took part."""
         ends = {end for frame in self.frames for end in (frame.caller, frame.to)}
         return frozenset(self.found) | ends | {log.address for log in self.logs}
+
+    def borrows(self, contract: str) -> bool:
+        """Whether it ran code of others as its own."""
+        return any(True for _ in self._borrowed(contract))
+
+    def code_of(self, contract: str) -> bytes:
+        """Return the contract's code as it was found, and behind it all code that it borrowed."""
+        parts = (contract, *self._borrowed(contract))
+        return b"".join(self.found[each].code for each in parts if each in self.found)
+
+    def _borrowed(self, contract: str) -> Iterator[str]:
+        return (each.to for each in self.frames if each.caller == contract and each.kind == "DELEGATECALL")
 
 
 def traced(fork: Node, tx_hash: str, *, closely: bool) -> Traced:
@@ -125,13 +139,15 @@ def _read(prestate: Json, changed: Json, calls: Json, hashed: Json) -> Traced:
         for address, account in changed[side].items()
         for slot in account.get("storage", {})
     }
+    preimages = [from_rpc_hex(each) for each in hashed]
     return Traced(
         found=found,
         slots=frozenset(slots),
         recoded=frozenset(_recoded(changed)),
         frames=tuple(frames),
         logs=tuple(logs),
-        named=frozenset(_named(found, frames, logs, [from_rpc_hex(each) for each in hashed])),
+        named=frozenset(_named(found, frames, logs, preimages)),
+        keys=frozenset(each[:WORD] for each in preimages if len(each) == 2 * WORD),
     )
 
 

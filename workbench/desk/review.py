@@ -24,12 +24,13 @@ from workbench.desk.drafts import Market
 from workbench.desk.show import Shown, facts, percent
 from workbench.desk.show import table as plain
 from workbench.evm.tree import Node
-from workbench.rules import attestation, calls, shown_worth, worth
+from workbench.rules import attestation, calls, items, shown_items, shown_tokens, shown_worth, worth
 from workbench.rules.attestation import Simulation
 from workbench.rules.codes import RefusedError
 from workbench.rules.documents import printable
-from workbench.rules.facts import steady
+from workbench.rules.facts import contradictions, ours, steady
 from workbench.rules.policy import PolicySet, verify_chain
+from workbench.rules.tokens import unlisted
 from workbench.rules.trust import TrustRoot
 
 ANY_AGE_S = 10**9
@@ -74,6 +75,14 @@ class Review:
             }
             for each in self.simulation.allowances
         ]
+        rows += [
+            {
+                "account": each.says,
+                "declared": "no, it cannot be" if each.alarm else "",
+                "simulated": each.label,
+            }
+            for each in shown_items.rows(self.policy, self.simulation)
+        ]
         return table("What it moves", rows)
 
     def outcome(self) -> Shown:
@@ -86,6 +95,10 @@ class Review:
             {
                 "result": f"FAILS: {printable(simulation.revert)}" if simulation.revert else "succeeds",
                 "findings": printable("; ".join(found)) or "none",
+                "tokens": "; ".join(
+                    f"{each.label}: {each.says}" for each in shown_tokens.rows(self.policy, simulation)
+                )
+                or "as they are listed",
                 "who is in charge": printable(", ".join(changed)) or "unchanged",
                 "one block later": "the same" if steady(simulation) else "SOMETHING ELSE",
                 "slippage": percent(simulation.slippage_ppm),
@@ -134,6 +147,8 @@ class Review:
             now=datetime.now(UTC),
         )
         clean = not self.simulation.findings and steady(self.simulation) and not self.simulation.admin_changes
+        clean = clean and not items.undeclared(self.simulation, ours(self.simulation, self.policy))
+        clean = clean and not contradictions(self.simulation, self.policy)
         return facts(
             "Conclusion",
             {
@@ -199,7 +214,8 @@ class Review:
     def _amount(self, asset: str, base_units: int) -> str:
         known = self.policy.assets.get(asset)
         if known is None:
-            return f"{base_units} base units of {asset}"
+            what = unlisted(self.simulation.tokens, asset, self.policy.assets)
+            return f"{base_units} base units of {asset}, {what}"
         return f"{Decimal(base_units).scaleb(-known.decimals):,f} {known.symbol}"
 
 

@@ -91,11 +91,19 @@ def simulation(simulated: Simulation, market: Market) -> Shown:
             "at block": f"{simulated.block.number} ({simulated.block.hash})",
             "moves": ", ".join(_amount(each.asset, each.amount, market) for each in simulated.deltas)
             or "nothing",
+            **_single(simulated),
             "slippage": percent(simulated.slippage_ppm),
             "cost": _dollars(simulated.loss, market),
             "reverts": printable(simulated.revert or "no"),
         },
     )
+
+
+def _single(simulated: Simulation) -> dict[str, str]:
+    if not simulated.items and not simulated.rights:
+        return {}
+    told = f"{len(simulated.items)} move, {len(simulated.rights)} rights over them change"
+    return {"single tokens": f"{told}: the transaction's review names them"}
 
 
 def decisions(view: IntentView) -> Shown:

@@ -38,6 +38,8 @@ from workbench.rules.documents import (
     verify_ed25519,
 )
 from workbench.rules.intent import Allowance, Delta, Intent
+from workbench.rules.items import ItemRights, Items
+from workbench.rules.tokens import TokenNames
 from workbench.rules.trust import TrustRoot
 
 SIMULATION_LINE = "oms-simulation/v1"
@@ -144,12 +146,23 @@ class Outcome(Document):
 
     deltas: Annotated[list[Delta], Field(max_length=256)]
     allowances: Annotated[list[Allowance], Field(max_length=256)]
+    items: Items
+    rights: ItemRights
     admin_changes: Annotated[list[dict[str, Any]], Field(max_length=256)]
     revert: Prose | None
 
 
 FindingKind = Literal[
-    "borrowed_code", "code", "ended", "held_fast", "reentered", "sold_at_a_loss", "transfer_fee", "unsaleable"
+    "borrowed_code",
+    "code",
+    "ended",
+    "false_event",
+    "held_fast",
+    "no_event",
+    "reentered",
+    "sold_at_a_loss",
+    "transfer_fee",
+    "unsaleable",
 ]
 
 
@@ -165,6 +178,7 @@ class Simulation(Document):
     """What `oms-simulation/v1` signs; slippage in bps and, finer, in parts per million.
 
     `accounts` are those whose balances and allowances were looked at: what is told of others is not complete.
+    `tokens` are what the contracts of these effects say of themselves.
     """
 
     v: Literal[1]
@@ -175,8 +189,11 @@ class Simulation(Document):
     call: Digest
     deltas: Annotated[list[Delta], Field(max_length=256)]
     allowances: Annotated[list[Allowance], Field(max_length=256)]
+    items: Items
+    rights: ItemRights
     admin_changes: Annotated[list[dict[str, Any]], Field(max_length=256)]
     accounts: Annotated[list[Address], Field(max_length=17)]
+    tokens: TokenNames
     again: Outcome
     findings: Annotated[list[Finding], Field(max_length=64)]
     gas: Whole

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workbench.evm.transaction import UnsignedTransaction
-from workbench.rules import calls, carried
+from workbench.rules import calls, carried, items, tokens
 from workbench.rules.attestation import Outcome, Simulation, State
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Approvals
@@ -126,7 +126,9 @@ def _simulation_facts(given: Given, fresh: Simulation) -> dict[str, int | bool]:
         "simulation_age_s": age_s(given.now, read_time(fresh.at)),
         "state_diff_declared": state_diff_declared(given.intent, fresh, given.policy),
         "admin_changes": len(fresh.admin_changes),
-        "findings": len(fresh.findings),
+        "findings": len(fresh.findings)
+        + items.undeclared(fresh, ours(fresh, given.policy))
+        + len(contradictions(fresh, given.policy)),
         "steady": steady(fresh),
         "floor_bps": floor_bps(given.intent, fresh),
     }
@@ -134,6 +136,22 @@ def _simulation_facts(given: Given, fresh: Simulation) -> dict[str, int | bool]:
     if slippage is not None:
         facts["slippage_bps"] = slippage
     return facts
+
+
+def ours(simulation: Simulation, policy: PolicySet) -> frozenset[str]:
+    """Return the accounts whose losses are ours."""
+    return frozenset({simulation.sender, *(key.address for key in policy.keys.values())})
+
+
+def contradictions(simulation: Simulation, policy: PolicySet) -> dict[str, str]:
+    """Return what tokens of this simulation say of themselves against what the policy set says of them."""
+    assets = _assets(simulation) | _assets(simulation.again)
+    return tokens.contradictions(simulation.tokens, assets, policy.assets)
+
+
+def _assets(outcome: Simulation | Outcome) -> set[str]:
+    amounts = {each.asset for each in outcome.deltas} | {each.asset for each in outcome.allowances}
+    return amounts | {each.asset for each in outcome.items} | {each.asset for each in outcome.rights}
 
 
 def floor_bps(intent: Intent, simulation: Simulation) -> int:
@@ -164,11 +182,14 @@ def state_diff_declared(intent: Intent, simulation: Simulation, policy: PolicySe
 
     Outflows are exact, inflows at least as declared, allowances exact. An outflow or an
     allowance that nobody declared is how approvals drain a wallet. All accounts of the set
-    must have been looked at: what one key sends can move what another has approved.
+    must have been looked at: what one key sends can move what another has approved. Single
+    tokens have no place in an intent (`items`): they may come in, and rights may be taken back.
     """
     if simulation.sender != policy.key(intent.key).address:
         return False
     if not {key.address for key in policy.keys.values()} <= set(simulation.accounts):
+        return False
+    if items.undeclared(simulation, ours(simulation, policy)):
         return False
     declared = {(delta.account, delta.asset): int(delta.amount) for delta in intent.deltas}
     simulated = {(delta.account, delta.asset): int(delta.amount) for delta in simulation.deltas}
@@ -201,6 +222,8 @@ def within_tolerance(approved: Simulation, fresh: Simulation | Outcome, *, inflo
     if len(before) != len(approved.deltas) or len(after) != len(fresh.deltas):
         return False
     if before.keys() != after.keys() or approved.allowances != fresh.allowances:
+        return False
+    if approved.items != fresh.items or approved.rights != fresh.rights:
         return False
     for place, amount in before.items():
         got = after[place]

@@ -1,8 +1,8 @@
 """The rows that a page or a terminal shows, and how amounts and addresses are written in them.
 
 An amount is written to its last digit, thousands apart, in units of an asset of the signed set; of any other
-asset it is in base units, since a guessed number of decimals would be believed. An address has a name when
-the set gives it one.
+asset it is in base units, since a guessed number of decimals would be believed, with what it calls itself.
+An address has a name when the set gives it one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from workbench.evm.fields import from_decimal
 from workbench.rules.approval import Asked
+from workbench.rules.policy import PolicySet
+from workbench.rules.tokens import unlisted
 
 CHUNK: Final = 4
 EXACT: Final = Context(prec=120)
@@ -41,20 +43,29 @@ class Section:
 
 def named(asked: Asked, address: str) -> str:
     """Return who an address is in the policy set; empty when it is nobody."""
-    keys = {key.address: f"our key {key.id}" for key in asked.policy.keys.values()}
-    contracts = {entry.address: entry.name for entry in asked.policy.whitelist.values()}
-    tokens = {each.asset: f"the token {each.symbol}" for each in asked.policy.assets.values()}
+    return known_as(asked.policy, address)
+
+
+def known_as(policy: PolicySet, address: str) -> str:
+    """Return who an address is in this policy set; empty when it is nobody."""
+    keys = {key.address: f"our key {key.id}" for key in policy.keys.values()}
+    contracts = {entry.address: entry.name for entry in policy.whitelist.values()}
+    tokens = {each.asset: f"the token {each.symbol}" for each in policy.assets.values()}
     return keys.get(address) or contracts.get(address) or tokens.get(address) or ""
+
+
+def spelled(address: str) -> str:
+    """Return an address in pieces, so that it breaks and can be compared."""
+    return "0x " + " ".join(address[place : place + CHUNK] for place in range(2, len(address), CHUNK))
 
 
 def amount(asked: Asked, asset: str, base_units: str, *, sign: bool = False) -> str:
     """Return an amount in units of an asset of the set, or in base units of one that is not."""
     known = asked.policy.assets.get(asset)
     if known is None:
-        pieces = " ".join(asset[place : place + CHUNK] for place in range(2, len(asset), CHUNK))
-        return f"{int(base_units):,} base units of 0x {pieces}, which is no asset of ours".replace(
-            "-", "\u2212"
-        )
+        what = unlisted(asked.simulation.tokens, asset, asked.policy.assets)
+        text = f"{int(base_units):,} base units of {spelled(asset)}, {what}"
+        return text.replace("-", "\u2212")
     text = grouped(scaled(int(base_units), known.decimals))
     return f"{'+' if sign and not text.startswith('-') else ''}{text} {known.symbol}".replace("-", "\u2212")
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from workbench.rules import facts, shown_calls, shown_worth
+from workbench.rules import facts, shown_calls, shown_items, shown_tokens, shown_worth
 from workbench.rules.account import ServiceAccount
 from workbench.rules.approval import ANYBODY, ASKS, Asked
 from workbench.rules.assertion import CONSOLE
@@ -35,7 +35,9 @@ FOUND: Final[Mapping[FindingKind, str]] = {
     "borrowed_code": "RUNS OTHERS' CODE",
     "code": "ANOTHER CODE AFTERWARDS",
     "ended": "A CONTRACT ENDS ITSELF",
+    "false_event": "SAYS SOMETHING ELSE THAN IT DOES",
     "held_fast": "CANNOT BE PASSED ON",
+    "no_event": "DOES IT WITHOUT A WORD",
     "reentered": "ENTERED AGAIN",
     "sold_at_a_loss": "SELLS AT A LOSS",
     "transfer_fee": "KEEPS PART OF A TRANSFER",
@@ -49,7 +51,7 @@ NEEDS: Final = {
     "propose:within-bounds": "an argument is out of its bounds: propose again",
     "propose:again": "the bytes are not the intent: propose again",
     "propose:declare": "the simulation moves what nobody declared: declare it, or do not do it",
-    "review:findings": "a contract does what honest code does not: its reviewers have to explain it",
+    "review:findings": "a contract does what honest code does not, or a single token leaves: let it be",
     "propose:smaller": "the slippage is over the limit: propose less",
     "propose:elsewhere": "what comes in is worth too little by prices from outside: propose another trade",
     "propose:tighter": "the minimum output leaves room for others: propose a tighter one",
@@ -247,6 +249,7 @@ def _simulated(asked: Asked, now: datetime) -> Iterator[Row]:
         alarm=not declared,
     )
     yield from _moves(asked)
+    yield from shown_items.rows(asked.policy, simulation)
     for change in simulation.admin_changes:
         says = ", ".join(f"{name} {value}" for name, value in sorted(change.items()))
         yield Row(label="Changes who is in charge", says=printable(says), alarm=True)
@@ -283,6 +286,7 @@ def _found(asked: Asked) -> Iterator[Row]:
     simulation = asked.simulation
     for each in simulation.findings:
         yield Row(label=FOUND[each.kind], says=printable(each.detail), hex=each.contract, alarm=True)
+    yield from shown_tokens.rows(asked.policy, simulation)
     same = facts.steady(simulation)
     yield Row(
         label="One block later",
@@ -299,8 +303,10 @@ def _outcome(asked: Asked, again: Outcome) -> str:
         f"allowance of {amount(asked, each.asset, each.amount)} to {each.spender}"
         for each in again.allowances
     ]
+    single = [shown_items.moved(asked.policy, asked.simulation, each) for each in again.items]
+    single += [shown_items.allowed(asked.policy, asked.simulation, each) for each in again.rights]
     changed = [printable(" ".join(map(str, each.values()))) for each in again.admin_changes]
-    return ", ".join(moved + left + changed) or "nothing moves"
+    return ", ".join(moved + left + single + changed) or "nothing moves"
 
 
 def _moves(asked: Asked) -> Iterator[Row]:
@@ -391,6 +397,8 @@ def _changes(asked: Asked) -> Iterator[Row]:
         yield Row(
             label="Allowances or who is in charge", says="differ from the simulation before", alarm=True
         )
+    if (before.items, before.rights) != (after.items, after.rights):
+        yield Row(label="Single tokens", says="differ from the simulation before", alarm=True)
     changed = [(label, was, becomes) for label, was, becomes in rows if was != becomes]
     for label, was, becomes in changed:
         yield Row(label=label, says=f"{was} → {becomes}")

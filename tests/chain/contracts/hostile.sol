@@ -5,6 +5,7 @@ pragma solidity 0.8.37;
 
 /// An honest token that anybody may mint.
 contract Token {
+    uint8 public constant decimals = 18;
     mapping(address => uint256) public balanceOf;
     mapping(address => mapping(address => uint256)) public allowance;
 
