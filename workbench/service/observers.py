@@ -6,7 +6,9 @@
     answers otherwise is named to whoever keeps the record; who is away is passed over.
 (3) Where a transaction stands is told by as many as that: in one block, or in none. While they differ there
     is no answer, and what was recorded stays.
-(4) Quotes are each observer's own, none follows another: the rules compare them.
+(4) Quotes are each observer's own, and none has to be the same as another's. For a decision those are taken
+    that come to a price together, by the rules of whoever decides; if none do, the first are told as they
+    are, and the rules say what is wrong with them.
 (5) What convinces by itself is asked of one after the other, until it does: ways between blocks, proofs.
 (6) Bytes are sent by all: one that says so and does not would keep them from the chain.
 (7) One that was silent or slow comes last for a while: waiting for it each time would let facts grow old.
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,6 +49,8 @@ Notice = Callable[[str, str, RefusedError], None]
 """Who answers otherwise, whom it was to follow (or itself), and in what."""
 CODES = {"simulation": Refusal.SIMULATION_FAILED, "block": Refusal.PROOF}
 """What an observer's own refusal is to us; anything else is `unavailable`."""
+Alike = Callable[[Sequence[Statement]], None]
+"""Refuses statements that are of no use, alone or together."""
 T = TypeVar("T")
 
 
@@ -85,16 +90,34 @@ class Observers:
 
         return self._agreed(first, also)
 
-    def prices(self, question: PriceQuestion) -> list[Statement]:
-        """Ask what each source says of a pair."""
+    def prices(self, question: PriceQuestion, alike: Alike | None = None) -> list[Statement]:
+        """Ask what each source says of a pair, each observer once (4)."""
         pair = question.dump()
+        asked: dict[str, Statement | RefusedError] = {}
 
         def quoted(name: str) -> Statement:
-            told = self._statement(name, {"operation": "prices", **pair}, QUOTES_LINE)
-            _answers(told, pair)
+            if name not in asked:
+                asked[name] = self._quoted(name, pair)
+            told = asked[name]
+            if isinstance(told, RefusedError):
+                raise told
             return told
 
+        if alike is not None:
+            with suppress(RefusedError):
+                return self._agreed(
+                    lambda name: _fitting(alike, quoted(name)),
+                    lambda name, lead: _fitting(alike, lead, quoted(name)),
+                )
         return self._agreed(quoted, lambda name, _: quoted(name))
+
+    def _quoted(self, name: str, pair: Answer) -> Statement | RefusedError:
+        try:
+            told = self._statement(name, {"operation": "prices", **pair}, QUOTES_LINE)
+            _answers(told, pair)
+        except RefusedError as refused:
+            return refused
+        return told
 
     def allowances(self, question: AllowancesQuestion) -> list[Statement]:
         """Ask what others may take from accounts."""
@@ -335,6 +358,11 @@ class Observers:
             code = CODES.get(str(told.get("code")), Refusal.UNAVAILABLE)
             raise RefusedError(code, f"observer: {told.get('detail')}"[:500])
         return result
+
+
+def _fitting(alike: Alike, *told: Statement) -> Statement:
+    alike(told)
+    return told[-1]
 
 
 def _block(state: AttestedState) -> Block:
