@@ -10,8 +10,10 @@
     that come to a price together, by the rules of whoever decides; if none do, the first are told as they
     are, and the rules say what is wrong with them.
 (5) What convinces by itself is asked of one after the other, until it does: ways between blocks, proofs.
-(6) Bytes are sent by all: one that says so and does not would keep them from the chain.
-(7) One that was silent or slow comes last for a while: waiting for it each time would let facts grow old.
+(6) Bytes are sent by all: one that says so and does not would keep them from the chain. Once one has sent
+    them, those that were late are given them, too, and hardly waited for.
+(7) One that was silent or slow comes last for a while: waiting for it each time would let facts grow old. One
+    that is away at once, as while it starts again, costs no time and keeps its place.
 
 Nothing here is believed for being counted: whoever relies on a statement verifies all of them.
 """
@@ -42,6 +44,7 @@ OBSERVER_SECONDS = 60.0
 """A simulation may start a fork; a loaded machine needs seconds for it."""
 SLOW_SECONDS = 20.0
 LATE_SECONDS = 600.0
+LATE_WAIT_SECONDS = 2.0
 NOT_MINED = frozenset({"pending", "unknown"})
 
 Answer = dict[str, Any]
@@ -207,10 +210,9 @@ class Observers:
         reasons: dict[str, RefusedError] = {}
         tx_hash, sent = keccak(bytes.fromhex(raw_tx)).hex(), False
         for name in self._in_turn():
-            if sent and self._is_late(name):
-                continue
+            seconds = LATE_WAIT_SECONDS if sent and self._is_late(name) else OBSERVER_SECONDS
             try:
-                self._done(name, request, tx_hash)
+                self._done(name, request, tx_hash, seconds)
                 sent = True
             except RefusedError as refused:
                 self._note(reasons, name, name, refused)
@@ -222,7 +224,7 @@ class Observers:
         reasons: dict[str, RefusedError] = {}
         for name in self.sockets:
             try:
-                self._done(name, {"operation": "recall", "tx_hash": tx_hash}, tx_hash)
+                self._done(name, {"operation": "recall", "tx_hash": tx_hash}, tx_hash, OBSERVER_SECONDS)
             except RefusedError as refused:
                 self._note(reasons, name, name, refused)
         if reasons:
@@ -331,9 +333,9 @@ class Observers:
             raise RefusedError(Refusal.BYTES_OTHER, f"shows other bytes than {tx_hash}", path="/raw")
         return f"{confirmed.block_number} {confirmed.block_hash}", inclusion
 
-    def _done(self, name: str, request: Answer, tx_hash: str) -> None:
+    def _done(self, name: str, request: Answer, tx_hash: str, seconds: float) -> None:
         """Have one do something with bytes, of which it tells the hash."""
-        if self._ask(name, request).get("tx_hash") != tx_hash:
+        if self._ask(name, request, seconds).get("tx_hash") != tx_hash:
             raise RefusedError(Refusal.MALFORMED, f"does not say that it did it with {tx_hash}")
 
     def _check(self, name: str, statement: Statement, line: str) -> None:
@@ -341,15 +343,15 @@ class Observers:
             raise RefusedError(Refusal.OBSERVER_UNKNOWN, f"{name} answers as {statement.observer}")
         attestation.verify_signed(statement, line, self.trust_root)
 
-    def _ask(self, name: str, request: Answer) -> Answer:
-        begun = time.monotonic()
+    def _ask(self, name: str, request: Answer, seconds: float | None = None) -> Answer:
+        begun, most = time.monotonic(), OBSERVER_SECONDS if seconds is None else seconds
         try:
-            answer = call(self.sockets[name], {"v": 1, **request}, timeout_s=OBSERVER_SECONDS)
+            answer = call(self.sockets[name], {"v": 1, **request}, timeout_s=most)
         except FrameError as error:
-            self._late[name] = begun
             raise RefusedError(Refusal.UNAVAILABLE, str(error)) from error
-        if time.monotonic() - begun > SLOW_SECONDS:
-            self._late[name] = begun
+        finally:
+            if time.monotonic() - begun >= min(most, SLOW_SECONDS):
+                self._late[name] = begun
         result = answer.get("result")
         if not isinstance(result, dict):
             failed = answer.get("error")
