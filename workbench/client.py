@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -29,7 +29,7 @@ from pydantic import Field
 from ledger.encoding import canonical, parse
 from workbench.risk import layout
 from workbench.risk.pool import Pool
-from workbench.risk.prices import Gates, Price, agree
+from workbench.risk.prices import Gates, Price
 from workbench.risk.venue import Venue
 from workbench.rules.allowances import Allowances, AllowancesQuestion, verify_allowances
 from workbench.rules.approval import ApprovalRequest
@@ -54,7 +54,7 @@ from workbench.rules.enrolment import CredentialPath, Registration, Registration
 from workbench.rules.events import EVENTS_MAX, CloudEvent
 from workbench.rules.intent import INTENT_LINE, Intent, Proposal
 from workbench.rules.policy import PolicySet, Signature
-from workbench.rules.price_feed import PriceQuestion, Told, verify_quotes
+from workbench.rules.price_feed import PriceQuestion, Told, agreed, verify_quotes
 from workbench.rules.receipt import Receipt
 from workbench.rules.session import REQUEST_LINE, CertifiedSession, LoginRequest, Request, Session
 from workbench.rules.storage import AttestedStorage, PoolQuestion, verify_slots
@@ -70,7 +70,10 @@ POOL_AGE_S_MAX = 60
 
 @dataclass(frozen=True, slots=True)
 class SeenPrice:
-    """A price that the sources agree on, the statements behind it, and when and by which gates."""
+    """A price that the sources agree on, the statements behind it, and when and by which gates.
+
+    Of several observers it is the first one's; by these gates the others' are no further from it.
+    """
 
     price: Price
     told: Told
@@ -468,7 +471,8 @@ class Client:
         told = verify_quotes(
             statements, question=question, trust_root=trust_root, now=now, age_s_max=POOL_AGE_S_MAX
         )
-        return SeenPrice(agree(told.quotes, now=now, **asdict(gates)), told, now, gates)
+        found = agreed(told, now=now, gates=gates)
+        return SeenPrice(found[0].price, told, now, gates)
 
     def allowances(self, question: AllowancesQuestion, *, trust_root: TrustRoot) -> Allowances:
         """Return what others may take from accounts, as observers have proven and signed it."""

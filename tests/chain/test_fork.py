@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.chain.liar import lying
 from tests.chain.world import MILLION, PACKAGES, TREASURY, World
 from workbench.chain import fork as forks
 from workbench.chain.anvil import Anvil, Private
@@ -66,6 +68,55 @@ def test_a_fork_follows_the_chain(fresh_world: World, warm: Forks) -> None:
         assert second is first
         assert second.head() == head
         assert second.call("eth_getBalance", TREASURY, "latest") == "0x7"
+
+
+def reads(fresh_world: World, node: Node) -> None:
+    """Simulate at the head, asking this node."""
+    head, now = fresh_world.node.head(), datetime.now(UTC)
+    fresh_world.simulator.run(node, head, [fresh_world.approval(MILLION)], target=0, at=now)
+
+
+def test_a_fork_that_is_set_back_has_what_was_read(fresh_world: World) -> None:
+    """It asks for nothing a second time, not even the door that keeps it."""
+    with lying(fresh_world.node.url) as door:
+        asked: list[str] = []
+        door.lie = lambda method, _, result: (asked.append(method), result)[1]
+        node = Node(door.url)
+        for _ in range(2):
+            reads(fresh_world, node)
+        (idle,) = fresh_world.simulator.forks._idle
+        idle.door._kept.clear()
+        asked.clear()
+        reads(fresh_world, node)
+        assert set(asked) == {"eth_chainId", "eth_getProof"}
+        assert idle.door.keeps == 0
+        node.close()
+
+
+def test_a_new_block_is_read_at_once(fresh_world: World) -> None:
+    """What was read of one block is asked of the next in one request, and is what the next one has."""
+    with lying(fresh_world.node.url) as door:
+        node = Node(door.url)
+        requests = []
+        for _ in range(2):
+            before = door.asked
+            reads(fresh_world, node)
+            requests.append(door.asked - before)
+            fresh_world.node.call("anvil_setBalance", TREASURY, hex(10**20))
+            fresh_world.node.call("anvil_mine", "0x1")
+        assert requests[1] * 2 < requests[0]
+        node.close()
+
+
+def test_too_much_is_not_read_again(fresh_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever simulates next at a block does not wait for all that somebody else's transaction read."""
+    monkeypatch.setattr(forks, "REMEMBERED_MAX", 0)
+    reads(fresh_world, fresh_world.node)
+    reads(fresh_world, fresh_world.node)
+    (idle,) = fresh_world.simulator.forks._idle
+    idle.door._kept.clear()
+    reads(fresh_world, fresh_world.node)
+    assert idle.door.keeps > 0
 
 
 def test_two_at_a_time_are_two(fresh_world: World, warm: Forks) -> None:

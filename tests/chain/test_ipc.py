@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chain.world import PACKAGES, TREASURY, World
+from workbench.chain import ipc
 from workbench.chain.anvil import Anvil, Private
 from workbench.chain.errors import NodeError, RpcError
 from workbench.chain.fork import Forks
@@ -169,7 +170,7 @@ def test_the_address_of_a_node_is_in_no_argument(world: World) -> None:
 
 
 def test_the_door_keeps_what_was_said_of_a_block(fresh_world: World, tmp_path: Path) -> None:
-    """The same question about the same block is not asked again, until the fork goes elsewhere."""
+    """The same question about the same block is not asked again, until the fork goes there anew."""
     door = Door(tmp_path / "door", fresh_world.node)
     asking = Node(str(door.path))
     block = hex(fresh_world.node.head().number)
@@ -180,7 +181,55 @@ def test_the_door_keeps_what_was_said_of_a_block(fresh_world: World, tmp_path: P
     fresh_world.node.call("anvil_mine", "0x1")
     assert asking.call("eth_getBalance", TREASURY, block) == true
     assert asking.head() == fresh_world.node.head()
-    door.forget()
+    door.renew(int(block, 16))
     assert asking.call("eth_getBalance", TREASURY, block) == "0x7"
+    asking.close()
+    door.close()
+
+
+class OneByOne:
+    """A node that takes no batch."""
+
+    def __init__(self, node: Node) -> None:
+        self.call = node.call
+
+    def batch(self, _: object) -> list[Any]:
+        """Refuse."""
+        raise NodeError("batch: too long")
+
+
+@pytest.mark.parametrize("takes_batches", [True, False], ids=["in one request", "a node that takes no batch"])
+def test_of_a_new_block_the_door_asks_the_same(
+    fresh_world: World, tmp_path: Path, *, takes_batches: bool
+) -> None:
+    """All of it at once, or later as it is asked for: what it tells is the new block's."""
+    node = fresh_world.node
+    head = node.head().number
+    door = Door(tmp_path / "door", node if takes_batches else OneByOne(node))
+    asking = Node(str(door.path))
+    asking.call("eth_getBalance", TREASURY, hex(head))
+    node.call("anvil_setBalance", TREASURY, "0x7")
+    node.call("anvil_mine", "0x1")
+    door.renew(head + 1)
+    assert door.keeps == (1 if takes_batches else 0)
+    assert asking.call("eth_getBalance", TREASURY, hex(head + 1)) == "0x7"
+    assert door.keeps == 1
+    asking.close()
+    door.close()
+
+
+def test_of_too_much_the_door_asks_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that reads half the chain does not make each block after it cost as much."""
+    monkeypatch.setattr(ipc, "RENEWED_MAX", 1)
+    head = world.node.head().number
+    door = Door(tmp_path / "door", world.node)
+    asking = Node(str(door.path))
+    for method in ("eth_getBalance", "eth_getCode"):
+        asking.call(method, TREASURY, hex(head))
+    assert door.keeps == 2
+    door.renew(head)
+    assert door.keeps == 0
     asking.close()
     door.close()

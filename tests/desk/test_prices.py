@@ -49,7 +49,7 @@ def seen() -> SeenPrice:
         missing=[Missing(source="backup", reason="no answer: TimeoutError")],
     )
     price = agree(quotes, now=NOW, age_s_max=3600, deviation_bps_max=100)
-    return SeenPrice(price, Told((statement,)), NOW, GATES)
+    return SeenPrice(price, Told((statement,), ("observer",)), NOW, GATES)
 
 
 def test_what_it_says() -> None:

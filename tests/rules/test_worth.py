@@ -286,13 +286,18 @@ def test_a_liar_is_outvoted_and_named(world: World) -> None:
     policy = demanding(world, sources_min=2)
     found = weighed(world, 368 * ETHER, lying, policy)
     assert found.loss_bps == 800
-    assert [each.quote.source for each in found.prices["ETH"].left_out] == ["gamma"]
+    assert [each.quote.source for each in found.prices["ETH"][0].price.left_out] == ["gamma"]
+
+
+def watched_by_two(world: World) -> World:
+    """Return the desk with two observers, both of whom are needed."""
+    names = world.trust_root.observers | {"second": public("second")}
+    return replace(world, trust_root=world.root(observers=dict(names), observer_quorum=2))
 
 
 def test_as_many_observers_as_the_trust_root_demands(world: World) -> None:
     """One observer of two is too few, with both there is a price; a source that two tell otherwise is out."""
-    names = world.trust_root.observers | {"second": public("second")}
-    two = replace(world, trust_root=world.root(observers=dict(names), observer_quorum=2))
+    two = watched_by_two(world)
     with refused(Refusal.FACT_MISSING) as caught:
         weighed(two, 400 * ETHER, said())
     assert "1 of 2 observers" in caught.detail
@@ -302,6 +307,60 @@ def test_as_many_observers_as_the_trust_root_demands(world: World) -> None:
     with refused(Refusal.FACT_MISSING) as caught:
         weighed(two, 399 * ETHER, other)
     assert "2 of 3 sources agree (gamma: two prices at one moment)" in caught.detail
+
+
+PUSHED = dict.fromkeys(FAIR, "2717.4")
+LATER = dict.fromkeys(FAIR, 9.0)
+ALONE: list[Any] = [
+    pytest.param({"prices": PUSHED, "ages": LATER}, "870 bps apart", id="dates its quotes later"),
+    pytest.param({"prices": PUSHED, "ages": dict.fromkeys(FAIR, -4.0)}, "870 bps apart", id="from tomorrow"),
+    pytest.param({"prices": PUSHED}, "0 of 3 sources agree", id="says otherwise of the same moments"),
+    pytest.param(
+        {"prices": {"x": "2717.4", "y": "2717.4", "z": "2717.4"}},
+        "870 bps apart",
+        id="has sources of its own",
+    ),
+    pytest.param({"prices": FAIR | {"gamma": "2000"}, "ages": LATER}, "second: 2 of 3", id="spoils a source"),
+    pytest.param({"prices": {}}, "second: 0 of 3 sources agree", id="says nothing"),
+]
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["told first", "told last"])
+@pytest.mark.parametrize(("told", "says"), ALONE)
+def test_one_observer_alone_sets_no_price(
+    world: World, told: dict[str, Any], says: str, *, first: bool
+) -> None:
+    """Whatever one of two says in favour of a pushed pool, nothing is worth what it says, and it is named."""
+    two = watched_by_two(world)
+    lie = quotes(**told, observer="second")
+    statements = [*said(), quotes(PAR, "USDC", observer="second")]
+    statements.insert(0 if first else len(statements), lie)
+    with refused(Refusal.FACT_MISSING, "/facts/worth_loss_bps") as caught:
+        weighed(two, 368 * ETHER, statements)
+    assert says in caught.detail
+    assert "second" in caught.detail or "two prices at one moment" in caught.detail
+
+
+@pytest.mark.parametrize(
+    ("eth", "usdc", "loss"),
+    [
+        pytest.param("2510", "0.995", 0, id="both in our favour: it changes nothing"),
+        pytest.param("2525", "1", 0, id="what comes in is dearer: it changes nothing"),
+        pytest.param("2480", "1", 80, id="what comes in is cheaper"),
+        pytest.param("2500", "1.01", 100, id="what goes out is dearer"),
+        pytest.param("2480", "1.008", 159, id="both against us"),
+    ],
+)
+def test_of_two_prices_the_worse_counts(world: World, eth: str, usdc: str, loss: int) -> None:
+    """Within the gates one observer can have an exchange refused, and none let through."""
+    two = watched_by_two(world)
+    other = [
+        quotes(dict.fromkeys(FAIR, eth), observer="second", ages=LATER),
+        quotes(dict.fromkeys(PAR, usdc), "USDC", observer="second", ages=LATER),
+    ]
+    found = weighed(two, 400 * ETHER, [*said(), *other])
+    assert found.loss_bps == max(loss, weighed(world, 400 * ETHER, said()).loss_bps)
+    assert [each.observer for each in found.prices["ETH"]] == ["observer", "second"]
 
 
 FREE: list[Any] = [

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from eth_hash.auto import keccak
 
+from tests.e2e.test_stuck import wait_for
 from tests.rules.build import World, attest, build, digest_of, public, statement
 from tests.rules.test_confirmation import INDEX, RAW, included
 from workbench.process.frames import FrameServer
@@ -386,12 +387,16 @@ def test_an_answer_that_is_none(rules: World, tmp_path: Path, status: Any) -> No
 
 
 def test_one_that_is_silent(rules: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is waited for once: then the others come first in all things, until it had time to mend."""
+    """It is waited for once: then the others come first in all things, until it had time to mend.
+
+    Bytes it is given all the same: those who come first may have kept them.
+    """
     monkeypatch.setattr(asking, "OBSERVER_SECONDS", 0.3)
+    monkeypatch.setattr(asking, "LATE_WAIT_SECONDS", 0.1)
     asked: list[str] = []
 
-    def silent(name: str, _: Answer) -> Answer:
-        asked.append(name)
+    def silent(_: str, request: Answer) -> Answer:
+        asked.append(request["operation"])
         time.sleep(1)
         return {}
 
@@ -404,11 +409,24 @@ def test_one_that_is_silent(rules: World, tmp_path: Path, monkeypatch: pytest.Mo
             statements = observers.simulate(4, [], 0, [])
             assert [each.observer for each in statements] == ["three", "two"]
         assert observers.confirm(OURS) == ("pending", None)
+        assert (asked, named) == (["simulate"], [])
         observers.broadcast("02", **BY_NODES)
-        assert (asked, named) == (["one"], [])
+        wait_for(lambda: asked == ["simulate", "broadcast"])
         monkeypatch.setattr(asking, "LATE_SECONDS", 0.0)
         observers.simulate(4, [], 0, [])
-        assert len(asked) > 1
+        wait_for(lambda: len(asked) > 2)
+        assert named == []
+
+
+def test_one_that_starts_again(rules: World, tmp_path: Path) -> None:
+    """It was away for a moment, which kept nobody waiting: it leads as before."""
+    answers = {name: simulating(rules) for name in NAMES}
+    with observing(rules, tmp_path, {name: answers[name] for name in ("three", "two")}) as (observers, _):
+        before = observers.simulate(4, [], 0, [])
+        with serving(tmp_path / "one", partial(answers["one"], "one")):
+            after = observers.simulate(4, [], 0, [])
+    assert [each.observer for each in before] == ["three", "two"]
+    assert [each.observer for each in after] == ["one", "three"]
 
 
 def test_one_that_is_slow(rules: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,10 @@
 (4) The forks end with us: a fork lives as long as a pipe that we hold, and no longer than its time limit.
 
 (5) A fork is out of everybody's reach, and asks its node by a door that lets only reads through (`ipc`).
+(6) A fork that is set back has forgotten what it read, and would ask for it value by value while it runs, as
+    it would of a new block. It reads all of it again at once, before the snapshot to which it is set back the
+    next time: what is in a snapshot is not forgotten. As with everything it reads, whether it is true is
+    proven afterwards.
 
 Called by the simulator.
 """
@@ -18,7 +22,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -34,6 +38,8 @@ AGE_S_MAX: Final = 600
 # Longer than the oldest fork that is still handed out can be at work.
 LIFETIME_S: Final = 900
 IDLE_MAX: Final = 4
+# More than this is no swap of ours; whoever comes next at this block should not wait for it.
+REMEMBERED_MAX: Final = 512
 DOOR: Final = "chain"
 SOCKET: Final = "fork"
 
@@ -58,6 +64,7 @@ class _Warm:
     upstream: Node
     started: float
     stands_at: bytes = b""
+    remembers: int = 0
     snapshot: Json = None
 
     def end(self) -> None:
@@ -136,10 +143,34 @@ def _bring(warm: _Warm, header: Header) -> None:  # (1)
         if warm.stands_at == header.hash():
             fork.call("evm_revert", warm.snapshot)
         else:
-            warm.door.forget()
+            warm.door.renew(header.number)
+            warm.remembers = 0
             there = {"jsonRpcUrl": str(warm.door.path), "blockNumber": header.number}
             fork.call("anvil_reset", {"forking": there})
+        _remind(warm, header)
     warm.snapshot = fork.call("evm_snapshot")
     warm.stands_at = header.hash()
     if fork.head().hash() != header.hash():  # (2)
         raise SimulationError("the fork does not stand at the block it was made for")
+
+
+def _remind(warm: _Warm, header: Header) -> None:  # (6)
+    if warm.door.keeps != warm.remembers:
+        remember(warm.node, header, warm.door.read())
+        warm.remembers = warm.door.keeps
+
+
+def remember(fork: Node, header: Header, read: Collection[tuple[str, str | None]]) -> None:
+    """Have a fork read these accounts, and slots of accounts, of its block at once; too many are left."""
+    if len(read) > REMEMBERED_MAX:
+        return
+    block = hex(header.number)
+    # what cannot be read here cannot be read by whoever needs it either, and fails there
+    fork.batch(
+        [
+            ("eth_getBalance", [address, block])
+            if slot is None
+            else ("eth_getStorageAt", [address, slot, block])
+            for address, slot in read
+        ]
+    )

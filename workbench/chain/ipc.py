@@ -7,9 +7,10 @@
     the fork is talked into.
 (3) The node's address stays with us: it may hold a key, and a process's arguments are everybody's to read.
 (4) A peer that is gone is an error at once, and nothing is asked twice.
-(5) The door keeps what the node said of a block, until the fork goes to another one (`forget`): a fork that
-    is set back has forgotten it, and its next simulation reads the same. Whether it was true is proven
-    afterwards, kept or not.
+(5) The door keeps what the node said of a block, until the fork goes to another one (`renew`): a fork that
+    is set back has forgotten it, and its next simulation reads the same. Of the other block it asks the same
+    things at once, instead of one by one while something runs. Whether it was true is proven afterwards,
+    kept or not.
 
 web3's own client waits out its whole time-out over a closed socket, and sends a request again; that is why
 this one is ours.
@@ -58,6 +59,8 @@ KEPT: Final = frozenset(
     {"eth_getAccountInfo", "eth_getBalance", "eth_getCode", "eth_getStorageAt", "eth_getTransactionCount"}
 )
 KEPT_MAX: Final = 20_000
+# Some four kinds of swap. Nodes limit a batch, some to a thousand; beyond, a new block starts with nothing.
+RENEWED_MAX: Final = 512
 
 # The JSON edge.
 Json = Any
@@ -68,6 +71,10 @@ class Upstream(Protocol):
 
     def call(self, method: str, *params: Json) -> Json:
         """Return the result of one call."""
+        ...
+
+    def batch(self, calls: Sequence[tuple[str, list[Json]]]) -> list[Json]:
+        """Return the results of several calls, an `RpcError` in the place of each that failed."""
         ...
 
 
@@ -126,9 +133,29 @@ class Door:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def forget(self) -> None:
-        """Keep nothing of what the node said so far."""
+    @property
+    def keeps(self) -> int:
+        """How many answers it keeps."""
+        return len(self._kept)
+
+    def read(self) -> set[tuple[str, str | None]]:
+        """Return the accounts, and the slots of accounts, of which it keeps something."""
+        names = [json.loads(name) for name in list(self._kept)]
+        return {(asked[0], asked[1] if method == "eth_getStorageAt" else None) for method, asked in names}
+
+    def renew(self, number: int) -> None:
+        """Keep nothing of what the node said so far, but the same of this block."""
+        asked = [json.loads(name) for name in list(self._kept)]
         self._kept = {}
+        if not 0 < len(asked) <= RENEWED_MAX:
+            return
+        calls = [(method, [*params[:-1], hex(number)]) for method, params in asked]
+        try:
+            answers = self._node.batch(calls)
+        except NodeError:
+            return  # not every node takes so many at once; one by one, it says whatever it says
+        told = zip(calls, answers, strict=True)
+        self._kept = {_name(*call): answer for call, answer in told if not isinstance(answer, RpcError)}
 
     def close(self) -> None:
         """Let nobody in any more; whoever is inside leaves with his fork."""
@@ -165,13 +192,17 @@ class Door:
     def _result(self, method: str, params: Json) -> Json:
         if method not in KEPT:
             return self._node.call(method, *params)
-        kept, name = self._kept, json.dumps([method, params])  # (5)
+        kept, name = self._kept, _name(method, params)  # (5)
         if name not in kept:
             result = self._node.call(method, *params)
             if len(kept) < KEPT_MAX:
                 kept[name] = result
             return result
         return kept[name]
+
+
+def _name(method: str, params: Json) -> str:
+    return json.dumps([method, params])
 
 
 def _messages(peer: socket.socket) -> Iterator[Json]:

@@ -36,12 +36,12 @@ from workbench.chain.conduct import findings
 from workbench.chain.effects import ETHER, Effects, effects
 from workbench.chain.errors import NodeError, RpcError, SimulationError
 from workbench.chain.finding import Finding
-from workbench.chain.fork import Forks
+from workbench.chain.fork import Forks, remember
 from workbench.chain.node import Json, Node
 from workbench.chain.prestate import prove_found
 from workbench.chain.probe import BLOCKS_LATER, SECONDS_LATER, Probe, Trial
 from workbench.chain.readings import Executed
-from workbench.chain.slippage import Cost, Swap, swap_of
+from workbench.chain.slippage import Cost, Swap, swaps_of
 from workbench.chain.token_names import token_names
 from workbench.chain.traced import Traced, traced
 from workbench.evm.call import call_digest
@@ -243,8 +243,8 @@ class _Run:
     deadline: float
 
     def document(self, now: int) -> tuple[dict[str, Json], list[list[Traced]]]:
-        start = hex(self.header.number)
-        swaps = [swap_of(self.fork, to=t.to, data=t.data, block=start) for t in self.transactions]  # (4)
+        calls = [(each.to, each.data) for each in self.transactions]
+        swaps = swaps_of(self.fork, calls, block=hex(self.header.number))  # (4)
         seconds = max(now, self.header.timestamp + 1)  # (3)
         snapshot = self.fork.call("evm_snapshot")
         self._made_by(self.header.beneficiary)
@@ -252,6 +252,7 @@ class _Run:
         first = self._pass(swaps, seconds, behind=0, closely=False)
         self._try_gains(first, swaps, when="at once")
         self.fork.call("evm_revert", snapshot)
+        remember(self.fork, self.header, _read(first.ran))
         snapshot = self.fork.call("evm_snapshot")
         self._made_by(self._salt()[12:])  # (6)
         self._priced()
@@ -391,6 +392,12 @@ class _Run:
 
     def _made_by(self, beneficiary: bytes) -> None:
         self.fork.call("anvil_setCoinbase", checksummed(beneficiary))
+
+
+def _read(ran: Sequence[Traced]) -> set[tuple[str, str | None]]:
+    found = [(address, each) for traced in ran for address, each in traced.found.items()]
+    slots = {(address, to_rpc(slot)) for address, each in found for slot in each.slots}
+    return slots | {(address, None) for address, _ in found}
 
 
 def _gains(run: _Pass) -> Iterator[tuple[str, int]]:

@@ -12,6 +12,7 @@ fact, not this module's. A call that has a swap's selector but no such pool rais
 come to mean "slippage unknown".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -103,15 +104,35 @@ class Cost:
         return {"asset": self.asset, "amount": str(ceil(self.lost))}
 
 
-def swap_of(node: Node, *, to: str, data: bytes, block: str) -> Swap | None:
-    """Return the swap that a call to `to` would make, priced at `block`; None if it is no swap."""
+def swaps_of(node: Node, calls: Sequence[tuple[str, bytes]], *, block: str) -> list[Swap | None]:
+    """Return the swap that each call (whom, calldata) would make, priced at `block`; None if it is no swap.
+
+    The calls of a sequence that swap alike by one router have one pool and, at one block, one price.
+    """
+    priced: dict[tuple[str, ...], Swap] = {}
+    swaps: list[Swap | None] = []
+    for to, data in calls:
+        asked = _asked(data)
+        if asked is not None and (to, *asked) not in priced:
+            priced[to, *asked] = _priced(node, to, *asked, block=block)
+        swaps.append(None if asked is None else priced[to, *asked])
+    return swaps
+
+
+def _asked(data: bytes) -> tuple[str, str, str] | None:
     if data[:4] != _SWAP_SELECTOR:
         return None
     try:
         params = decode(data, [EXACT_INPUT_SINGLE]).arguments["params"]
-        token_in, token_out = params["tokenIn"], params["tokenOut"]
+    except CalldataError as error:
+        raise SimulationError(f"a swap whose pool cannot be read: {error}") from error
+    return params["tokenIn"], params["tokenOut"], params["fee"]
+
+
+def _priced(node: Node, to: str, token_in: str, token_out: str, fee: str, *, block: str) -> Swap:
+    try:
         factory = _address(node.eth_call(to, encode(_FACTORY, {}), block))
-        tokens = {"tokenA": token_in, "tokenB": token_out, "fee": params["fee"]}
+        tokens = {"tokenA": token_in, "tokenB": token_out, "fee": fee}
         pool = _address(node.eth_call(factory, encode(_GET_POOL, tokens), block))
         sqrt_price = _word(node.eth_call(pool, encode(_SLOT0, {}), block), 0)
     except (CalldataError, RpcError, NodeError, EvmError) as error:
@@ -123,7 +144,7 @@ def swap_of(node: Node, *, to: str, data: bytes, block: str) -> Swap | None:
     return Swap(
         token_in=token_in,
         token_out=token_out,
-        fee_ppm=int(params["fee"]),
+        fee_ppm=int(fee),
         mid=price if zero_for_one else 1 / price,
     )
 

@@ -7,14 +7,17 @@ the packages above it. Errors are `ValueError`; a caller that knows what it was 
 """
 
 import re
+from functools import lru_cache
+from typing import Final
 
 from eth_utils.address import to_checksum_address
 
 UINT256_MAX = 2**256 - 1
 ADDRESS_BYTES = 20
 HASH_BYTES = 32
+# One transaction's traces name the same few dozen addresses a hundred times, and a spelling costs a hash.
+SPELLINGS_KEPT: Final = 4096
 
-_HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _QUANTITY = re.compile(r"0x(?:0|[1-9a-f][0-9a-f]*)")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)")
 
@@ -23,6 +26,11 @@ def checksummed(raw: bytes) -> str:
     """Return twenty bytes as an EIP-55 address."""
     if len(raw) != ADDRESS_BYTES:
         raise ValueError(f"an address has {ADDRESS_BYTES} bytes, got {len(raw)}")
+    return _spelled(raw)
+
+
+@lru_cache(maxsize=SPELLINGS_KEPT)
+def _spelled(raw: bytes) -> str:
     return str(to_checksum_address(raw))
 
 
@@ -38,19 +46,29 @@ def address_bytes(address: str) -> bytes:
 
 def from_hex(text: str) -> bytes:
     """Return the bytes of lower-case hex without a prefix, the spelling of our documents."""
-    if not _HEX.fullmatch(text):
+    raw = _lower(text)
+    if raw is None:
         raise ValueError(f"not lower-case hex: {text!r:.60}")
-    return bytes.fromhex(text)
+    return raw
 
 
 def from_rpc_hex(text: object, *, size: int | None = None) -> bytes:
     """Return the bytes of `0x` hex as JSON-RPC writes it, of exactly `size` bytes when given."""
-    if not isinstance(text, str) or not text.startswith("0x") or not _HEX.fullmatch(text[2:].lower()):
+    raw = _lower(text[2:].lower()) if isinstance(text, str) and text.startswith("0x") else None
+    if raw is None:
         raise ValueError(f"not JSON-RPC data: {text!r:.60}")
-    raw = bytes.fromhex(text[2:])
     if size is not None and len(raw) != size:
         raise ValueError(f"got {len(raw)} bytes, expected {size}")
     return raw
+
+
+def _lower(digits: str) -> bytes | None:
+    # a trace carries the code of all that it touched: writing back is ten times as fast as an expression
+    try:
+        raw = bytes.fromhex(digits)
+    except ValueError:
+        return None
+    return raw if raw.hex() == digits else None
 
 
 def from_rpc_quantity(text: object) -> int:

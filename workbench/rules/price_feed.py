@@ -6,8 +6,11 @@
 (3) An observer's statement, `oms-quotes/v1`, has every quote of a pair at one block, and each source that is
     configured and gave none, with the reason: a source does not go missing in silence.
 (4) Whoever needs a price verifies the statements of as many observers as the trust root demands, and lets the
-    quotes agree by `workbench.risk.prices`: nobody's median is believed.
-(5) Several observers must tell of the same pair; what they say of one source counts once (`risk.prices`).
+    quotes of each agree by `workbench.risk.prices`: nobody's median is believed.
+(5) Several observers must tell of the same pair. The sources of each, by themselves, come to a price, and
+    these lie no further apart than a source may from the median. In one heap, an observer that dates its
+    quotes a second later than the others would have replaced all that these were told. A source that is said
+    to have two prices at one moment counts for nobody.
 
 Left out: that a quote is true. An observer says which answers it got, as it says what a simulation gave.
 """
@@ -15,14 +18,16 @@ Left out: that a quote is true. An observer says which answers it got, as it say
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
+from math import ceil
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from workbench.risk.prices import Quote
+from workbench.risk.errors import PriceError
+from workbench.risk.prices import Gates, Price, Quote, agree, deviation_bps
 from workbench.rules.attestation import Block, Statement, Timed, verify_statements
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import (
@@ -113,14 +118,10 @@ class Quotes(Timed):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Verified statements of a pair, one an observer."""
+    """Verified statements of a pair, one an observer, and their observers' names in the same order."""
 
     statements: tuple[Quotes, ...]
-
-    @property
-    def quotes(self) -> tuple[Quote, ...]:
-        """What every source told every observer, as `risk.prices.agree` takes it."""
-        return tuple(_quote(each, statement) for statement in self.statements for each in statement.quotes)
+    observers: tuple[str, ...]
 
     @property
     def missing(self) -> tuple[Missing, ...]:
@@ -128,6 +129,65 @@ class Told:
         told = {each.source for statement in self.statements for each in statement.quotes}
         absent = {each.source: each for statement in self.statements for each in statement.missing}
         return tuple(each for source, each in sorted(absent.items()) if source not in told)
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """What the sources of one observer come to."""
+
+    observer: str
+    price: Price
+
+
+def agreed(told: Told, *, now: datetime, gates: Gates) -> tuple[Attested, ...]:
+    """Return what the sources of each observer come to, near each other, or raise `PriceError` (5)."""
+    found = []
+    for observer, statement in zip(told.observers, told.statements, strict=True):
+        try:
+            price = agree(_of_one(statement, told.statements), now=now, **asdict(gates))
+        except PriceError as error:
+            if len(told.observers) == 1:
+                raise
+            raise PriceError(f"{observer}: {error}") from error
+        found.append(Attested(observer, price))
+    low, high = (choose(found, key=lambda each: each.price.median) for choose in (min, max))
+    apart = deviation_bps(high.price.median, low.price.median)
+    if apart > gates.deviation_bps_max:
+        raise PriceError(
+            f"by {low.observer} it is {low.price.median:f}, by {high.observer} {high.price.median:f}: "
+            f"{ceil(apart):,} bps apart, at most {gates.deviation_bps_max:,}"
+        )
+    return tuple(found)
+
+
+def check_alike(statements: Sequence[Statement], *, now: datetime, gates: Gates) -> None:
+    """Refuse statements of a pair that do not come to a price together; signatures are not looked at.
+
+    One without a price of its own is of no use and contradicts nobody: that is `unavailable`.
+    """
+    documents = [Quotes.load(each.document) for each in statements]
+    names = [each.observer for each in statements]
+    for name, document in zip(names, documents, strict=True):
+        _priced(Told((document,), (name,)), Refusal.UNAVAILABLE, now=now, gates=gates)
+    _priced(Told(tuple(documents), tuple(names)), Refusal.FACT_MISSING, now=now, gates=gates)
+
+
+def _priced(told: Told, code: Refusal, *, now: datetime, gates: Gates) -> None:
+    try:
+        agreed(told, now=now, gates=gates)
+    except PriceError as error:
+        raise RefusedError(code, f"{told.statements[0].base}/{told.statements[0].quote}: {error}") from error
+
+
+def _of_one(statement: Quotes, all_of_them: Sequence[Quotes]) -> list[Quote]:
+    """Return the quotes of one, and what others say of the same sources at the same moments."""
+    moments = {(each.source, each.at) for each in statement.quotes}
+    return [
+        _quote(each, other)
+        for other in all_of_them
+        for each in other.quotes
+        if other is statement or (each.source, each.at) in moments
+    ]
 
 
 def _quote(told: ToldQuote, statement: Quotes) -> Quote:
@@ -168,4 +228,5 @@ def verify_quotes(
             raise RefusedError(Refusal.CHAIN_OTHER, f"quotes at a block of chain {each.chain_id}")
         if (each.base, each.quote) != (question.base, question.quote):
             raise RefusedError(Refusal.FACT_MISSING, f"quotes of {each.base}/{each.quote}")
-    return Told(tuple(told))
+    # `verify_statements` keeps one document an observer, in the order of their first statements
+    return Told(tuple(told), tuple(dict.fromkeys(each.observer for each in statements)))

@@ -18,7 +18,7 @@ LABEL: Final = "Worth less than it gives"
 
 
 def rows(asked: Asked) -> Iterator[Row]:
-    """Return the loss of the exchange, and a row for each pair."""
+    """Return the loss of the exchange, and a row for each pair and observer."""
     limit, weighed = asked.policy.limits.worth, asked.worth
     if limit is None or weighed is None:
         return
@@ -31,8 +31,10 @@ def rows(asked: Asked) -> Iterator[Row]:
         remark=f"limit {limit.loss_bps_max / 100:.2f} %, at prices from outside, without gas",
         alarm=weighed.loss_bps > limit.loss_bps_max,
     )
-    for base, price in sorted(weighed.prices.items()):
-        yield Row(label=f"1 {base}", says=f"{price.median:f} {limit.quote}", remark=_sources(price))
+    for base, told in sorted(weighed.prices.items()):
+        for each in told:
+            label = f"1 {base}" if len(told) == 1 else f"1 {base}, by {each.observer}"
+            yield Row(label=label, says=f"{each.price.median:f} {limit.quote}", remark=_sources(each.price))
 
 
 def _sources(price: Price) -> str:

@@ -9,9 +9,12 @@ A pool's slippage is measured against its own price: where somebody has pushed t
     limits, the whitelist and people. One base unit that comes in makes an exchange of a payment: refused.
 (4) The set says which pair an asset is priced as, never an observer; stablecoins have one, too. Of an asset
     without a pair nobody knows what it is worth: there is no fact.
-(5) Of each pair as many observers as the trust root demands attest what the sources say, and the sources
-    agree by the set's gates (`risk.prices`): too few, too old, too far apart, or of another pair is no price.
-(6) The loss is (out - in) / out at the medians, exact, in basis points, rounded up; a gain is no loss.
+(5) Of each pair as many observers as the trust root demands attest what the sources say, and those of each
+    observer agree by the set's gates (`risk.prices`): too few, too old, too far apart, or of another pair is
+    no price; and neither is it where observers differ (`price_feed.agreed`).
+(6) The loss is (out - in) / out at the medians, exact, in basis points, rounded up; a gain is no loss. Of
+    several observers' medians the one that makes the loss greater counts: what goes out at the highest, what
+    comes in at the lowest. Whoever lies can only have it refused.
 (7) Whatever is missing refuses, and says which pair and which source. The service may show an absent fact;
     the rules refuse it by name.
 
@@ -30,12 +33,12 @@ from fractions import Fraction
 from math import ceil
 
 from workbench.risk.errors import PriceError
-from workbench.risk.prices import Price, agree
+from workbench.risk.prices import Gates
 from workbench.rules.attestation import Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.intent import Intent
 from workbench.rules.policy import BPS, PolicySet, WorthLimit
-from workbench.rules.price_feed import PriceQuestion, verify_quotes
+from workbench.rules.price_feed import Attested, PriceQuestion, agreed, verify_quotes
 from workbench.rules.trust import TrustRoot
 
 FACT = "worth_loss_bps"
@@ -45,10 +48,10 @@ STATEMENTS_MAX = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
-    """What an exchange loses, and the prices that say so, by the base of their pair."""
+    """What an exchange loses, and the prices of each observer that say so, by the base of their pair."""
 
     loss_bps: int
-    prices: Mapping[str, Price]
+    prices: Mapping[str, tuple[Attested, ...]]
 
 
 def questions(intent: Intent, simulation: Simulation, policy: PolicySet) -> list[PriceQuestion]:
@@ -100,7 +103,7 @@ def weigh(
         for base in sorted(set(bases.values()))
     }
     worths = [
-        Fraction(amount, 10 ** policy.assets[asset].decimals) * Fraction(prices[bases[asset]].median)
+        Fraction(amount, 10 ** policy.assets[asset].decimals) * _against_us(amount, prices[bases[asset]])
         for asset, amount in moved.items()
     ]
     return Worth(loss_bps=loss_bps(worths), prices=prices)
@@ -120,12 +123,27 @@ def exchanged(intent: Intent, simulation: Simulation, policy: PolicySet) -> dict
     return moved if gives and gets else {}
 
 
+def gates(limit: WorthLimit) -> Gates:
+    """Return the gates of a policy set's limit."""
+    return Gates(
+        age_s_max=limit.age_s_max,
+        deviation_bps_max=limit.deviation_bps_max,
+        sources_min=limit.sources_min,
+    )
+
+
 def loss_bps(worths: Collection[Fraction]) -> int:
     """(6) Return the loss of what moves, each with its sign and in one currency."""
     out = -sum(each for each in worths if each < 0)
     if not out:
         return 0
     return max(0, ceil(-sum(worths) / out * BPS))
+
+
+def _against_us(amount: int, told: Sequence[Attested]) -> Fraction:
+    # (6)
+    medians = [Fraction(each.price.median) for each in told]
+    return max(medians) if amount < 0 else min(medians)
 
 
 def _base(asset: str, policy: PolicySet) -> str:
@@ -146,19 +164,13 @@ def _agreed(
     trust_root: TrustRoot,
     now: datetime,
     age_s_max: int,
-) -> Price:
+) -> tuple[Attested, ...]:
     # (5)
     pair = (question.base, question.quote)
     said = [each for each in statements if (each.document.get("base"), each.document.get("quote")) == pair]
     try:
         told = verify_quotes(said, question=question, trust_root=trust_root, now=now, age_s_max=age_s_max)
-        return agree(
-            told.quotes,
-            now=now,
-            sources_min=limit.sources_min,
-            age_s_max=limit.age_s_max,
-            deviation_bps_max=limit.deviation_bps_max,
-        )
+        return agreed(told, now=now, gates=gates(limit))
     except RefusedError as error:
         detail = f"{FACT}: {question.base}/{question.quote}: {error.detail}"
         raise RefusedError(error.code, detail, path=f"/facts/{FACT}") from error

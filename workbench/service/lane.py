@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ledger import checkpoint as notes
@@ -34,6 +35,7 @@ from workbench.rules.fees import Fees, first
 from workbench.rules.intent import Intent
 from workbench.rules.lifecycle import Event, State
 from workbench.rules.policy import PolicySet
+from workbench.rules.price_feed import check_alike
 from workbench.rules.trust import TrustRoot
 from workbench.service.books import Books, Matter, Sent
 from workbench.service.links import Links
@@ -107,7 +109,11 @@ class Lane:
     def _quotes(self, intent: Intent, statement: Statement) -> list[Statement]:
         """(3) (4) Ask what the sources say of the pairs that the policy set demands."""
         wanted = worth.questions(intent, Simulation.load(statement.document), self.policy)
-        return [said for each in wanted for said in self.links.observers.prices(each)]
+        limit = self.policy.limits.worth
+        if limit is None:
+            return []
+        alike = partial(check_alike, now=self.clock(), gates=worth.gates(limit))
+        return [said for each in wanted for said in self.links.observers.prices(each, alike)]
 
     def sign(self, digest: str) -> None:
         """(4) Bring everything to the co-signer and record its answer."""

@@ -6,10 +6,14 @@
     answers otherwise is named to whoever keeps the record; who is away is passed over.
 (3) Where a transaction stands is told by as many as that: in one block, or in none. While they differ there
     is no answer, and what was recorded stays.
-(4) Quotes are each observer's own, none follows another: the rules compare them.
+(4) Quotes are each observer's own, and none has to be the same as another's. For a decision those are taken
+    that come to a price together, by the rules of whoever decides; if none do, the first are told as they
+    are, and the rules say what is wrong with them.
 (5) What convinces by itself is asked of one after the other, until it does: ways between blocks, proofs.
-(6) Bytes are sent by all: one that says so and does not would keep them from the chain.
-(7) One that was silent or slow comes last for a while: waiting for it each time would let facts grow old.
+(6) Bytes are sent by all: one that says so and does not would keep them from the chain. Once one has sent
+    them, those that were late are given them, too, and hardly waited for.
+(7) One that was silent or slow comes last for a while: waiting for it each time would let facts grow old. One
+    that is away at once, as while it starts again, costs no time and keeps its place.
 
 Nothing here is believed for being counted: whoever relies on a statement verifies all of them.
 """
@@ -18,6 +22,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +44,7 @@ OBSERVER_SECONDS = 60.0
 """A simulation may start a fork; a loaded machine needs seconds for it."""
 SLOW_SECONDS = 20.0
 LATE_SECONDS = 600.0
+LATE_WAIT_SECONDS = 2.0
 NOT_MINED = frozenset({"pending", "unknown"})
 
 Answer = dict[str, Any]
@@ -46,6 +52,8 @@ Notice = Callable[[str, str, RefusedError], None]
 """Who answers otherwise, whom it was to follow (or itself), and in what."""
 CODES = {"simulation": Refusal.SIMULATION_FAILED, "block": Refusal.PROOF}
 """What an observer's own refusal is to us; anything else is `unavailable`."""
+Alike = Callable[[Sequence[Statement]], None]
+"""Refuses statements that are of no use, alone or together."""
 T = TypeVar("T")
 
 
@@ -85,16 +93,34 @@ class Observers:
 
         return self._agreed(first, also)
 
-    def prices(self, question: PriceQuestion) -> list[Statement]:
-        """Ask what each source says of a pair."""
+    def prices(self, question: PriceQuestion, alike: Alike | None = None) -> list[Statement]:
+        """Ask what each source says of a pair, each observer once (4)."""
         pair = question.dump()
+        asked: dict[str, Statement | RefusedError] = {}
 
         def quoted(name: str) -> Statement:
-            told = self._statement(name, {"operation": "prices", **pair}, QUOTES_LINE)
-            _answers(told, pair)
+            if name not in asked:
+                asked[name] = self._quoted(name, pair)
+            told = asked[name]
+            if isinstance(told, RefusedError):
+                raise told
             return told
 
+        if alike is not None:
+            with suppress(RefusedError):
+                return self._agreed(
+                    lambda name: _fitting(alike, quoted(name)),
+                    lambda name, lead: _fitting(alike, lead, quoted(name)),
+                )
         return self._agreed(quoted, lambda name, _: quoted(name))
+
+    def _quoted(self, name: str, pair: Answer) -> Statement | RefusedError:
+        try:
+            told = self._statement(name, {"operation": "prices", **pair}, QUOTES_LINE)
+            _answers(told, pair)
+        except RefusedError as refused:
+            return refused
+        return told
 
     def allowances(self, question: AllowancesQuestion) -> list[Statement]:
         """Ask what others may take from accounts."""
@@ -184,10 +210,9 @@ class Observers:
         reasons: dict[str, RefusedError] = {}
         tx_hash, sent = keccak(bytes.fromhex(raw_tx)).hex(), False
         for name in self._in_turn():
-            if sent and self._is_late(name):
-                continue
+            seconds = LATE_WAIT_SECONDS if sent and self._is_late(name) else OBSERVER_SECONDS
             try:
-                self._done(name, request, tx_hash)
+                self._done(name, request, tx_hash, seconds)
                 sent = True
             except RefusedError as refused:
                 self._note(reasons, name, name, refused)
@@ -199,7 +224,7 @@ class Observers:
         reasons: dict[str, RefusedError] = {}
         for name in self.sockets:
             try:
-                self._done(name, {"operation": "recall", "tx_hash": tx_hash}, tx_hash)
+                self._done(name, {"operation": "recall", "tx_hash": tx_hash}, tx_hash, OBSERVER_SECONDS)
             except RefusedError as refused:
                 self._note(reasons, name, name, refused)
         if reasons:
@@ -308,9 +333,9 @@ class Observers:
             raise RefusedError(Refusal.BYTES_OTHER, f"shows other bytes than {tx_hash}", path="/raw")
         return f"{confirmed.block_number} {confirmed.block_hash}", inclusion
 
-    def _done(self, name: str, request: Answer, tx_hash: str) -> None:
+    def _done(self, name: str, request: Answer, tx_hash: str, seconds: float) -> None:
         """Have one do something with bytes, of which it tells the hash."""
-        if self._ask(name, request).get("tx_hash") != tx_hash:
+        if self._ask(name, request, seconds).get("tx_hash") != tx_hash:
             raise RefusedError(Refusal.MALFORMED, f"does not say that it did it with {tx_hash}")
 
     def _check(self, name: str, statement: Statement, line: str) -> None:
@@ -318,15 +343,15 @@ class Observers:
             raise RefusedError(Refusal.OBSERVER_UNKNOWN, f"{name} answers as {statement.observer}")
         attestation.verify_signed(statement, line, self.trust_root)
 
-    def _ask(self, name: str, request: Answer) -> Answer:
-        begun = time.monotonic()
+    def _ask(self, name: str, request: Answer, seconds: float | None = None) -> Answer:
+        begun, most = time.monotonic(), OBSERVER_SECONDS if seconds is None else seconds
         try:
-            answer = call(self.sockets[name], {"v": 1, **request}, timeout_s=OBSERVER_SECONDS)
+            answer = call(self.sockets[name], {"v": 1, **request}, timeout_s=most)
         except FrameError as error:
-            self._late[name] = begun
             raise RefusedError(Refusal.UNAVAILABLE, str(error)) from error
-        if time.monotonic() - begun > SLOW_SECONDS:
-            self._late[name] = begun
+        finally:
+            if time.monotonic() - begun >= min(most, SLOW_SECONDS):
+                self._late[name] = begun
         result = answer.get("result")
         if not isinstance(result, dict):
             failed = answer.get("error")
@@ -335,6 +360,11 @@ class Observers:
             code = CODES.get(str(told.get("code")), Refusal.UNAVAILABLE)
             raise RefusedError(code, f"observer: {told.get('detail')}"[:500])
         return result
+
+
+def _fitting(alike: Alike, *told: Statement) -> Statement:
+    alike(told)
+    return told[-1]
 
 
 def _block(state: AttestedState) -> Block:
