@@ -188,3 +188,39 @@ def test_a_part_that_has_left(folder: Path) -> None:
         again.reserve(record(0))
     done = again.complete(given, raw_tx="02", signature="00")
     assert (done.in_doubt, done.of("00")) == (False, done.bytes[0])
+
+
+def test_what_others_signed(folder: Path) -> None:
+    """It is remembered beside what was signed here, and never in its place."""
+    held = Memory(folder, genesis_hash=GENESIS)
+    held.reserve(record(0))
+    mine = held.complete(record(0), raw_tx="02", signature="00")
+    theirs = Bytes(unsigned_tx="03", cancels=True, raw_tx="04", signature="00", given=True)
+    other = replace(record(1), bytes=(theirs,))
+    both = replace(mine, bytes=(*mine.bytes, theirs))
+    held.learn((both, other))
+    assert Memory(folder, genesis_hash=GENESIS).snapshot().records == (both, other)
+    for lost in (replace(mine, bytes=(theirs,)), replace(both, intent="f" * 64)):
+        with pytest.raises(MemoryCorruptError, match="would forget"):
+            held.learn((lost,))
+    assert Memory(folder, genesis_hash=GENESIS).snapshot().records == (both, other)
+    # taken away again, it is missed as any other
+    (folder / "signed" / f"1-{other.address}-1.json").unlink()
+    with pytest.raises(MemoryCorruptError, match="counts 2 records"):
+        Memory(folder, genesis_hash=GENESIS)
+
+
+def test_a_doubt_is_learned_away(folder: Path) -> None:
+    """The signature that came of a part given takes the doubt's place; bytes only decided on may give way."""
+    held = Memory(folder, genesis_hash=GENESIS)
+    held.reserve(record(0))
+    given = held.give(record(0))
+    other = Bytes(unsigned_tx="03", cancels=False, raw_tx="04", signature="00", given=True)
+    with pytest.raises(MemoryCorruptError, match="would forget"):
+        held.learn((replace(given, bytes=(other,)),))
+    known = replace(given, bytes=(replace(given.bytes[0], raw_tx="02", signature="00"),))
+    held.learn((known,))
+    assert Memory(folder, genesis_hash=GENESIS).snapshot().records == (known,)
+    held.reserve(known.then("05", cancels=False))
+    held.learn((known,))
+    assert Memory(folder, genesis_hash=GENESIS).snapshot().records == (known,)

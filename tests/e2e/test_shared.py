@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.e2e import stolen
+from tests.e2e.test_stuck import LOW, block, pooled, stuck, told, until, wait_for
 from tests.world import Living, living, refused
 from workbench.demo import charter
 from workbench.evm.transaction import address_of
 from workbench.process.frames import call
+from workbench.rules.receipt import verify_receipt
 
 NAMES = charter.COSIGNERS
 POINTS = ("received", "decided", "persisted", "open", "begin", "take", "given", "signed", "answer")
@@ -33,13 +36,9 @@ def sent(world: Living, amount: int) -> str:
     return view.digest
 
 
-def signers(world: Living, digest: str) -> set[str]:
+def signers(world: Living, digest: str, kind: str = "transaction.signed") -> set[str]:
     """Return whose answers the ledger holds for an intent's signature."""
-    (entry,) = [
-        each
-        for each in world.entries()
-        if each.get("subject") == digest and each["type"] == "transaction.signed"
-    ]
+    *_, entry = [each for each in world.entries() if each.get("subject") == digest and each["type"] == kind]
     answers = [entry["data"], *entry["data"].get("answers", [])]
     return {each["answer"]["answer"]["cosigner"] for each in answers}
 
@@ -50,6 +49,10 @@ def test_three_of_five_sign(world: Living) -> None:
     digest = sent(world, 1_000)
     assert signers(world, digest) == set(NAMES[:3])
     assert world.transactions() == before + 1
+    assert world.settled(world.pm.intent(digest)).state == "confirmed"
+    receipt = world.pm.receipt(digest)
+    lines = verify_receipt(receipt, trust_root=world.world.trust_root, now=datetime.now(UTC))
+    assert "transaction.signed" in {line.type for line in lines}
 
 
 def test_two_are_away(world: Living) -> None:
@@ -120,6 +123,75 @@ def test_a_party_that_is_set_back(world: Living, tmp_path: Path) -> None:
     shutil.move(today, root)
     world.stack.start(victim)
     assert victim in signers(world, sent(world, 6_002))
+
+
+def heard(world: Living, name: str) -> list[str]:
+    """Return who has told a co-signer what it remembers of it, since it started."""
+    status = call(world.world.places.socket(name), {"v": 1, "operation": "status"}, timeout_s=30)
+    return list(status["recall"]["heard"])
+
+
+def test_one_that_started_anew_waits_for_its_peers(world: Living) -> None:
+    """With two away and a third restarted nothing is signed: nobody is there who knows what it forgot."""
+    view = world.outstanding(world.allowance(6_400))
+    for name in NAMES[:3]:
+        world.stack.kill(name)
+    world.stack.start(NAMES[2])
+    problem = refused("unavailable", lambda: world.approve(view.digest))
+    assert "not heard what is remembered of me by" in problem.detail
+    assert heard(world, NAMES[2]) == list(NAMES[3:])
+    world.revive()
+    assert world.push(view.intent).state == "confirmed"
+
+
+def known(world: Living, name: str) -> dict[int, str]:
+    """Return what a co-signer remembers: intents by nonce."""
+    folder = world.world.places.root(name) / "signed"
+    records = [json.loads(path.read_text()) for path in folder.iterdir()]
+    return {each["nonce"]: each["intent"] for each in records}
+
+
+def test_those_who_take_turns_know_all(world: Living) -> None:
+    """Who signs knows what every nonce before carried, whoever signed it: a limit is not spent set by set."""
+    first = sent(world, 6_500)
+    assert signers(world, first) == set(NAMES[:3])
+    for name in NAMES[:2]:
+        world.stack.kill(name)
+    second = sent(world, 6_501)
+    for name in NAMES[2:]:
+        memory = known(world, name)
+        assert sorted(memory) == list(range(len(memory)))
+        assert [first, second] == [memory[number] for number in sorted(memory)[-2:]]
+    world.revive()
+
+
+def test_another_set_replaces_and_cancels(world: Living) -> None:
+    """Bytes that three have signed are replaced, and cancelled, by three of whom two took no part."""
+    chain = world.chain()
+    block(chain, LOW)
+    chain.call("evm_setAutomine", False)  # JSON-RPC's own form
+    before = world.transactions()
+    digest = stuck(world, chain, 6_600)
+    for name in NAMES[:2]:
+        world.stack.kill(name)
+    replaced = told(world, digest, "replaced")
+    assert signers(world, digest, "transaction.replaced") == set(NAMES[2:])
+    pooled(chain, replaced["data"]["tx_hash"])
+    world.revive()
+    for name in NAMES[:2]:
+        wait_for(lambda name=name: len(heard(world, name)) >= 3)
+    for name in NAMES[3:]:
+        world.stack.kill(name)
+    world.officer("risk-1").decide(digest, verb="reject", role="risk_officer", reason="a test")
+    cancelled = told(world, digest, "cancel.signed")
+    assert signers(world, digest, "cancel.signed") == set(NAMES[:3])
+    pooled(chain, cancelled["data"]["tx_hash"])
+    chain.call("evm_setAutomine", True)  # JSON-RPC's own form
+    block(chain, LOW)
+    world.revive()
+    assert until(world, digest, "cancelled").state == "cancelled"
+    assert world.transactions() == before + 1
+    chain.close()
 
 
 def test_a_share_that_was_touched(world: Living) -> None:

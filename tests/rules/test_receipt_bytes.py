@@ -116,6 +116,23 @@ def _told(**changes: Any) -> Callable[[World], list[Fact]]:
     return facts
 
 
+def _together(*others: Json) -> Callable[[World], list[Fact]]:
+    """Return a signature of several: what the others answered is beside the first answer."""
+
+    def facts(world: World) -> list[Fact]:
+        first = signed(world, raw(transactions(world)[0]))
+        answers = [{"answer": answer(world, **changes), "evidence": digest_of("e")} for changes in others]
+        return way(world, (Event.SIGNED, first | {"answers": answers}))
+
+    return facts
+
+
+def answer(world: World, *, index: int = 0, **changes: Any) -> Json:
+    """Return another co-signer's answer about the same bytes, or others."""
+    found: Json = signed(world, raw(transactions(world)[index]), **changes)["answer"]
+    return found
+
+
 def _mixed(event: Event, index: int) -> Callable[[World], list[Fact]]:
     return lambda world: way(world, (event, signed(world, raw(transactions(world)[index]))))
 
@@ -135,6 +152,18 @@ def _mixed(event: Event, index: int) -> Callable[[World], list[Fact]]:
         pytest.param(_told(raw_tx="02"), Refusal.BYTES_OTHER, id="other bytes than in the answer"),
         pytest.param(_told(tx_hash=digest_of("else")), Refusal.BYTES_OTHER, id="another hash"),
         pytest.param(_told(answer=None), Refusal.MALFORMED, id="no answer"),
+        pytest.param(_told(answers=7), Refusal.MALFORMED, id="no list of answers"),
+        pytest.param(_told(answers=["x"]), Refusal.MALFORMED, id="nothing beside the answer"),
+        pytest.param(_together({}), Refusal.BYTES_OTHER, id="one answers for two"),
+        pytest.param(
+            _together({"key": "mallory"}), Refusal.SIGNATURE, id="another answer that nobody signed"
+        ),
+        pytest.param(
+            _together({"cosigner": "cosigner-9"}),
+            Refusal.KEY_UNKNOWN,
+            id="another of a co-signer of nobody's",
+        ),
+        pytest.param(_together({"index": 1}), Refusal.BYTES_OTHER, id="another over other bytes"),
         pytest.param(_mixed(Event.SIGNED, 2), Refusal.BYTES_OTHER, id="a cancel, called the intent"),
         pytest.param(_mixed(Event.CANCEL_SIGNED, 1), Refusal.BYTES_OTHER, id="the intent, called a cancel"),
         pytest.param(

@@ -18,7 +18,7 @@ from typing import Any
 
 from ledger.encoding import canonical
 from ledger.witness import Witness
-from workbench.cosigner import witnessing
+from workbench.cosigner import others, witnessing
 from workbench.cosigner.blocks import Blocks
 from workbench.cosigner.gate import GateError, Identity, Permission, advance, decide
 from workbench.cosigner.memory import Bytes, Memory, Record
@@ -79,6 +79,7 @@ class Cosigner:
             "size": head.size,
             "policy_version": head.policy_version,
             "seen": self.blocks.seen.dump(),
+            "unknown_from": others.first_unknown(self.memory.snapshot()),
             "recall": self.shared.runs.recall() if self.shared else None,
         }
 
@@ -159,6 +160,7 @@ class Cosigner:
         except GateError as error:
             self._withdraw(intent)
             self._remember(error.seen)
+            self.memory.learn(error.learned)
             return self._answer(named, intent, refused=(error.step, error.refusal)).dump()
         except RefusedError as refusal:
             return self._answer(named, intent, refused=(0, refusal)).dump()
@@ -189,6 +191,7 @@ class Cosigner:
         # other bytes that the gate admits take their place
         self.blocks.advance(permission.seen)
         self.memory.advance(permission.head)
+        self.memory.learn(permission.learned)
         self.memory.reserve(permission.record)
         self.crash.reached("4-persisted")
         return permission

@@ -6,7 +6,8 @@
 (4) the proposer's signature and each approval verify
 (5) the bytes are the intent, and the intent is the attested state diff, within tolerance
 (6) attested facts and rules say yes (Cedar action `sign`); an exchange is weighed here, at attested prices
-(7) the nonce may carry these bytes (`nonces`: unused, or a replacement), my own limits hold
+(7) the nonce may carry these bytes (`nonces`: unused, or a replacement), my own limits hold; of a shared key
+    I know what every nonce before carried, whoever signed it (`others`)
 (8) persist and (9) sign are the process's; it does exactly what the gate returns.
 
 A cancel takes the nonce of bytes that I have signed and does nothing: it was approved with them. Of the
@@ -32,7 +33,7 @@ from ledger.encoding import EncodingError
 from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
 from ledger.merkle import ProofError, verify_consistency, verify_inclusion
 from ledger.trust import TrustRoot as LedgerTrustRoot
-from workbench.cosigner import nonces
+from workbench.cosigner import nonces, others
 from workbench.cosigner.memory import Head, Record, Snapshot
 from workbench.evm.errors import EvmError
 from workbench.evm.header import Header
@@ -69,6 +70,7 @@ class Permission:
     transaction: UnsignedTransaction
     key: Key
     seen: Seen
+    learned: tuple[Record, ...]
 
 
 class GateError(Exception):
@@ -79,6 +81,7 @@ class GateError(Exception):
         self.step = step
         self.refusal = refusal
         self.seen: PolicySet | None = None
+        self.learned: tuple[Record, ...] = ()
 
 
 @contextmanager
@@ -113,8 +116,11 @@ def decide(
         checkpoint, head = _extend(evidence.head, memory, identity)
         reservation = _reservation(evidence, checkpoint)
     with _step(3):
-        policy = _policy(evidence, memory, trust_root, now)
+        policy, sets = _policy(evidence, memory, trust_root, now)
         key = _key(policy, intent, identity.name)
+    with _step(7):
+        learned = _learn(evidence, memory, key, sets=sets, trust_root=trust_root, now=now)
+        memory = memory.with_records(learned)
     ground = _Ground(
         evidence=evidence,
         policy=policy,
@@ -126,12 +132,14 @@ def decide(
         seen=seen,
         trust_root=trust_root,
         now=now,
+        learned=learned,
     )
     try:
         return _weigh_cancel(ground) if evidence.operation == "cancel" else _weigh(ground)
     except GateError as error:
         # what is refused under a newer policy set must not be tried again under an older one
         error.seen = policy
+        error.learned = learned
         raise
 
 
@@ -155,6 +163,7 @@ class _Ground:
     seen: Seen
     trust_root: TrustRoot
     now: datetime
+    learned: tuple[Record, ...]
 
 
 def _weigh(ground: _Ground) -> Permission:
@@ -213,6 +222,7 @@ def _weigh(ground: _Ground) -> Permission:
         ).require()
     with _step(7):
         lane = (intent.chain_id, key.address, transaction.nonce)
+        _all_known(ground, lane)
         record = nonces.admit(
             memory,
             lane,
@@ -239,6 +249,7 @@ def _weigh_cancel(ground: _Ground) -> Permission:
         carried.verify_cancels(transaction, intent, nonce=nonce, address=key.address)
     with _step(7):
         lane = (intent.chain_id, key.address, nonce)
+        _all_known(ground, lane)
         record = nonces.cancel(ground.memory, lane, transaction, intent=intent.digest)
         nonces.verify_next(lane, state)
     return _permission(ground, record, transaction, seen)
@@ -286,6 +297,7 @@ def _permission(ground: _Ground, record: Record, transaction: UnsignedTransactio
         transaction=transaction,
         key=ground.key,
         seen=seen,
+        learned=ground.learned,
     )
 
 
@@ -350,7 +362,33 @@ def _reservation(evidence: Evidence, checkpoint: Checkpoint) -> Reservation:
     return reservation
 
 
-def _policy(evidence: Evidence, memory: Snapshot, trust_root: TrustRoot, now: datetime) -> PolicySet:
+def _learn(
+    evidence: Evidence,
+    memory: Snapshot,
+    key: Key,
+    *,
+    sets: Sequence[PolicySet],
+    trust_root: TrustRoot,
+    now: datetime,
+) -> tuple[Record, ...]:
+    """(7) Take what others signed; a whole key has no others."""
+    if key.engine == "hsm":
+        if evidence.spent:
+            raise RefusedError(Refusal.MALFORMED, "a whole key has no other signers", path="/spent")
+        return ()
+    told = evidence.spent or []
+    return others.learn(told, memory, key=key, sets=sets, trust_root=trust_root, now=now)
+
+
+def _all_known(ground: _Ground, lane: tuple[int, str, int]) -> None:
+    if ground.key.engine != "hsm":
+        others.verify_all_known(ground.memory, lane)
+
+
+def _policy(
+    evidence: Evidence, memory: Snapshot, trust_root: TrustRoot, now: datetime
+) -> tuple[PolicySet, list[PolicySet]]:
+    """(3) Return the set that holds now, and all sets from the genesis set on."""
     sets = [
         PolicySet.load(value, at=f"/policy_chain/{index}")
         for index, value in enumerate(evidence.policy_chain)
@@ -366,7 +404,7 @@ def _policy(evidence: Evidence, memory: Snapshot, trust_root: TrustRoot, now: da
     # would be an officer there
     if any(each.manifest.version == seen.policy_version and each.digest != seen.policy for each in sets):
         raise RefusedError(Refusal.POLICY_CHAIN, f"two sets of version {seen.policy_version}")
-    return policy
+    return policy, sets
 
 
 def _key(policy: PolicySet, intent: Intent, name: str) -> Key:
@@ -466,7 +504,7 @@ def _state_diff(
 def _own_limit(
     record: Record, memory: Snapshot, policy: PolicySet, approvals: decision.Approvals, now: datetime
 ) -> None:
-    """(7) What I myself signed in a day, whatever the ledger says of it; lifted as `limit.daily` is."""
+    """(7) What was signed in a day, as I know it, whatever the ledger says; lifted as `limit.daily` is."""
     since = now - LIMIT_WINDOW
     spent = sum(
         item.usd_cents

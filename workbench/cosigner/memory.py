@@ -126,6 +126,11 @@ class Snapshot:
         """Return the record of this nonce."""
         return next((record for record in self.records if record.lane == lane), None)
 
+    def with_records(self, records: tuple[Record, ...]) -> Snapshot:
+        """Return this memory with records that are new, or in the place of older ones."""
+        lanes = {record.lane for record in records}
+        return replace(self, records=(*(each for each in self.records if each.lane not in lanes), *records))
+
     def of(self, intent: str) -> Record | None:
         """Return the record of this intent."""
         return next((record for record in self.records if record.intent == intent), None)
@@ -174,6 +179,16 @@ class Memory:
         self._records[record.lane] = record
         # the count follows the file: a crash here leaves one file more than is counted, never one less
         self._keep(replace(self._head, records=len(self._records)))
+
+    def learn(self, records: tuple[Record, ...]) -> None:
+        """Remember what others signed with a shared key; what this process has signed stays."""
+        for record in records:
+            known = self._records.get(record.lane)
+            if known is not None and not _keeps(record, known):
+                raise MemoryCorruptError(f"nonce {record.nonce} would forget what was signed for it")
+            files.replace(self._path(record), _record_document(record))
+            self._records[record.lane] = record
+            self._keep(replace(self._head, records=len(self._records)))
 
     def give(self, record: Record) -> Record:
         """Persist that a part of the last bytes' signature leaves, before it does."""
@@ -242,6 +257,14 @@ class Memory:
                 f"head.json counts {head.records} records, signed/ has {len(self._records)}"
             )
         return head
+
+
+def _keeps(record: Record, known: Record) -> bool:
+    """Whether a record has all that is out of a known one; a signature may take the place of a doubt."""
+    doubts = {each.unsigned_tx for each in known.bytes if each.given and each.raw_tx is None}
+    signed = {each for each in known.bytes if each.raw_tx is not None}
+    there = {each.unsigned_tx for each in record.signed}
+    return record.intent == known.intent and signed <= set(record.bytes) and doubts <= there
 
 
 def _head_document(head: Head) -> bytes:

@@ -96,6 +96,7 @@ class Refusal(StrEnum):
     BYTES_OTHER = "bytes_differ_from_intent"
     NONCE_USED = "nonce_used"
     NONCE_GAP = "nonce_not_next"
+    NONCE_UNKNOWN = "nonces_before_unknown"
     NEVER_SIGNED = "nothing_signed_to_cancel"
     CANCEL_EARLY = "cancel_before_expiry"
     CANCELLED = "cancel_already_signed"

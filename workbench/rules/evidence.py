@@ -21,6 +21,8 @@ from workbench.rules.worth import STATEMENTS_MAX
 ANSWER_LINE = "oms-answer/v1"
 OTHERS_MAX = 32
 """As many as a co-signer signs for one nonce."""
+SPENT_MAX = 64
+"""More that a co-signer does not know travels in several pieces of evidence, each remembered."""
 LEAVES_MAX = 50_000
 """More new leaves than fit into one piece of evidence travel in several head updates."""
 
@@ -85,8 +87,18 @@ class Attestations(Document):
     quotes: Annotated[list[Statement], Field(max_length=STATEMENTS_MAX)]
 
 
+class Spent(Document):
+    """What was signed with a shared key for a nonce: bytes with its signature, and the intent they are."""
+
+    proposal: Proposal
+    raw_tx: Annotated[Hex, Field(max_length=2 * 64 * 1024)]
+
+
 class Evidence(Document):
-    """FORMATS' evidence; a replacement is signed as its intent is, and a cancel needs no simulations."""
+    """FORMATS' evidence; a replacement is signed as its intent is, and a cancel needs no simulations.
+
+    `spent`, where a key is shared: what the nonces carried, up to this one, that the co-signer does not know.
+    """
 
     v: Literal[1]
     operation: Literal["sign", "cancel"]
@@ -99,6 +111,7 @@ class Evidence(Document):
     attestations: Attestations
     lease: dict[str, Any] | None
     head: HeadUpdate
+    spent: Annotated[list[Spent], Field(max_length=SPENT_MAX)] | None = None
 
 
 class RefusedAnswer(Document):

@@ -146,21 +146,44 @@ def _bytes(line: Line, lines: Sequence[Line], sets: _Sets, trust_root: TrustRoot
         raise RefusedError(Refusal.FACT_MISSING, f"entry {line.seq}: bytes without an intent and a nonce")
     intent = Proposal.sized(told[PROPOSED_EVENT].data).intent
     nonce, raw_tx = told[Event.RESERVED.value].data.get("nonce"), line.data.get("raw_tx")
-    signed = SignedAnswer.load(line.data.get("answer"), at=f"/entries/{line.seq}/answer")
+    said = _answered(line, line.data.get("answer"), intent.digest, trust_root)
+    if said is None or said != raw_tx or not isinstance(nonce, int):
+        raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq} holds bytes that nobody says were signed")
+    _signed_together(line, intent.digest, said, trust_root)
+    found = carried.read(said, intent, nonce=nonce, address=sets.at(line).key(intent.key).address)
+    if found.cancels != (line.type == Event.CANCEL_SIGNED.value):
+        raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq}: a cancel for an intent, or the reverse")
+    if found.transaction.tx_hash.hex() != line.data.get("tx_hash"):
+        raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq} names its bytes by another hash")
+
+
+def _answered(line: Line, value: object, intent: str, trust_root: TrustRoot) -> str | None:
+    """Return the bytes that a co-signer of ours says were signed for an intent."""
+    signed = SignedAnswer.load(value, at=f"/entries/{line.seq}/answer")
     answer, key = signed.answer, trust_root.cosigners.get(signed.answer.cosigner)
     if key is None:
         raise RefusedError(
             Refusal.KEY_UNKNOWN, f"entry {line.seq}: {answer.cosigner} is no co-signer of ours"
         )
     verify_ed25519(key, signed.signature, ANSWER_LINE, answer.canonical(), what="answer")
-    said = answer.raw_tx if answer.refused is None else answer.signed_before
-    if answer.intent != intent.digest or said is None or said != raw_tx or not isinstance(nonce, int):
-        raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq} holds bytes that nobody says were signed")
-    found = carried.read(said, intent, nonce=nonce, address=sets.at(line).key(intent.key).address)
-    if found.cancels != (line.type == Event.CANCEL_SIGNED.value):
-        raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq}: a cancel for an intent, or the reverse")
-    if found.transaction.tx_hash.hex() != line.data.get("tx_hash"):
-        raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq} names its bytes by another hash")
+    if answer.intent != intent:
+        return None
+    return answer.raw_tx if answer.refused is None else answer.signed_before
+
+
+def _signed_together(line: Line, intent: str, raw_tx: str, trust_root: TrustRoot) -> None:
+    """Verify what the others answered who signed with a shared key: the same bytes, each of them once."""
+    others = line.data.get("answers", [])
+    if not isinstance(others, list):
+        raise RefusedError(Refusal.MALFORMED, "not a list", path=f"/entries/{line.seq}/answers")
+    values = [each.get("answer") if isinstance(each, dict) else None for each in others]
+    if any(_answered(line, value, intent, trust_root) != raw_tx for value in values):
+        raise RefusedError(
+            Refusal.BYTES_OTHER, f"entry {line.seq}: who signed together signed different bytes"
+        )
+    names = [SignedAnswer.load(value).answer.cosigner for value in (line.data.get("answer"), *values)]
+    if len(set(names)) != len(names):
+        raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq}: one co-signer answers for two")
 
 
 def _decision(line: Line, intent: str, sets: _Sets, trust_root: TrustRoot) -> None:

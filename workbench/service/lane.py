@@ -31,6 +31,7 @@ from workbench.rules.carried import Carried
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import DOCUMENT_MAX, read_time
+from workbench.rules.evidence import SPENT_MAX
 from workbench.rules.fees import Fees, first
 from workbench.rules.intent import Intent
 from workbench.rules.lifecycle import Event, State
@@ -46,6 +47,7 @@ SERVICE = "service"
 LEAVES_AT_ONCE = 40_000
 ACCOUNTS_MAX = 16
 """As many as one statement of an observer may prove."""
+SPENT_BYTES_MAX = 1 << 20
 ANY_AGE_S = 10**9
 """For what the ledger holds: how old it is, is the rules' to judge."""
 
@@ -376,7 +378,9 @@ class Lane:
         note = self.recorder.checkpoint()
         size = notes.split(note)[0].size
         start = self._bring_up(cosigner, size)
+        spent = self._spent(matter, cosigner)
         return {
+            **({"spent": spent} if spent else {}),
             "v": 1,
             "operation": operation,
             "intent": digest,
@@ -389,6 +393,31 @@ class Lane:
             "lease": None,
             "head": self._head_update(start, note, matter.decisions),
         }
+
+    def _spent(self, matter: Matter, cosigner: str) -> list[dict[str, Any]]:
+        """(4) Return what was signed with a shared key that a co-signer does not know, up to this nonce."""
+        intent, nonce = matter.proposal.intent, _nonce(matter)
+        key = self.policy.key(intent.key)
+        if key.engine == "hsm":
+            return []
+        start = self.links.unknown_from(cosigner, key.address)
+        by_nonce = {
+            each.nonce: each
+            for each in list(self.books.matters.values())
+            if each.nonce is not None
+            and each.sent
+            and (each.proposal.intent.key, each.proposal.intent.chain_id) == (key.id, intent.chain_id)
+        }
+        # of this nonce everything that may be mined; of each before, what shows whose it was
+        spent = [_spent_by(matter, raw) for raw in _signed_raws(matter)]
+        size = 0
+        for each in (by_nonce[number] for number in range(start, nonce) if number in by_nonce):
+            told = [_spent_by(each, raw) for raw in _signed_raws(each)[:1]]
+            size += len(canonical(told))
+            if len(spent) >= SPENT_MAX or size > SPENT_BYTES_MAX:
+                break
+            spent += told
+        return spent
 
     def _descent(self, cosigner: str, states: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the ways from the attested header down to the blocks that a co-signer has seen."""
@@ -452,6 +481,14 @@ def _nonce(matter: Matter) -> int:
     if matter.nonce is None:
         raise RefusedError(Refusal.STATE, "an intent that has no nonce")
     return matter.nonce
+
+
+def _signed_raws(matter: Matter) -> list[str]:
+    return [each.raw_tx for each in matter.sent if each.raw_tx is not None]
+
+
+def _spent_by(matter: Matter, raw_tx: str) -> dict[str, Any]:
+    return {"proposal": matter.proposal.dump(), "raw_tx": raw_tx}
 
 
 def _attestations(matter: Matter) -> dict[str, Any]:

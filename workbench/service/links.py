@@ -61,6 +61,17 @@ class Links:
             raise RefusedError(Refusal.UNAVAILABLE, f"co-signer {cosigner} does not take the ledger's head")
         return size
 
+    def unknown_from(self, cosigner: str, address: str) -> int:
+        """Ask a co-signer from which of an account's nonces on it does not know what they carried."""
+        status = self._call(self._socket(cosigner), {"v": 1, "operation": "status"}, COSIGNER_SECONDS)
+        known = status.get("unknown_from")
+        number = known.get(address, 0) if isinstance(known, dict) else None
+        if not isinstance(number, int) or number < 0:
+            raise RefusedError(
+                Refusal.UNAVAILABLE, f"co-signer {cosigner}: no nonce from which it needs more"
+            )
+        return number
+
     def memory(self, cosigner: str) -> tuple[str, frozenset[str]]:
         """Ask a co-signer for the nonce of its start, and which others have said what they remember of it."""
         status = self._call(self._socket(cosigner), {"v": 1, "operation": "status"}, COSIGNER_SECONDS)

@@ -8,7 +8,8 @@ A whole key has one co-signer, whose answer is all. Of a shared key as many must
 (c) a signature that anybody knows already is taken as it is;
 (d) a refusal ends the intent only when so many refuse, and have given no part, that no signature can exist.
     Anything less is `unavailable`: it says who is missing and why, and the intent stays as it is;
-(e) one that has started anew is brought what the others remember of it: an old state of it signs with nobody.
+(e) one that has started anew is brought what the others remember of it: an old state of it signs with nobody;
+(f) one that does not know what others signed is told, in as many pieces as it takes.
 Nothing is believed here: what an answer says is verified by the lane, and again by whoever audits.
 """
 
@@ -30,6 +31,8 @@ from workbench.service.links import Links
 from workbench.service.recalling import bring
 
 DETAIL_MAX = 1500
+PIECES_MAX = 256
+"""Of what others signed, for a co-signer that was away for long."""
 
 Evidence = Callable[[str], tuple[dict[str, Any], str]]
 """What a co-signer is asked over, by its name, and the digest under which it is kept."""
@@ -131,13 +134,18 @@ class Signing:
 
     def _consult(self, name: str) -> Answered | None:
         """Bring evidence to a co-signer; None when it agrees to take part."""
-        evidence, blob = self.evidence(name)
-        said = self.links.ask(name, evidence)
-        if "agreed" in said:
-            bring(self.links, self.key, name)
-            self._agreed[name] = blob
-            return None
-        return self._read(name, blob, said)
+        for _ in range(PIECES_MAX):
+            evidence, blob = self.evidence(name)
+            said = self.links.ask(name, evidence)
+            if "agreed" in said:
+                bring(self.links, self.key, name)
+                self._agreed[name] = blob
+                return None
+            answered = self._read(name, blob, said)
+            # (f) what did come was remembered: more of it follows
+            if answered.refusal is not Refusal.NONCE_UNKNOWN or not evidence.get("spent"):
+                break
+        return answered
 
     def _read(self, name: str, blob: str, said: dict[str, Any]) -> Answered:
         """Read an answer, which must be its own and to this question."""
