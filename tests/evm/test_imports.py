@@ -27,6 +27,7 @@ MODULES = [
     "known",
     "proof",
     "receipt",
+    "token_words",
     "transaction",
     "tree",
 ]
