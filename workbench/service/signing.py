@@ -5,7 +5,8 @@ A whole key has one co-signer, whose answer is all. Of a shared key as many must
     passed over for the next;
 (b) those that agree open a run; one that fails lets other sets of those that agree have their turn, each
     once;
-(c) a signature that anybody knows already is taken as it is;
+(c) a signature that anybody knows already is taken as it is, when it is one, and not one that we have: who
+    says otherwise is passed over like one that is silent;
 (d) a refusal ends the intent only when so many refuse, and have given no part, that no signature can exist.
     Anything less is `unavailable`: it says who is missing and why, and the intent stays as it is;
 (e) one that has started anew is brought what the others remember of it: an old state of it signs with nobody.
@@ -14,7 +15,7 @@ Nothing is believed here: what an answer says is verified by the lane, and again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -88,6 +89,10 @@ class Signing:
     key: Key
     intent: str
     evidence: Evidence
+    verify: Callable[[str], object]
+    """Refuses bytes that are not the intent's, or its cancel's, signed by the key."""
+    known: Collection[str]
+    """The signed bytes that the ledger has."""
     crashed: Callable[[str], None]
     _agreed: dict[str, str] = field(default_factory=dict)
     _refused: dict[str, Answered] = field(default_factory=dict)
@@ -120,14 +125,23 @@ class Signing:
         """Ask one (a); return its answer if it knows a signature."""
         try:
             answered = self._consult(name)
+            if answered is not None and self._is_new(answered):
+                return answered  # (c)
         except RefusedError as refusal:
             self._failed[name] = str(refusal)
             return None
-        if answered is not None and answered.raw_tx is not None:
-            return answered  # (c)
-        if answered is not None:
+        if answered is not None and answered.signed.answer.refused is not None:
             self._refused[name] = answered
+        elif answered is not None:
+            self._failed[name] = "it has signed what the ledger has already"
         return None
+
+    def _is_new(self, answered: Answered) -> bool:
+        """(c) Whether it has a signature that the ledger has not; refused when it is none of the key's."""
+        if answered.raw_tx is None or answered.raw_tx in self.known:
+            return False
+        self.verify(answered.raw_tx)
+        return True
 
     def _consult(self, name: str) -> Answered | None:
         """Bring evidence to a co-signer; None when it agrees to take part."""
@@ -159,6 +173,7 @@ class Signing:
     def _run(self, names: Sequence[str]) -> Answered | None:
         """(b) Carry one run to its end; None when it failed."""
         numbers = {name: self.key.cosigners.index(name) + 1 for name in names}
+        asked = {name: self._agreed[name] for name in names}
         with ExitStack() as ends:
             courier = Courier(self.links.ask, ends.enter_context(ThreadPoolExecutor(len(names))), numbers)
             opened = {"v": 1, "operation": "open", "intent": self.intent, "signers": sorted(numbers.values())}
@@ -169,8 +184,15 @@ class Signing:
                 if error.is_silent:
                     del self._agreed[error.name]
                 said = courier.answers
-        answers = [self._read(name, self._agreed[name], each) for name, each in said.items()]
-        signed = [each for each in answers if each.raw_tx is not None]
+        signed = []
+        for name, each in said.items():
+            try:
+                answered = self._read(name, asked[name], each)
+                if self._is_new(answered):
+                    signed.append(answered)
+            except RefusedError as refusal:
+                self._failed[name] = str(refusal)
+                self._agreed.pop(name, None)
         if not signed:
             return None
         first, *others = signed
