@@ -58,6 +58,13 @@ def test_it_survives_a_restart(folder: Path) -> None:
     assert again.banned("hot") == set()
 
 
+def test_peers_of_many_keys(folder: Path) -> None:
+    """More than share one key: it starts again all the same."""
+    held = Peers(folder)
+    held.begin({f"cosigner-{number}": opening(2, number) for number in range(1, 41)})
+    assert Peers(folder).seen == {f"cosigner-{number}": number for number in range(1, 41)}
+
+
 def test_it_is_founded_once(folder: Path) -> None:
     """Nobody begins it anew over one that exists."""
     with pytest.raises(FileExistsError):

@@ -23,6 +23,8 @@ from workbench.rules.threshold import PARTIES_MAX, SignedEnvelope, SignedOpening
 NAME = "peers.json"
 FILE_MAX = 64 * 1024 * 1024
 BANS_MAX = PARTIES_MAX * 64
+PEERS_MAX = 1024
+"""Of all keys together."""
 
 
 class Ban(Document):
@@ -39,7 +41,7 @@ class Known(Document):
 
     v: Literal[1]
     opened: Whole
-    seen: Annotated[dict[Name, SignedOpening], Field(max_length=PARTIES_MAX)]
+    seen: Annotated[dict[Name, SignedOpening], Field(max_length=PEERS_MAX)]
     set_back: Prose | None
     bans: Annotated[list[Ban], Field(max_length=BANS_MAX)]
 
