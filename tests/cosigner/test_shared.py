@@ -233,7 +233,7 @@ def test_what_was_given_is_brought_to_its_end(desk: Desk, happens: Callable[[Des
     [
         pytest.param({"threshold": 3}, id="another threshold"),
         pytest.param({"cosigners": [NAMES[1], NAMES[0], NAMES[2]]}, id="parties in another order"),
-        pytest.param({"cosigners": [*NAMES, "cosigner-4"]}, id="more parties"),
+        pytest.param({"cosigners": [*NAMES, "cosigner-4"], "threshold": 3}, id="more parties"),
     ],
 )
 def test_a_share_of_another_arrangement(desk: Desk, changes: Said) -> None:
