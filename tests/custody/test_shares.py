@@ -252,7 +252,12 @@ def test_ready_and_never_exclude_each_other(
     shares.never(KEY, 1, SECOND)
     again = Shares(folder, sealing=sealing)
     refused(lambda: again.keep(KEY, epochs[1][1], epoch=2, run=SECOND), "promised never", folder)
-    refused(lambda: again.never(KEY, 1, FIRST), "is ready for run", folder)
+    refused(lambda: again.never(KEY, 1, FIRST), "ready for run", folder)
+    again.keep(KEY, epochs[1][1], epoch=2, run=OTHER)
+    again.take_up(KEY, OTHER)
+    refused(lambda: again.never(KEY, 1, FIRST), "ready for run", folder)
+    again.destroy(KEY, OTHER)
+    refused(lambda: again.never(KEY, 1, FIRST), "was, ready for run", folder)
 
 
 def test_a_split_is_undone(shares: Shares, folder: Path, epochs: list[dict[int, Share]]) -> None:

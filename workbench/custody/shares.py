@@ -70,10 +70,14 @@ class Index(Document):
     destroyed: Annotated[list[Entry], Field(max_length=4 * KEPT_MAX)]
 
     @property
+    def made(self) -> list[Entry]:
+        """Every share that there was here, destroyed ones among them."""
+        return [*self.waiting, *self.before, *self.destroyed, *([self.current] if self.current else [])]
+
+    @property
     def made_to(self) -> int:
         """The latest epoch of which there was a share here; a run makes a later one."""
-        entries = [*self.waiting, *self.before, *self.destroyed, *([self.current] if self.current else [])]
-        return max((entry.epoch for entry in entries), default=0)
+        return max((entry.epoch for entry in self.made), default=0)
 
     @property
     def held_to(self) -> int:
@@ -176,9 +180,9 @@ class Shares:
     def never(self, key: str, party: int, run: str) -> None:
         """(2) Promise never to be ready for a run."""
         index = self._index.get(key) or _empty(key, party)
-        made = [*index.waiting, *index.before, *([index.current] if index.current else [])]
-        if any(entry.run == run for entry in made):
-            raise RefusedError(Refusal.SHARE, f"this party is ready for run {run}")
+        # also of one that is destroyed by now: two words of it would pass for a lie
+        if any(entry.run == run for entry in index.made):
+            raise RefusedError(Refusal.SHARE, f"this party is, or was, ready for run {run}")
         if run not in index.never:
             (self._folder / key).mkdir(mode=0o700, exist_ok=True)
             self._write(index.model_copy(update={"never": [*index.never, run][-KEPT_MAX:]}))
