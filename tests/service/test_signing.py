@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,9 +31,11 @@ from workbench.rules.threshold import (
     SignedEnvelope,
     SignedOpening,
     SignedRecollection,
+    unasked_max,
 )
 from workbench.service.links import Links
 from workbench.service.observers import Observers
+from workbench.service.recalling import bring
 from workbench.service.signing import Answered, Signing
 
 Said = dict[str, Any]
@@ -159,7 +162,7 @@ def asked(cosigners: Cosigners, lie: Lie | None, folder: Path) -> Iterator[Signi
             server = FrameServer(folder / name, one.handle, uids={os.geteuid()})
             threading.Thread(target=server.serve_forever, daemon=True).start()
             ends.callback(server.close)
-        observers: Observers = Observers({}, None, lambda *_: None)  # type: ignore[arg-type]
+        observers: Observers = Observers({}, None, lambda *_: None)
         links = Links(observers, {name: folder / name for name in cosigners.names})
         request = {"v": 1, "operation": "sign"}
         yield Signing(
@@ -223,3 +226,41 @@ def test_one_that_lies_is_passed_over(cosigners: Cosigners, lie: Lie) -> None:
     """The first one asked lies; the other two sign all the same."""
     answered = ask(cosigners, lie)
     assert {answered.cosigner, *(each.cosigner for each in answered.others)} >= {"cosigner-2"}
+
+
+@pytest.mark.parametrize(
+    ("unheard_max", "asked_for"),
+    [
+        pytest.param(unasked_max(3), [], id="it has heard enough to sign"),
+        pytest.param(0, ["e"], id="it is looked after: the last one is asked, too"),
+    ],
+)
+def test_who_is_asked_what_it_remembers(unheard_max: int, asked_for: list[str]) -> None:
+    """One of five that has heard three others waits for the fourth only when there is time."""
+    remembering: list[str] = []
+
+    def handle(name: str, request: Said) -> Said:
+        if request["operation"] == "status":
+            return {"v": 1, "recall": {"nonce": NONCE, "heard": ["b", "c", "d"]}}
+        remembering.append(name)
+        return {"v": 1}
+
+    key = Key(
+        id="treasury",
+        address=address_of(coincurve.PrivateKey(b"\x07" * 32).public_key.format(compressed=False)),
+        public_key="04",
+        tier="hot",
+        engine="mpc",
+        purpose="test",
+        cosigners=list("abcde"),
+        threshold=3,
+    )
+    with TemporaryDirectory(prefix="wb-") as folder, ExitStack() as ends:
+        for name in key.cosigners:
+            server = FrameServer(Path(folder) / name, partial(handle, name), uids={os.geteuid()})
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            ends.callback(server.close)
+        observers: Observers = Observers({}, None, lambda *_: None)
+        links = Links(observers, {name: Path(folder) / name for name in key.cosigners})
+        bring(links, key, "a", unheard_max=unheard_max)
+    assert remembering == asked_for

@@ -20,8 +20,8 @@ from workbench.service.record import Recorder
 DETAIL_MAX = 1500
 
 
-def bring(links: Links, key: Key, name: str) -> None:
-    """Bring one of a key's co-signers what those remember that it has not heard yet.
+def bring(links: Links, key: Key, name: str, *, unheard_max: int = 0) -> None:
+    """Bring one of a key's co-signers what those remember that it has not heard yet, until so few are left.
 
     Raises:
         RefusedError: it is silent, or refuses to go on with the memory that it has.
@@ -29,10 +29,12 @@ def bring(links: Links, key: Key, name: str) -> None:
     """
     nonce, heard = links.memory(name)
     request = {"v": 1, "operation": "recollect", "about": name, "nonce": nonce}
-    for other in key.cosigners:
-        if other != name and other not in heard:
-            with suppress(_NothingSaidError):
-                _remember(links, name, _recollected(links, other, request))
+    unheard = [other for other in key.cosigners if other != name and other not in heard]
+    if len(unheard) <= unheard_max:
+        return
+    for other in unheard:
+        with suppress(_NothingSaidError):
+            _remember(links, name, _recollected(links, other, request))
 
 
 class _NothingSaidError(Exception):

@@ -26,6 +26,7 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import verify_ed25519
 from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
 from workbench.rules.policy import Key
+from workbench.rules.threshold import unasked_max
 from workbench.service.courier import Courier, StepError
 from workbench.service.links import Links
 from workbench.service.recalling import bring
@@ -148,7 +149,8 @@ class Signing:
         evidence, blob = self.evidence(name)
         said = self.links.ask(name, evidence)
         if "agreed" in said:
-            bring(self.links, self.key, name)
+            # who has heard enough waits for nobody: what it agreed to does not live for long
+            bring(self.links, self.key, name, unheard_max=unasked_max(self.key.signers))
             self._agreed[name] = blob
             return None
         return self._read(name, blob, said)
