@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ Lie = Callable[["Cosigner", Said, Said], Said]
 INTENT, BLOB, NONCE = "ef" * 32, "aa" * 32, "bb" * 32
 LIAR = "cosigner-1"
 OLD = "11" * 65
+SECONDS = 5.0
+"""For a run."""
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +168,17 @@ def asked(cosigners: Cosigners, lie: Lie | None, folder: Path) -> Iterator[Signi
         observers: Observers = Observers({}, None, lambda *_: None)
         links = Links(observers, {name: folder / name for name in cosigners.names})
         request = {"v": 1, "operation": "sign"}
+        known = {OLD}
         yield Signing(
-            links, cosigners.keys, key, INTENT, lambda _: (request, BLOB), verify, {OLD}, lambda _: None
+            links,
+            cosigners.keys,
+            key,
+            INTENT,
+            lambda _: (request, BLOB),
+            verify,
+            known,
+            lambda _: None,
+            SECONDS,
         )
 
 
@@ -185,10 +197,22 @@ def stuffed(one: Cosigner, said: Said) -> Said:
     return said | {"envelopes": [signed, signed]}
 
 
+def dawdling(_: Cosigner, said: Said) -> Said:
+    """Answer truly, and late."""
+    time.sleep(SECONDS + 1)
+    return said
+
+
 def ask(cosigners: Cosigners, lie: Lie | None = None) -> Answered:
     """Ask for a signature."""
     with TemporaryDirectory(prefix="wb-") as folder, asked(cosigners, lie, Path(folder)) as question:
         return question.ask()
+
+
+def test_one_that_dawdles(cosigners: Cosigners) -> None:
+    """Late at a step, it is left out before what the others agreed to is over."""
+    answered = ask(cosigners, at("begin", dawdling))
+    assert [answered.cosigner, *(each.cosigner for each in answered.others)] == ["cosigner-2", "cosigner-3"]
 
 
 def test_the_first_two_sign(cosigners: Cosigners) -> None:

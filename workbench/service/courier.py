@@ -2,11 +2,12 @@
 
 It understands nothing of what it carries but who it is for. All of a round are asked at once; what some have
 answered is kept even when another fails. Who speaks nonsense, or more than a round can have, is passed over
-like one that is silent: the others must not pay for it.
+like one that is silent: the others must not pay for it. So is the slowest of a run that takes too long.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -41,12 +42,17 @@ class StepError(Exception):
 
 @dataclass(slots=True)
 class Courier:
-    """Carries one run between co-signers, by name their numbers; `answers` are what it has come to."""
+    """Carries one run between co-signers, by name their numbers; `answers` are what it has come to.
+
+    `seconds`: a run that has taken longer goes no further, None lets it.
+    """
 
     ask: Ask
     pool: ThreadPoolExecutor
     numbers: Mapping[str, int]
+    seconds: float | None = None
     answers: dict[str, Said] = field(default_factory=dict)
+    _took: dict[str, float] = field(default_factory=dict)
 
     def carry(self, opening: Said, taking: Said) -> dict[str, Said]:
         """Have a run opened by one request, and taken to its end by another; return everybody's answer.
@@ -85,7 +91,7 @@ class Courier:
         return mail
 
     def _all(self, requests: Mapping[str, Said]) -> dict[str, Said]:
-        asked = {name: self.pool.submit(self.ask, name, each) for name, each in requests.items()}
+        asked = {name: self.pool.submit(self._timed, name, each) for name, each in requests.items()}
         said: dict[str, Said] = {}
         failed: StepError | None = None
         for name, future in asked.items():
@@ -99,10 +105,22 @@ class Courier:
                 self.answers[name] = said[name]
             elif isinstance(refused, dict):
                 reason = f"{refused.get('code')}: {refused.get('detail')}"[:DETAIL_MAX]
-                failed = StepError(name, reason, is_silent=False)
+                # one that is silent is named first: the others may refuse on its account
+                failed = failed or StepError(name, reason, is_silent=False)
         if failed is not None:
             raise failed
+        slowest = max(self._took, key=self._took.__getitem__)
+        # nobody takes longer than all steps together, which are asked one after the other
+        if self.seconds is not None and not self.answers and self._took[slowest] > self.seconds:
+            raise StepError(slowest, f"it took {self._took[slowest]:.0f} seconds so far", is_silent=True)
         return said
+
+    def _timed(self, name: str, request: Said) -> Said:
+        begun = time.monotonic()
+        try:
+            return self.ask(name, request)
+        finally:
+            self._took[name] = self._took.get(name, 0.0) + time.monotonic() - begun
 
 
 def _read(kind: type[Spoken], name: str, value: object) -> Spoken:

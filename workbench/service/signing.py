@@ -32,6 +32,8 @@ from workbench.service.links import Links
 from workbench.service.recalling import bring
 
 DETAIL_MAX = 1500
+RUN_SECONDS = 20.0
+"""A signature takes a second; when one of a set dawdles, what the others agreed to must last for another."""
 
 Evidence = Callable[[str], tuple[dict[str, Any], str]]
 """What a co-signer is asked over, by its name, and the digest under which it is kept."""
@@ -95,6 +97,7 @@ class Signing:
     known: Collection[str]
     """The signed bytes that the ledger has."""
     crashed: Callable[[str], None]
+    seconds: float = RUN_SECONDS
     _agreed: dict[str, str] = field(default_factory=dict)
     _refused: dict[str, Answered] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
@@ -177,7 +180,8 @@ class Signing:
         numbers = {name: self.key.cosigners.index(name) + 1 for name in names}
         asked = {name: self._agreed[name] for name in names}
         with ExitStack() as ends:
-            courier = Courier(self.links.ask, ends.enter_context(ThreadPoolExecutor(len(names))), numbers)
+            pool = ends.enter_context(ThreadPoolExecutor(len(names)))
+            courier = Courier(self.links.ask, pool, numbers, seconds=self.seconds)
             opened = {"v": 1, "operation": "open", "intent": self.intent, "signers": sorted(numbers.values())}
             try:
                 said = courier.carry(opened, {"v": 1, "operation": "take", "key": self.key.id})
