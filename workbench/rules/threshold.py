@@ -36,7 +36,8 @@ OPENING_LINE = "oms-opening/v1"
 ENVELOPE_LINE = "oms-envelope/v1"
 WORD_LINE = "oms-word/v1"
 RECOLLECTION_LINE = "oms-recollection/v1"
-PARTIES_MAX = 16
+PARTIES_MAX = 15
+"""What one says to all others when a key is made fits into a frame: 280 KB for each of them."""
 ROUNDS_MAX = 4
 BODY_MAX = 2 * (1024 * 1024 + 64)
 """In hex: the engine's longest message, encrypted."""
