@@ -102,6 +102,14 @@ def start(rooms: Rooms) -> subprocess.CompletedProcess[str]:
             id="more than all",
         ),
         pytest.param(
+            lambda root: edit(
+                root / DOCUMENT,
+                lambda value: value["parties"].append({"name": "cosigner-4", "identity_key": "44" * 32}),
+            ),
+            "more than half",
+            id="two sets that do not know of each other",
+        ),
+        pytest.param(
             lambda root: edit(root / DOCUMENT, lambda value: value.update(parties=value["parties"][:1])),
             "at least 2",
             id="alone",

@@ -58,6 +58,13 @@ def test_it_survives_a_restart(folder: Path) -> None:
     assert again.banned("hot") == set()
 
 
+def test_peers_of_many_keys(folder: Path) -> None:
+    """More than share one key: it starts again all the same."""
+    held = Peers(folder)
+    held.begin({f"cosigner-{number}": opening(2, number) for number in range(1, 41)})
+    assert Peers(folder).seen == {f"cosigner-{number}": number for number in range(1, 41)}
+
+
 def test_it_is_founded_once(folder: Path) -> None:
     """Nobody begins it anew over one that exists."""
     with pytest.raises(FileExistsError):
@@ -87,7 +94,7 @@ def test_a_file_that_was_touched(folder: Path, damage: Callable[[Path], object])
 
 
 def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What could not be written has not happened: the count that was not kept is not given out."""
+    """The count that could not be written is not given out; a cheat is banned all the same."""
     held = Peers(folder)
     with monkeypatch.context() as patch:
 
@@ -99,8 +106,10 @@ def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             held.open()
         with pytest.raises(OSError, match="no space left"):
             held.ban("treasury", "cosigner-2", "cheated", [PROOF])
-    assert (held.opened, held.banned("treasury")) == (0, frozenset())
+    assert (held.opened, held.banned("treasury")) == (0, frozenset({"cosigner-2"}))
     assert held.open() == 1
+    # the next write that succeeds has it
+    assert Peers(folder).banned("treasury") == {"cosigner-2"}
 
 
 def test_one_that_was_set_back_opens_nothing(folder: Path) -> None:
@@ -110,3 +119,6 @@ def test_one_that_was_set_back_opens_nothing(folder: Path) -> None:
     with pytest.raises(RefusedError, match="shows opening 9") as caught:
         again.open()
     assert (caught.value.code, again.opened) == (Refusal.MEMORY_BEHIND, 0)
+    # nor does it tell others what it remembers of them: that is as old
+    with pytest.raises(RefusedError, match="shows opening 9"):
+        again.latest("cosigner-1")

@@ -16,7 +16,7 @@ from ledger import files
 from ledger.encoding import canonical, parse
 from tests.custody.parties import generated, refreshed, signed
 from tests.hsm import no_token_open
-from workbench.custody.shares import Entry, Shares
+from workbench.custody.shares import KEPT_MAX, Entry, Shares
 from workbench.custody.token import SealingKey, Token, TokenError, create_softhsm, softhsm_module
 from workbench.rules.codes import Refusal, RefusedError
 
@@ -215,6 +215,36 @@ def test_another_run_waits_for_the_last(shares: Shares, folder: Path, epochs: li
     assert shares.share(KEY)[0].run == SECOND
 
 
+def test_runs_that_are_given_up_without_an_end(
+    shares: Shares, folder: Path, sealing: SealingKey, epochs: list[dict[int, Share]]
+) -> None:
+    """A party that lies about each run stops the next, and takes nobody's share in use away."""
+    runs = [f"{number:064x}" for number in range(KEPT_MAX)]
+    for number, run in enumerate(runs, 2):
+        shares.may_begin(KEY)
+        shares.keep(KEY, epochs[1][1], epoch=number, run=run)
+        shares.settle(KEY, run)
+    refused(lambda: shares.may_begin(KEY), "are kept already", folder)
+    with pytest.raises(RefusedError, match="at most 64"):
+        shares.keep(KEY, epochs[1][1], epoch=KEPT_MAX + 2, run=OTHER)
+    assert Shares(folder, sealing=sealing).share(KEY)[0].run == FIRST
+    # one of them turns out to be everybody's: it is taken up, and the others go
+    shares.take_up(KEY, runs[-1])
+    shares.destroy(KEY, runs[-1])
+    shares.may_begin(KEY)
+
+
+def test_a_share_of_another_key_takes_no_place(folder: Path, sealing: SealingKey) -> None:
+    """Two runs made two keys; the one that was taken up stays, whoever is ready for the other."""
+    made = Shares(folder, sealing=sealing)
+    for run, epoch in ((FIRST, 1), (SECOND, 2)):
+        made.keep(KEY, generated()[1], epoch=epoch, run=run)
+        made.settle(KEY, run)
+    made.take_up(KEY, FIRST)
+    refused(lambda: made.take_up(KEY, SECOND), "another key than the one in use", folder)
+    refused(lambda: made.take_up(KEY, SECOND, by_all=True), "another key than the one in use", folder)
+
+
 def test_ready_and_never_exclude_each_other(
     shares: Shares, folder: Path, sealing: SealingKey, epochs: list[dict[int, Share]]
 ) -> None:
@@ -222,7 +252,12 @@ def test_ready_and_never_exclude_each_other(
     shares.never(KEY, 1, SECOND)
     again = Shares(folder, sealing=sealing)
     refused(lambda: again.keep(KEY, epochs[1][1], epoch=2, run=SECOND), "promised never", folder)
-    refused(lambda: again.never(KEY, 1, FIRST), "is ready for run", folder)
+    refused(lambda: again.never(KEY, 1, FIRST), "ready for run", folder)
+    again.keep(KEY, epochs[1][1], epoch=2, run=OTHER)
+    again.take_up(KEY, OTHER)
+    refused(lambda: again.never(KEY, 1, FIRST), "ready for run", folder)
+    again.destroy(KEY, OTHER)
+    refused(lambda: again.never(KEY, 1, FIRST), "was, ready for run", folder)
 
 
 def test_a_split_is_undone(shares: Shares, folder: Path, epochs: list[dict[int, Share]]) -> None:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 import coincurve
 import pytest
 
+from ledger.encoding import canonical
 from tests.custody.courier import BASIS, DIGEST, Cosigners, Mail, Meddler, run
 from workbench.custody.threshold import BannedError, Party
+from workbench.process.frames import FRAME_MAX
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import signed_bytes
 from workbench.rules.threshold import (
     OPENING_LINE,
+    PARTIES_MAX,
     WORD_LINE,
     Envelope,
     SignedEnvelope,
@@ -73,6 +76,20 @@ def test_what_the_courier_sees(cosigners: Cosigners) -> None:
     assert len(private) == 4
     assert not any(body[:1] in {b"\x31", b"\x32"} and body[1:3] == b"\x01\x02" for body in private)
     assert len({body[:16] for body in private}) == len(private)
+
+
+def test_as_many_as_may_share_a_key_can_make_one() -> None:
+    """What a party says to all others in the longest step fits into a frame."""
+    said: list[int] = []
+
+    def measure(_: int, __: str, mail: Mail) -> None:
+        said.append(
+            max(len(canonical(one.dump(), limit=FRAME_MAX)) for inbox in mail.values() for one in inbox)
+        )
+
+    made = Cosigners()
+    run(made, made.parties(made.terms("dkg")), measure)
+    assert max(said) * (PARTIES_MAX - 1) + 16 * 1024 < FRAME_MAX
 
 
 # Openings

@@ -29,7 +29,7 @@ from workbench.custody.token import Ed25519Key, Token
 from workbench.evm.transaction import SignedTransaction, assemble, signature_for
 from workbench.process.crash import CrashPoint
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.documents import DOCUMENT_MAX, signed_bytes
+from workbench.rules.documents import DOCUMENT_MAX, read_time, signed_bytes
 from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, HeadUpdate, RefusedAnswer, SignedAnswer
 from workbench.rules.policy import PolicySet
 from workbench.rules.threshold import Recollection, SignedEnvelope, SignedOpening, SignedRecollection
@@ -131,9 +131,11 @@ class Cosigner:
     def _taken(self, agreed: Agreed, answered: Answered) -> dict[str, Any]:
         """(8) A part is persisted as given before it leaves; (9) a signature before it is answered."""
         permission = agreed.permission
-        record = self.memory.snapshot().at(permission.record.lane)
-        if record is None or record.bytes[-1].unsigned_tx != permission.transaction.encode().hex():
-            raise RefusedError(Refusal.RUN, "other bytes were decided on since")
+        try:
+            record = self._allowed(permission, gives=answered.gives)
+        except RefusedError:
+            self._sharing().runs.put_away(permission.key.id)
+            raise
         if isinstance(answered.done, bytes):
             done = self._complete(permission, record, answered.done[:RS_BYTES])
             self.crash.reached("4-answer")
@@ -142,6 +144,19 @@ class Cosigner:
             self.memory.give(record)
             self.crash.reached("4-given")
         return {"v": 1, "envelopes": [each.dump() for each in answered.envelopes]}
+
+    def _allowed(self, permission: Permission, *, gives: bool) -> Record:
+        """Return the record of what was decided, if nothing that this process did since forbids it."""
+        memory = self.memory.snapshot()
+        record = memory.at(permission.record.lane)
+        wanted = (permission.record.intent, permission.transaction.encode().hex())
+        if record is None or (record.intent, record.bytes[-1].unsigned_tx) != wanted:
+            raise RefusedError(Refusal.RUN, "other bytes were decided on since")
+        # (3) a policy set that was seen since the decision may not allow it any more
+        seen, under = memory.head.policy_version, permission.head.policy_version
+        if gives and seen > under:
+            raise RefusedError(Refusal.POLICY_OLD, f"decided under version {under}, I have seen {seen} since")
+        return record
 
     def sign(self, request: dict[str, Any]) -> dict[str, Any]:
         """Decide over evidence and answer, signed; agree only, where the key is shared."""
@@ -155,7 +170,7 @@ class Cosigner:
             if done is None:
                 permission = self._decide(evidence)
                 if permission.key.engine == "mpc":
-                    return self._agree(named, permission)
+                    return self._agree(named, evidence, permission)
                 done = self._sign(permission)
         except GateError as error:
             self._withdraw(intent)
@@ -163,12 +178,15 @@ class Cosigner:
             self.memory.learn(error.learned)
             return self._answer(named, intent, refused=(error.step, error.refusal)).dump()
         except RefusedError as refusal:
+            self._withdraw(intent)
             return self._answer(named, intent, refused=(0, refusal)).dump()
         self.crash.reached("4-answer")
         return self._answer(named, intent, done=done).dump()
 
-    def _agree(self, named: str, permission: Permission) -> dict[str, Any]:
-        return self._sharing().agree(named, permission)
+    def _agree(self, named: str, evidence: Evidence, permission: Permission) -> dict[str, Any]:
+        is_cancel = evidence.operation == "cancel"
+        expires = None if is_cancel else read_time(evidence.proposal.intent.expires_at)
+        return self._sharing().agree(named, permission, expires=expires)
 
     def _sharing(self) -> SharedKeys:
         if self.shared is None:
@@ -220,9 +238,14 @@ class Cosigner:
             self.memory.advance(replace(head, policy=policy.digest, policy_version=policy.manifest.version))
 
     def _withdraw(self, intent: str) -> None:
-        """Forget bytes that are refused before they got a signature; without others the nonce is free."""
+        """Forget bytes that are refused before they got a signature; without others the nonce is free.
+
+        What was agreed to goes with them: no part is given for what was refused since.
+        """
         record = self.memory.snapshot().of(intent)
         if record is not None and record.pending is not None:
+            if self.shared is not None:
+                self.shared.forget(intent)
             self.memory.withdraw(record)
 
     def _answer(

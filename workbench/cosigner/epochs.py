@@ -62,6 +62,8 @@ class Epochs:
         if index is not None and made is not None:
             return self._say(index, made, "held" if index.current == made else "ready")
         party = terms.parties.index(self.runs.name) + 1
+        # a run that is still open could end in the share: the list of promises has an end
+        self.runs.put_away(terms.key)
         self.runs.shares.never(terms.key, party, run)
         word = Word(
             v=1,

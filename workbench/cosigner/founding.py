@@ -78,6 +78,8 @@ class Founding(Document):
             raise ValueError("two parties share a name")
         if not 1 < self.threshold <= len(self.parties):
             raise ValueError("the threshold is above 1 and at most the number of parties")
+        if 2 * self.threshold <= len(self.parties):
+            raise ValueError("the threshold is more than half: two sets of signers have one in common")
         return self
 
     def terms(self, epoch: int) -> Terms:

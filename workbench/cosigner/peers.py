@@ -23,6 +23,8 @@ from workbench.rules.threshold import PARTIES_MAX, SignedEnvelope, SignedOpening
 NAME = "peers.json"
 FILE_MAX = 64 * 1024 * 1024
 BANS_MAX = PARTIES_MAX * 64
+PEERS_MAX = 1024
+"""Of all keys together."""
 
 
 class Ban(Document):
@@ -39,7 +41,7 @@ class Known(Document):
 
     v: Literal[1]
     opened: Whole
-    seen: Annotated[dict[Name, SignedOpening], Field(max_length=PARTIES_MAX)]
+    seen: Annotated[dict[Name, SignedOpening], Field(max_length=PEERS_MAX)]
     set_back: Prose | None
     bans: Annotated[list[Ban], Field(max_length=BANS_MAX)]
 
@@ -70,7 +72,8 @@ class Peers:
         return {name: each.opening.counter for name, each in self._known.seen.items()}
 
     def latest(self, peer: str) -> SignedOpening | None:
-        """Return the latest opening of a peer, as it signed it."""
+        """Return the latest opening of a peer, as it signed it; who was set back itself knows of none."""
+        self._is_current()
         return self._known.seen.get(peer)
 
     def banned(self, key: str) -> frozenset[str]:
@@ -79,8 +82,7 @@ class Peers:
 
     def open(self) -> int:
         """Count one more opening; return its number."""
-        if self._known.set_back is not None:
-            raise RefusedError(Refusal.MEMORY_BEHIND, self._known.set_back)
+        self._is_current()
         self._keep(self._known.model_copy(update={"opened": self._known.opened + 1}))
         return self._known.opened
 
@@ -93,10 +95,15 @@ class Peers:
         self._keep(self._known.model_copy(update={"set_back": how}))
 
     def ban(self, key: str, peer: str, reason: str, evidence: Sequence[SignedEnvelope]) -> None:
-        """Never run with a peer over this key again."""
+        """Never run with a peer over this key again; in this process even when it cannot be written."""
         if peer not in self.banned(key):
             ban = Ban(key=key, peer=peer, reason=reason, evidence=list(evidence))
-            self._keep(self._known.model_copy(update={"bans": [*self._known.bans, ban]}))
+            self._known = self._known.model_copy(update={"bans": [*self._known.bans, ban]})
+            self._keep(self._known)
+
+    def _is_current(self) -> None:
+        if self._known.set_back is not None:
+            raise RefusedError(Refusal.MEMORY_BEHIND, self._known.set_back)
 
     def _keep(self, known: Known) -> None:
         files.replace(self._path, canonical(known.dump(), limit=FILE_MAX))

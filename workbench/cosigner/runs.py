@@ -143,6 +143,10 @@ class Runs:
             del self._runs[key]
         return under, answered
 
+    def put_away(self, key: str) -> None:
+        """End the run of a key that is open here, if one is."""
+        self._runs.pop(key, None)
+
     def _under(self, key: str) -> Under:
         under = self._runs.get(key)
         if under is None:

@@ -11,6 +11,7 @@ epoch and public key.
 (3) Another run begins only when each share that waits is settled: taken up, or somebody else's promise says
     that it never will be. It is kept even then: a lie about readiness must not split the parties for good.
 (4) What is taken up puts the share before it aside; that is destroyed when all parties hold the new one.
+    It is of the same key: what people were told that all hold, and sent money to, no other key replaces.
 (5) A file that the index does not name is what a crash left, and is removed; one that it names and that is
     missing, altered or another's makes the key unusable here, and says so.
 (6) Two parties that hold shares of two runs of one epoch: somebody promised never and was ready all the same.
@@ -69,10 +70,14 @@ class Index(Document):
     destroyed: Annotated[list[Entry], Field(max_length=4 * KEPT_MAX)]
 
     @property
+    def made(self) -> list[Entry]:
+        """Every share that there was here, destroyed ones among them."""
+        return [*self.waiting, *self.before, *self.destroyed, *([self.current] if self.current else [])]
+
+    @property
     def made_to(self) -> int:
         """The latest epoch of which there was a share here; a run makes a later one."""
-        entries = [*self.waiting, *self.before, *self.destroyed, *([self.current] if self.current else [])]
-        return max((entry.epoch for entry in entries), default=0)
+        return max((entry.epoch for entry in self.made), default=0)
 
     @property
     def held_to(self) -> int:
@@ -138,6 +143,8 @@ class Shares:
         index = self._index.get(key)
         if index is None:
             return
+        if len(index.waiting) + len(index.before) >= KEPT_MAX:
+            raise RefusedError(Refusal.SHARE, f"{KEPT_MAX} shares of {key} are kept already")
         for entry in index.waiting:
             if not entry.settled and entry.epoch > index.held_to:
                 raise RefusedError(
@@ -173,9 +180,9 @@ class Shares:
     def never(self, key: str, party: int, run: str) -> None:
         """(2) Promise never to be ready for a run."""
         index = self._index.get(key) or _empty(key, party)
-        made = [*index.waiting, *index.before, *([index.current] if index.current else [])]
-        if any(entry.run == run for entry in made):
-            raise RefusedError(Refusal.SHARE, f"this party is ready for run {run}")
+        # also of one that is destroyed by now: two words of it would pass for a lie
+        if any(entry.run == run for entry in index.made):
+            raise RefusedError(Refusal.SHARE, f"this party is, or was, ready for run {run}")
         if run not in index.never:
             (self._folder / key).mkdir(mode=0o700, exist_ok=True)
             self._write(index.model_copy(update={"never": [*index.never, run][-KEPT_MAX:]}))
@@ -200,6 +207,8 @@ class Shares:
         # (6) one share of an epoch; back to one that was given up only when it is everybody's
         if not (entry.held and by_all) and entry.epoch <= index.held_to:
             raise RefusedError(Refusal.SHARE, f"epoch {entry.epoch} was taken up with another share")
+        if index.current is not None and index.current.public_key != entry.public_key:
+            raise RefusedError(Refusal.SHARE, f"the share of run {run} is of another key than the one in use")
         # opened before the old one is put aside: what cannot be opened is not taken up
         opened = self._load(index, entry)
         taken = entry.model_copy(update={"held": True, "settled": True})
@@ -243,6 +252,8 @@ class Shares:
         return index
 
     def _write(self, index: Index) -> None:
+        # what would not be read again is not written: the shares beside it would be lost with it
+        Index.load(index.dump())
         files.replace(self._folder / index.key / "index.json", index.canonical())
         self._index[index.key] = index
 

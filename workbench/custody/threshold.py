@@ -105,6 +105,8 @@ class Party:
         self._transcript = hashlib.sha256()
         self.name = ""
         """The run's name, from when all have opened."""
+        self.gave = False
+        """Whether my part of a signature is, or was to be, among what I said."""
 
     @property
     def opening(self) -> SignedOpening:
@@ -224,6 +226,7 @@ class Party:
             out.append(told)
         # the parts are the only thing that is told to all when a key signs
         gives = self._terms.protocol == "sign" and step.broadcast is not None
+        self.gave = self.gave or gives
         return Answered(tuple(out), gives=gives)
 
     def _end(self) -> None:

@@ -114,7 +114,8 @@ class Key(Document):
     """A key that owns assets on chain; `public_key` is its 65-byte point.
 
     hsm: whole, in the token of its one co-signer. mpc: shared by its co-signers, in the order of their
-    parties, of whom `threshold` sign together.
+    parties, of whom `threshold` sign together: more than half, since it is a co-signer's memory that keeps a
+    nonce from being signed twice, and two sets of signers must have one in common.
     """
 
     id: Name
@@ -134,6 +135,8 @@ class Key(Document):
             raise ValueError("a whole key has one co-signer")
         if self.engine == "mpc" and not (self.threshold and self.threshold <= len(self.cosigners)):
             raise ValueError("a shared key names how many of its co-signers sign together")
+        if self.threshold is not None and 2 * self.threshold <= len(self.cosigners):
+            raise ValueError("more than half of a key's co-signers sign together")
         return self
 
     @property

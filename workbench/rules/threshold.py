@@ -36,11 +36,14 @@ OPENING_LINE = "oms-opening/v1"
 ENVELOPE_LINE = "oms-envelope/v1"
 WORD_LINE = "oms-word/v1"
 RECOLLECTION_LINE = "oms-recollection/v1"
-PARTIES_MAX = 16
+PARTIES_MAX = 15
+"""What one says to all others when a key is made fits into a frame: 280 KB for each of them."""
 ROUNDS_MAX = 4
 BODY_MAX = 2 * (1024 * 1024 + 64)
 """In hex: the engine's longest message, encrypted."""
 Number = Annotated[int, Field(ge=1, le=PARTIES_MAX)]
+Signature = Annotated[Hex, Field(max_length=128)]
+Point = Annotated[Hex, Field(max_length=130)]
 
 
 class Basis(Document):
@@ -116,7 +119,7 @@ class SignedOpening(Document):
     """An opening and its party's Ed25519 signature."""
 
     opening: Opening
-    signature: Hex
+    signature: Signature
 
 
 class Recollection(Document):
@@ -133,7 +136,7 @@ class SignedRecollection(Document):
     """A recollection, and the Ed25519 signature of who remembers."""
 
     recollection: Recollection
-    signature: Hex
+    signature: Signature
 
 
 class Envelope(Document):
@@ -152,7 +155,7 @@ class SignedEnvelope(Document):
     """An envelope and its sender's Ed25519 signature."""
 
     envelope: Envelope
-    signature: Hex
+    signature: Signature
 
 
 class Word(Document):
@@ -169,8 +172,8 @@ class Word(Document):
     epoch: Annotated[Whole, Field(ge=1)]
     party: Number
     stage: Literal["ready", "held", "never"]
-    public_key: Hex | None
-    points: Annotated[list[Hex], Field(max_length=PARTIES_MAX)] | None
+    public_key: Point | None
+    points: Annotated[list[Point], Field(max_length=PARTIES_MAX)] | None
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:
@@ -183,7 +186,7 @@ class SignedWord(Document):
     """A word, and its party's Ed25519 signature."""
 
     word: Word
-    signature: Hex
+    signature: Signature
 
 
 def run_of(openings: Mapping[int, Opening]) -> str:

@@ -165,6 +165,8 @@ class Lane:
             self.policy.key(matter.proposal.intent.key),
             digest,
             evidence,
+            lambda raw_tx: self._compare(raw_tx, matter),
+            {each.raw_tx for each in matter.sent if each.raw_tx is not None},
             self.crash.reached,
         ).ask()
 

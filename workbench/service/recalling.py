@@ -1,25 +1,27 @@
 """A co-signer that has started anew is brought what the others remember of it, while they are there.
 
 It opens no run before: an old state of it would sign again what it has forgotten. The service only carries:
-each answer is signed by who remembers, over the nonce of who has started. That a memory was set back is
-recorded once.
+each answer is signed by who remembers, over the nonce of who has started, and is brought alone: one that is
+nonsense keeps nobody from hearing the others. That a memory was set back is recorded once.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.policy import Key, PolicySet
+from workbench.rules.threshold import SignedRecollection
 from workbench.service.links import Links
 from workbench.service.record import Recorder
 
 DETAIL_MAX = 1500
 
 
-def bring(links: Links, key: Key, name: str) -> None:
-    """Bring one of a key's co-signers what those remember that it has not heard yet.
+def bring(links: Links, key: Key, name: str, *, unheard_max: int = 0) -> None:
+    """Bring one of a key's co-signers what those remember that it has not heard yet, until so few are left.
 
     Raises:
         RefusedError: it is silent, or refuses to go on with the memory that it has.
@@ -27,20 +29,32 @@ def bring(links: Links, key: Key, name: str) -> None:
     """
     nonce, heard = links.memory(name)
     request = {"v": 1, "operation": "recollect", "about": name, "nonce": nonce}
-    said = []
-    for other in key.cosigners:
-        if other != name and other not in heard:
-            with suppress(RefusedError):
-                said.append(links.ask(other, request).get("recollection"))
-    remembered = [each for each in said if each is not None]
-    if not remembered:
+    unheard = [other for other in key.cosigners if other != name and other not in heard]
+    if len(unheard) <= unheard_max:
         return
-    answer = links.ask(name, {"v": 1, "operation": "remember", "recollections": remembered})
-    refused = answer.get("refused")
-    if isinstance(refused, dict):
-        known = {each.value: each for each in Refusal}
-        code = known.get(str(refused.get("code")), Refusal.UNAVAILABLE)
-        raise RefusedError(code, f"{name}: {refused.get('detail')}"[:DETAIL_MAX])
+    for other in unheard:
+        with suppress(_NothingSaidError):
+            _remember(links, name, _recollected(links, other, request))
+
+
+class _NothingSaidError(Exception):
+    """One of the others is silent, or what it says is nothing to remember."""
+
+
+def _recollected(links: Links, other: str, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return SignedRecollection.load(links.ask(other, request).get("recollection")).dump()
+    except RefusedError as refusal:
+        raise _NothingSaidError from refusal
+
+
+def _remember(links: Links, name: str, said: dict[str, Any]) -> None:
+    refused = links.ask(name, {"v": 1, "operation": "remember", "recollections": [said]}).get("refused")
+    if not isinstance(refused, dict):
+        return
+    if refused.get("code") != Refusal.MEMORY_BEHIND.value:
+        raise _NothingSaidError
+    raise RefusedError(Refusal.MEMORY_BEHIND, f"{name}: {refused.get('detail')}"[:DETAIL_MAX])
 
 
 @dataclass(slots=True)

@@ -5,7 +5,8 @@ A whole key has one co-signer, whose answer is all. Of a shared key as many must
     passed over for the next;
 (b) those that agree open a run; one that fails lets other sets of those that agree have their turn, each
     once;
-(c) a signature that anybody knows already is taken as it is;
+(c) a signature that anybody knows already is taken as it is, when it is one, and not one that we have: who
+    says otherwise is passed over like one that is silent;
 (d) a refusal ends the intent only when so many refuse, and have given no part, that no signature can exist.
     Anything less is `unavailable`: it says who is missing and why, and the intent stays as it is;
 (e) one that has started anew is brought what the others remember of it: an old state of it signs with nobody;
@@ -15,7 +16,7 @@ Nothing is believed here: what an answer says is verified by the lane, and again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,13 +27,16 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import verify_ed25519
 from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
 from workbench.rules.policy import Key
+from workbench.rules.threshold import unasked_max
 from workbench.service.courier import Courier, StepError
 from workbench.service.links import Links
 from workbench.service.recalling import bring
 
 DETAIL_MAX = 1500
-PIECES_MAX = 256
-"""Of what others signed, for a co-signer that was away for long."""
+PIECES_MAX = 16
+"""At once, of what others signed, for a co-signer that was away for long; the next question brings more."""
+RUN_SECONDS = 20.0
+"""A signature takes a second; when one of a set dawdles, what the others agreed to must last for another."""
 
 Evidence = Callable[[str], tuple[dict[str, Any], str]]
 """What a co-signer is asked over, by its name, and the digest under which it is kept."""
@@ -91,7 +95,12 @@ class Signing:
     key: Key
     intent: str
     evidence: Evidence
+    verify: Callable[[str], object]
+    """Refuses bytes that are not the intent's, or its cancel's, signed by the key."""
+    known: Collection[str]
+    """The signed bytes that the ledger has."""
     crashed: Callable[[str], None]
+    seconds: float = RUN_SECONDS
     _agreed: dict[str, str] = field(default_factory=dict)
     _refused: dict[str, Answered] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
@@ -123,28 +132,40 @@ class Signing:
         """Ask one (a); return its answer if it knows a signature."""
         try:
             answered = self._consult(name)
+            if answered is not None and self._is_new(answered):
+                return answered  # (c)
         except RefusedError as refusal:
             self._failed[name] = str(refusal)
             return None
-        if answered is not None and answered.raw_tx is not None:
-            return answered  # (c)
-        if answered is not None:
+        if answered is not None and answered.signed.answer.refused is not None:
             self._refused[name] = answered
+        elif answered is not None:
+            self._failed[name] = "it has signed what the ledger has already"
         return None
+
+    def _is_new(self, answered: Answered) -> bool:
+        """(c) Whether it has a signature that the ledger has not; refused when it is none of the key's."""
+        if answered.raw_tx is None or answered.raw_tx in self.known:
+            return False
+        self.verify(answered.raw_tx)
+        return True
 
     def _consult(self, name: str) -> Answered | None:
         """Bring evidence to a co-signer; None when it agrees to take part."""
+        brought: object = None
         for _ in range(PIECES_MAX):
             evidence, blob = self.evidence(name)
             said = self.links.ask(name, evidence)
             if "agreed" in said:
-                bring(self.links, self.key, name)
+                # who has heard enough waits for nobody: what it agreed to does not live for long
+                bring(self.links, self.key, name, unheard_max=unasked_max(self.key.signers))
                 self._agreed[name] = blob
                 return None
             answered = self._read(name, blob, said)
-            # (f) what did come was remembered: more of it follows
-            if answered.refusal is not Refusal.NONCE_UNKNOWN or not evidence.get("spent"):
+            # (f) what did come was remembered: more of it follows, as long as it is more
+            if answered.refusal is not Refusal.NONCE_UNKNOWN or evidence.get("spent") in (None, brought):
                 break
+            brought = evidence["spent"]
         return answered
 
     def _read(self, name: str, blob: str, said: dict[str, Any]) -> Answered:
@@ -167,8 +188,10 @@ class Signing:
     def _run(self, names: Sequence[str]) -> Answered | None:
         """(b) Carry one run to its end; None when it failed."""
         numbers = {name: self.key.cosigners.index(name) + 1 for name in names}
+        asked = {name: self._agreed[name] for name in names}
         with ExitStack() as ends:
-            courier = Courier(self.links.ask, ends.enter_context(ThreadPoolExecutor(len(names))), numbers)
+            pool = ends.enter_context(ThreadPoolExecutor(len(names)))
+            courier = Courier(self.links.ask, pool, numbers, seconds=self.seconds)
             opened = {"v": 1, "operation": "open", "intent": self.intent, "signers": sorted(numbers.values())}
             try:
                 said = courier.carry(opened, {"v": 1, "operation": "take", "key": self.key.id})
@@ -177,8 +200,15 @@ class Signing:
                 if error.is_silent:
                     del self._agreed[error.name]
                 said = courier.answers
-        answers = [self._read(name, self._agreed[name], each) for name, each in said.items()]
-        signed = [each for each in answers if each.raw_tx is not None]
+        signed = []
+        for name, each in said.items():
+            try:
+                answered = self._read(name, asked[name], each)
+                if self._is_new(answered):
+                    signed.append(answered)
+            except RefusedError as refusal:
+                self._failed[name] = str(refusal)
+                self._agreed.pop(name, None)
         if not signed:
             return None
         first, *others = signed
