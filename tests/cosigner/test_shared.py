@@ -71,7 +71,12 @@ class Desk:
         record = nonces.admit(known, lane, transaction, intent=intent, usd_cents=5, at=at)
         head = replace(known.head, policy="cd" * 32, policy_version=max(1, known.head.policy_version))
         return Permission(
-            head=head, record=record, transaction=transaction, key=self.key, seen=cosigner.blocks.seen
+            head=head,
+            record=record,
+            transaction=transaction,
+            key=self.key,
+            seen=cosigner.blocks.seen,
+            learned=(),
         )
 
     def agree(self, name: str, *, fee: int = 100, intent: str = INTENT, life_s: int = 3600) -> None:
