@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -119,25 +119,29 @@ class Cosigner:
         """Sign as this co-signer."""
         return self.cosigners.identities[self.number].sign(signed_bytes(line, document)).hex()
 
-    def answer(self, raw_tx: str) -> Said:
-        """Return its answer: these are signed bytes."""
-        answer = Answer(
-            v=1,
-            cosigner=self.name,
-            evidence=BLOB,
-            intent=INTENT,
-            signature="00" * 65,
-            raw_tx=raw_tx,
-            refused=None,
-            signed_before=None,
-            others=[],
-        )
+    def answer(self, raw_tx: str | None, **changes: Any) -> Said:
+        """Return its answer: these are signed bytes; without bytes it refuses."""
+        no = {"step": 6, "code": "policy_denied", "detail": "no"}
+        value = {
+            "v": 1,
+            "cosigner": self.name,
+            "evidence": BLOB,
+            "intent": INTENT,
+            "signature": "00" * 65 if raw_tx else None,
+            "raw_tx": raw_tx,
+            "refused": None if raw_tx else no,
+            "signed_before": None,
+            "others": [],
+        }
+        answer = Answer.load(value | changes)
         return {"answer": answer.dump(), "signature": self.sign(ANSWER_LINE, answer.canonical())}
 
 
 @contextmanager
-def asked(cosigners: Cosigners, lie: Lie | None, folder: Path) -> Iterator[Signing]:
-    """Give a question to three co-signers, the first of which lies."""
+def asked(
+    cosigners: Cosigners, lie: Lie | None, folder: Path, liars: Collection[str] = (LIAR,)
+) -> Iterator[Signing]:
+    """Give a question to three co-signers, of whom these lie."""
     address = address_of(cosigners.shares[1].public_key)
 
     def verify(raw_tx: str) -> None:
@@ -161,7 +165,7 @@ def asked(cosigners: Cosigners, lie: Lie | None, folder: Path) -> Iterator[Signi
     )
     with ExitStack() as ends:
         for number, name in enumerate(cosigners.names, 1):
-            one = Cosigner(cosigners, number, lie if name == LIAR else None)
+            one = Cosigner(cosigners, number, lie if name in liars else None)
             server = FrameServer(folder / name, one.handle, uids={os.geteuid()})
             threading.Thread(target=server.serve_forever, daemon=True).start()
             ends.callback(server.close)
@@ -288,3 +292,42 @@ def test_who_is_asked_what_it_remembers(unheard_max: int, asked_for: list[str]) 
         links = Links(observers, {name: Path(folder) / name for name in key.cosigners})
         bring(links, key, "a", unheard_max=unheard_max)
     assert remembering == asked_for
+
+
+def refusing(gave: Collection[int]) -> Lie:
+    """Have those that are made to refuse do so; these say that they gave a part."""
+
+    def change(one: Cosigner, _: Said) -> Said:
+        return one.answer(None, **({"gave": True} if one.number in gave else {}))
+
+    return at("sign", change)
+
+
+def test_so_many_refuse_that_it_is_the_end(cosigners: Cosigners) -> None:
+    """Two of three refuse and have given nothing: no signature exists, and none can come to be."""
+    with TemporaryDirectory(prefix="wb-") as folder:
+        liars = cosigners.names[:2]
+        with asked(cosigners, refusing(()), Path(folder), liars) as question:
+            answered = question.ask()
+    assert answered.raw_tx is None
+    assert [answered.cosigner, *(each.cosigner for each in answered.others)] == list(liars)
+
+
+@pytest.mark.parametrize(
+    ("liars", "gave"),
+    [
+        pytest.param(("cosigner-1", "cosigner-2"), (2,), id="one of them gave a part"),
+        pytest.param(("cosigner-1", "cosigner-2", "cosigner-3"), (1,), id="all refuse, and one gave a part"),
+    ],
+)
+def test_refusals_that_are_not_the_end(
+    cosigners: Cosigners, liars: Collection[str], gave: Collection[int]
+) -> None:
+    """While anybody says that it gave a part a signature may exist: the intent stays as it is."""
+    with ExitStack() as ends:
+        folder = Path(ends.enter_context(TemporaryDirectory(prefix="wb-")))
+        question = ends.enter_context(asked(cosigners, refusing(gave), folder, liars))
+        with pytest.raises(RefusedError, match="co-signers must sign") as caught:
+            question.ask()
+    assert caught.value.code is Refusal.UNAVAILABLE
+    assert all(name in caught.value.detail for name in liars)

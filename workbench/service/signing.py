@@ -7,8 +7,9 @@ A whole key has one co-signer, whose answer is all. Of a shared key as many must
     once;
 (c) a signature that anybody knows already is taken as it is, when it is one, and not one that we have: who
     says otherwise is passed over like one that is silent;
-(d) a refusal ends the intent only when so many refuse, and have given no part, that no signature can exist.
-    Anything less is `unavailable`: it says who is missing and why, and the intent stays as it is;
+(d) a refusal ends the intent only when so many refuse that no signature can come to be, and nobody says that
+    it gave a part of one. Anything less is `unavailable`: it says who is missing and why, and the intent
+    stays as it is;
 (e) one that has started anew is brought what the others remember of it: an old state of it signs with nobody;
 (f) one that does not know what others signed is told, in as many pieces as it takes.
 Nothing is believed here: what an answer says is verified by the lane, and again by whoever audits.
@@ -216,9 +217,9 @@ class Signing:
 
     def _no(self) -> Answered:
         """(d) Return a refusal that ends the intent, or say who is missing."""
-        sure = [each for each in self._refused.values() if not each.in_doubt]
-        if len(sure) > len(self.key.cosigners) - self.key.signers:
-            first, *others = sure
+        doubted = any(each.in_doubt for each in self._refused.values())
+        if not doubted and len(self._refused) > len(self.key.cosigners) - self.key.signers:
+            first, *others = self._refused.values()
             return Answered(first.cosigner, first.signed, first.evidence, tuple(others))
         reasons = [f"{name} refuses, {each.detail}" for name, each in self._refused.items()]
         reasons += [f"{name}: {reason}" for name, reason in self._failed.items() if name not in self._refused]
