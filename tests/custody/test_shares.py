@@ -196,7 +196,6 @@ def test_what_is_not_taken_up(shares: Shares, folder: Path, epochs: list[dict[in
     shares.keep(KEY, epochs[2][1], epoch=2, run=OTHER)
     shares.take_up(KEY, SECOND)
     refused(lambda: shares.take_up(KEY, OTHER), "taken up with another share", folder)
-    refused(lambda: shares.take_up(KEY, OTHER, by_all=True), "taken up with another share", folder)
     refused(lambda: shares.take_up(KEY, FIRST), "no share of run", folder)
     refused(lambda: shares.destroy(KEY, OTHER), "not in use", folder)
 
@@ -242,7 +241,6 @@ def test_a_share_of_another_key_takes_no_place(folder: Path, sealing: SealingKey
         made.settle(KEY, run)
     made.take_up(KEY, FIRST)
     refused(lambda: made.take_up(KEY, SECOND), "another key than the one in use", folder)
-    refused(lambda: made.take_up(KEY, SECOND, by_all=True), "another key than the one in use", folder)
 
 
 def test_ready_and_never_exclude_each_other(
@@ -258,19 +256,6 @@ def test_ready_and_never_exclude_each_other(
     refused(lambda: again.never(KEY, 1, FIRST), "ready for run", folder)
     again.destroy(KEY, OTHER)
     refused(lambda: again.never(KEY, 1, FIRST), "was, ready for run", folder)
-
-
-def test_a_split_is_undone(shares: Shares, folder: Path, epochs: list[dict[int, Share]]) -> None:
-    """Who is ready begins no other run before this one is settled, by all words or one promise."""
-    refused(lambda: shares.undo(KEY), "came before", folder)
-    shares.keep(KEY, epochs[1][1], epoch=2, run=SECOND)
-    shares.take_up(KEY, SECOND)
-    shares.undo(KEY)
-    assert shares.share(KEY)[0].run == FIRST
-    assert f"{KEY}/{SECOND}.share" in on_disk(folder)
-    refused(lambda: shares.take_up(KEY, SECOND), "taken up with another share", folder)
-    shares.may_begin(KEY)
-    assert shares.take_up(KEY, SECOND, by_all=True).run == SECOND
 
 
 def test_shares_that_do_not_belong(shares: Shares, folder: Path, epochs: list[dict[int, Share]]) -> None:

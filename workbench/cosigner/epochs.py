@@ -22,7 +22,6 @@ from workbench.rules.threshold import (
     Terms,
     Word,
     verify_never,
-    verify_split,
     verify_words,
 )
 
@@ -50,7 +49,7 @@ class Epochs:
         if not using:
             if not held:
                 self._verify(words, self._word(index, entry, "ready"))
-            entry = self.runs.shares.take_up(key, run, by_all=held)
+            entry = self.runs.shares.take_up(key, run)
         if held:
             self.runs.shares.destroy(key, run)
         return self._say(index, entry, "held")
@@ -83,15 +82,6 @@ class Epochs:
         mine = self._word(index, entry, "ready")
         verify_never(word, mine=mine, parties=self.parties(key), keys=self.runs.keys)
         self.runs.shares.settle(key, run)
-
-    def undo(self, key: str, words: Sequence[SignedWord]) -> None:
-        """Take two parties' words that they hold shares of two runs of the epoch in use: go back one."""
-        index = self.runs.shares.index(key)
-        if index is None or index.current is None:
-            raise RefusedError(Refusal.SHARE, f"no share of {key}")
-        mine = self._word(index, index.current, "held")
-        verify_split(words, mine=mine, parties=self.parties(key), keys=self.runs.keys)
-        self.runs.shares.undo(key)
 
     def _held_by_all(self, words: Sequence[SignedWord], mine: Word) -> bool:
         """Whether all others say that they hold it; a word that does not verify is refused."""

@@ -10,14 +10,11 @@ epoch and public key.
 (2) Who has said that it is ready does not promise the opposite for this run, and the reverse.
 (3) Another run begins only when each share that waits is settled: taken up, or somebody else's promise says
     that it never will be. It is kept even then: a lie about readiness must not split the parties for good.
-(4) What is taken up puts the share before it aside; that is destroyed when all parties hold the new one.
+(4) What is taken up puts the share before it aside; that is destroyed when all parties hold the new one. A
+    party takes up one share of an epoch and no other, so at most one of them can come to be held by all.
     It is of the same key: what people were told that all hold, and sent money to, no other key replaces.
 (5) A file that the index does not name is what a crash left, and is removed; one that it names and that is
     missing, altered or another's makes the key unusable here, and says so.
-(6) Two parties that hold shares of two runs of one epoch: somebody promised never and was ready all the same.
-    A party takes up one share of an epoch and no other, so at most one of them can come to be held by all.
-    Everybody goes back to the share before; if all turn out to hold one of them after all, that is taken up
-    again.
 """
 
 from __future__ import annotations
@@ -46,7 +43,7 @@ KEPT_MAX = 64
 
 
 class Entry(Document):
-    """A share of one epoch, by the run that made it; `held`: it was taken up once, as the only one."""
+    """A share of one epoch, by the run that made it; `settled`: it keeps no other run from beginning."""
 
     epoch: Annotated[Whole, Field(ge=1)]
     run: Digest
@@ -54,7 +51,6 @@ class Entry(Document):
     points: list[Hex]
     sealed: Digest
     settled: bool
-    held: bool
 
 
 class Index(Document):
@@ -80,10 +76,9 @@ class Index(Document):
         return max((entry.epoch for entry in self.made), default=0)
 
     @property
-    def held_to(self) -> int:
-        """The latest epoch of which a share was taken up."""
-        entries = [*self.waiting, *self.before, *([self.current] if self.current else [])]
-        return max((entry.epoch for entry in entries if entry.held), default=0)
+    def used(self) -> int:
+        """The epoch in use; 0 before the first."""
+        return self.current.epoch if self.current else 0
 
     def waits(self, run: str) -> Entry | None:
         """Return the share that this run made and that is not in use yet."""
@@ -146,7 +141,7 @@ class Shares:
         if len(index.waiting) + len(index.before) >= KEPT_MAX:
             raise RefusedError(Refusal.SHARE, f"{KEPT_MAX} shares of {key} are kept already")
         for entry in index.waiting:
-            if not entry.settled and entry.epoch > index.held_to:
+            if not entry.settled and entry.epoch > index.used:
                 raise RefusedError(
                     Refusal.SHARE,
                     f"the share of run {entry.run} waits: the words of all, or one never, settle it",
@@ -169,7 +164,6 @@ class Shares:
             points=_points(share),
             sealed=hashlib.sha256(raw).hexdigest(),
             settled=False,
-            held=False,
         )
         place = self._folder / key
         place.mkdir(mode=0o700, exist_ok=True)
@@ -196,54 +190,38 @@ class Shares:
         ]
         self._write(index.model_copy(update={"waiting": waiting}))
 
-    def take_up(self, key: str, run: str, *, by_all: bool = False) -> Entry:
-        """(4) Use the share that a run made; every party is ready for it, or (`by_all`) holds it."""
+    def take_up(self, key: str, run: str) -> Entry:
+        """(4) Use the share that a run made; every party is ready for it, or holds it."""
         index = self._known(key)
         if index.current is not None and index.current.run == run:
             return index.current
         entry = index.waits(run)
         if entry is None:
             raise RefusedError(Refusal.SHARE, f"no share of run {run} waits")
-        # (6) one share of an epoch; back to one that was given up only when it is everybody's
-        if not (entry.held and by_all) and entry.epoch <= index.held_to:
+        if entry.epoch <= index.used:
             raise RefusedError(Refusal.SHARE, f"epoch {entry.epoch} was taken up with another share")
         if index.current is not None and index.current.public_key != entry.public_key:
             raise RefusedError(Refusal.SHARE, f"the share of run {run} is of another key than the one in use")
         # opened before the old one is put aside: what cannot be opened is not taken up
         opened = self._load(index, entry)
-        taken = entry.model_copy(update={"held": True, "settled": True})
         before = [*index.before, *([index.current] if index.current else [])]
         waiting = [other for other in index.waiting if other.run != run]
-        self._write(index.model_copy(update={"current": taken, "waiting": waiting, "before": before}))
+        self._write(index.model_copy(update={"current": entry, "waiting": waiting, "before": before}))
         self._open = {run: opened}
-        return taken
+        return entry
 
     def destroy(self, key: str, run: str) -> list[Entry]:
         """(4) Destroy what came before the share in use, which is the one that all hold; return it."""
         index = self._known(key)
         if index.current is None or index.current.run != run:
             raise RefusedError(Refusal.SHARE, f"the share of run {run} is not in use")
-        used = index.current.epoch
-        gone = [*index.before, *(entry for entry in index.waiting if entry.epoch <= used)]
-        kept = [entry for entry in index.waiting if entry.epoch > used]
+        gone = [*index.before, *(entry for entry in index.waiting if entry.epoch <= index.used)]
+        kept = [entry for entry in index.waiting if entry.epoch > index.used]
         destroyed = [*index.destroyed, *gone][-4 * KEPT_MAX :]
         left = index.model_copy(update={"before": [], "waiting": kept, "destroyed": destroyed})
         self._write(left)
         _remove_all_but(self._folder / key, _named(left))
         return gone
-
-    def undo(self, key: str) -> None:
-        """(6) Go back to the share before the one in use; both stay."""
-        index = self._known(key)
-        if index.current is None or not index.before:
-            raise RefusedError(Refusal.SHARE, f"no share of {key} came before")
-        changes = {
-            "current": index.before[-1],
-            "before": index.before[:-1],
-            "waiting": [*index.waiting, index.current],
-        }
-        self._write(index.model_copy(update=changes))
-        self._open = {}
 
     def _known(self, key: str) -> Index:
         index = self._index.get(key)

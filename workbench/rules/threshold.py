@@ -361,19 +361,6 @@ def verify_never(signed: SignedWord, *, mine: Word, parties: Sequence[str], keys
         raise RefusedError(Refusal.RUN, f"{name} does not say that it will never be ready")
 
 
-def verify_split(
-    signed: Sequence[SignedWord], *, mine: Word, parties: Sequence[str], keys: Mapping[str, str]
-) -> None:
-    """(7) Two parties say that they hold shares of two runs of my epoch: one of these is not everybody's."""
-    runs: set[str] = set()
-    for each in signed:
-        _speaker(each, mine.model_copy(update={"run": each.word.run}), parties, keys)
-        if each.word.stage == "held":
-            runs.add(each.word.run)
-    if len(runs) < 2:  # noqa: PLR2004 - a split has two sides
-        raise RefusedError(Refusal.RUN, "no two runs of this epoch are held")
-
-
 def _speaker(signed: SignedWord, mine: Word, parties: Sequence[str], keys: Mapping[str, str]) -> str:
     word = signed.word
     if (word.run, word.key, word.epoch) != (mine.run, mine.key, mine.epoch) or word.party > len(parties):
