@@ -8,8 +8,7 @@
 use std::collections::BTreeMap;
 
 use dkls23_secp256k1::protocols::dkg::{
-    BroadcastDerivationPhase2to4, BroadcastDerivationPhase3to4, ProofCommitment, TransmitInitMulPhase3to4,
-    TransmitInitZeroSharePhase2to4, TransmitInitZeroSharePhase3to4,
+    BroadcastDerivationPhase2to4, BroadcastDerivationPhase3to4, ProofCommitment, TransmitInitZeroSharePhase2to4,
 };
 use dkls23_secp256k1::protocols::dkg_session::DkgSession;
 use dkls23_secp256k1::protocols::{Parameters, PartyIndex};
@@ -19,9 +18,10 @@ use k256::{Scalar, Secp256k1};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::dealing::{commit_seeds, committed_seeds, deal, dealt, nothing, set_up, set_up_by};
 use crate::failure::{Failure, Result};
 use crate::share::{Held, Share};
-use crate::wire::{Inbox, Kind, Outbox, addressed, round};
+use crate::wire::{Inbox, Kind, Outbox, round};
 
 /// Commitment to the proof of a party's point; what it commits to comes a round later.
 #[derive(Serialize, Deserialize)]
@@ -34,12 +34,6 @@ struct Committed {
 struct Revealed {
     proof: DLogProof<Secp256k1>,
     chain_code: BroadcastDerivationPhase3to4,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Setup {
-    zero: TransmitInitZeroSharePhase3to4,
-    mul: TransmitInitMulPhase3to4<Secp256k1>,
 }
 
 enum State {
@@ -98,29 +92,17 @@ impl Dkg {
         }
         let me = self.me;
         let fragments = Zeroizing::new(self.session()?.phase1());
-        let mut out = Outbox::default();
-        for (number, fragment) in (1..).zip(fragments.iter()) {
-            let to = crate::wire::party(number)?;
-            if to == me {
-                self.state = State::Dealt { fragment: Zeroizing::new(*fragment) };
-            } else {
-                out = out.private(to, Kind::DkgFragment, fragment)?;
-            }
-        }
+        let (fragment, out) = deal(Kind::DkgFragment, &fragments, me)?;
+        self.state = State::Dealt { fragment };
         Ok(out)
     }
 
     fn commit(&mut self, own: &Scalar, broadcasts: &Inbox, private: &Inbox) -> Result<Outbox> {
         nothing(broadcasts)?;
-        let received = round::<Scalar>(Kind::DkgFragment, private, &self.parties, self.me)?;
-        let mut fragments = Zeroizing::new(vec![*own]);
-        fragments.extend(received.into_values());
+        let fragments = dealt(Kind::DkgFragment, own, private, &self.parties, self.me)?;
         let (proof, seeds, chain_code) = self.session()?.phase2(&fragments)?;
         let said = Committed { proof: proof.commitment, chain_code: chain_code.clone() };
-        let mut out = Outbox::broadcast(Kind::DkgCommitted, &said)?;
-        for seed in &seeds {
-            out = out.private(seed.parties.receiver, Kind::DkgSeedCommitted, seed)?;
-        }
+        let out = commit_seeds(Kind::DkgSeedCommitted, Outbox::broadcast(Kind::DkgCommitted, &said)?, &seeds)?;
         self.state = State::Committed { proof, chain_code };
         Ok(out)
     }
@@ -133,10 +115,7 @@ impl Dkg {
         private: &Inbox,
     ) -> Result<Outbox> {
         let said = round::<Committed>(Kind::DkgCommitted, broadcasts, &self.parties, self.me)?;
-        let seeds = received(Kind::DkgSeedCommitted, private, &self.parties, self.me, |seed| {
-            let TransmitInitZeroSharePhase2to4 { parties, .. } = seed;
-            parties
-        })?;
+        let seeds = committed_seeds(Kind::DkgSeedCommitted, private, &self.parties, self.me)?;
         let mut commitments = BTreeMap::from([(self.me, proof.commitment)]);
         let mut chain_codes = BTreeMap::from([(self.me, chain_code)]);
         for (from, committed) in said {
@@ -148,20 +127,14 @@ impl Dkg {
         }
         let (zeros, muls, chain_code) = self.session()?.phase3()?;
         let revealed = Revealed { proof: proof.proof.clone(), chain_code: chain_code.clone() };
-        let mut out = Outbox::broadcast(Kind::DkgRevealed, &revealed)?;
-        let mut muls: BTreeMap<_, _> = muls.into_iter().map(|mul| (mul.parties.receiver, mul)).collect();
-        for zero in zeros {
-            let to = zero.parties.receiver;
-            let mul = muls.remove(&to).ok_or_else(|| Failure::local("the engine left a party out"))?;
-            out = out.private(to, Kind::DkgSetup, &Setup { zero, mul })?;
-        }
+        let out = set_up(Kind::DkgSetup, Outbox::broadcast(Kind::DkgRevealed, &revealed)?, zeros, muls)?;
         self.state = State::Revealed(Box::new(Gathered { proof, commitments, seeds, chain_codes, chain_code }));
         Ok(out)
     }
 
     fn finish(&mut self, gathered: Gathered, broadcasts: &Inbox, private: &Inbox) -> Result<Share> {
         let said = round::<Revealed>(Kind::DkgRevealed, broadcasts, &self.parties, self.me)?;
-        let setups = round::<Setup>(Kind::DkgSetup, private, &self.parties, self.me)?;
+        let (zeros, muls) = set_up_by(Kind::DkgSetup, private, &self.parties, self.me)?;
         let mut proofs = vec![gathered.proof];
         let mut revealed = BTreeMap::from([(self.me, gathered.chain_code)]);
         for (from, reveal) in said {
@@ -172,13 +145,6 @@ impl Dkg {
             let commitment = gathered.commitments[&from];
             proofs.push(ProofCommitment { index: from, proof: reveal.proof, commitment });
             revealed.insert(from, reveal.chain_code);
-        }
-        let (mut zeros, mut muls) = (Vec::new(), Vec::new());
-        for (from, Setup { zero, mul }) in setups {
-            addressed(&zero.parties, from, self.me)?;
-            addressed(&mul.parties, from, self.me)?;
-            zeros.push(zero);
-            muls.push(mul);
         }
         let session = self.session.take().ok_or_else(|| Failure::value("this run has ended"))?;
         let (party, package): (Party, PublicKeyPackage) = session.phase4(
@@ -191,28 +157,5 @@ impl Dkg {
             compute_eth_address,
         )?;
         Held::checked(party, package)
-    }
-}
-
-/// Read private messages that name their sender and receiver, and hold both against whom they came from.
-pub fn received<T: serde::de::DeserializeOwned>(
-    kind: Kind,
-    private: &Inbox,
-    parties: &[u8],
-    me: PartyIndex,
-    named: impl Fn(&T) -> &dkls23_secp256k1::protocols::PartiesMessage,
-) -> Result<Vec<T>> {
-    let read = round::<T>(kind, private, parties, me)?;
-    for (from, message) in &read {
-        addressed(named(message), *from, me)?;
-    }
-    Ok(read.into_values().collect())
-}
-
-/// Refuse messages where a round has none.
-pub fn nothing(inbox: &Inbox) -> Result<()> {
-    match inbox.keys().next() {
-        None => Ok(()),
-        Some(from) => Err(Failure::message(*from, "has no place in this round")),
     }
 }

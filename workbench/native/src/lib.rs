@@ -8,6 +8,7 @@
 //!
 //! The engine is `dkls23-secp256k1`. Nobody has audited it from outside.
 
+mod dealing;
 mod dkg;
 mod failure;
 mod refresh;

@@ -10,23 +10,16 @@ use std::collections::BTreeMap;
 use dkls23_secp256k1::protocols::PartyIndex;
 use dkls23_secp256k1::protocols::dkg::{
     KeepInitMulPhase3to4, KeepInitZeroSharePhase2to3, KeepInitZeroSharePhase3to4, ProofCommitment,
-    TransmitInitMulPhase3to4, TransmitInitZeroSharePhase2to4, TransmitInitZeroSharePhase3to4,
+    TransmitInitZeroSharePhase2to4,
 };
 use dkls23_secp256k1::utilities::proofs::DLogProof;
 use k256::{Scalar, Secp256k1};
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::dkg::{nothing, received};
+use crate::dealing::{commit_seeds, committed_seeds, deal, dealt, nothing, set_up, set_up_by};
 use crate::failure::{Failure, Result};
 use crate::share::{Held, Share};
-use crate::wire::{Inbox, Kind, Outbox, addressed, party, round};
-
-#[derive(Serialize, Deserialize)]
-struct Setup {
-    zero: TransmitInitZeroSharePhase3to4,
-    mul: TransmitInitMulPhase3to4<Secp256k1>,
-}
+use crate::wire::{Inbox, Kind, Outbox, round};
 
 enum State {
     Begun,
@@ -85,29 +78,18 @@ impl Refresh {
             return Err(Failure::value("the first step takes no messages"));
         }
         let fragments = Zeroizing::new(self.share.party.refresh_complete_phase1());
-        let mut out = Outbox::default();
-        for (number, fragment) in (1..).zip(fragments.iter()) {
-            let to = party(number)?;
-            if to == self.me() {
-                self.state = State::Dealt { fragment: Zeroizing::new(*fragment) };
-            } else {
-                out = out.private(to, Kind::RefreshFragment, fragment)?;
-            }
-        }
+        let (fragment, out) = deal(Kind::RefreshFragment, &fragments, self.me())?;
+        self.state = State::Dealt { fragment };
         Ok(out)
     }
 
     fn commit(&mut self, own: &Scalar, broadcasts: &Inbox, private: &Inbox) -> Result<Outbox> {
         nothing(broadcasts)?;
-        let received = round::<Scalar>(Kind::RefreshFragment, private, &self.parties, self.me())?;
-        let mut fragments = Zeroizing::new(vec![*own]);
-        fragments.extend(received.into_values());
+        let fragments = dealt(Kind::RefreshFragment, own, private, &self.parties, self.me())?;
         let (correction, proof, zeros, seeds) =
             self.share.party.refresh_complete_phase2(&self.session, &fragments);
-        let mut out = Outbox::broadcast(Kind::RefreshCommitted, &proof.commitment)?;
-        for seed in &seeds {
-            out = out.private(seed.parties.receiver, Kind::RefreshSeedCommitted, seed)?;
-        }
+        let told = Outbox::broadcast(Kind::RefreshCommitted, &proof.commitment)?;
+        let out = commit_seeds(Kind::RefreshSeedCommitted, told, &seeds)?;
         self.state = State::Committed(Box::new(Own { correction: Zeroizing::new(correction), proof, zeros }));
         Ok(out)
     }
@@ -115,18 +97,10 @@ impl Refresh {
     fn reveal(&mut self, own: Own, broadcasts: &Inbox, private: &Inbox) -> Result<Outbox> {
         let mut commitments = round::<[u8; 32]>(Kind::RefreshCommitted, broadcasts, &self.parties, self.me())?;
         commitments.insert(self.me(), own.proof.commitment);
-        let seeds = received(Kind::RefreshSeedCommitted, private, &self.parties, self.me(), |seed| {
-            let TransmitInitZeroSharePhase2to4 { parties, .. } = seed;
-            parties
-        })?;
+        let seeds = committed_seeds(Kind::RefreshSeedCommitted, private, &self.parties, self.me())?;
         let (kept, zeros, muls, sent) = self.share.party.refresh_complete_phase3(&self.session, &own.zeros);
-        let mut out = Outbox::broadcast(Kind::RefreshRevealed, &own.proof.proof)?;
-        let mut sent: BTreeMap<_, _> = sent.into_iter().map(|mul| (mul.parties.receiver, mul)).collect();
-        for zero in zeros {
-            let to = zero.parties.receiver;
-            let mul = sent.remove(&to).ok_or_else(|| Failure::local("the engine left a party out"))?;
-            out = out.private(to, Kind::RefreshSetup, &Setup { zero, mul })?;
-        }
+        let told = Outbox::broadcast(Kind::RefreshRevealed, &own.proof.proof)?;
+        let out = set_up(Kind::RefreshSetup, told, zeros, sent)?;
         self.state = State::Revealed(Box::new(Gathered {
             correction: own.correction,
             proof: own.proof,
@@ -140,18 +114,11 @@ impl Refresh {
 
     fn finish(&mut self, gathered: Gathered, broadcasts: &Inbox, private: &Inbox) -> Result<Share> {
         let said = round::<DLogProof<Secp256k1>>(Kind::RefreshRevealed, broadcasts, &self.parties, self.me())?;
-        let setups = round::<Setup>(Kind::RefreshSetup, private, &self.parties, self.me())?;
+        let (zeros, muls) = set_up_by(Kind::RefreshSetup, private, &self.parties, self.me())?;
         let mut proofs = vec![gathered.proof];
         for (from, proof) in said {
             let commitment = gathered.commitments[&from];
             proofs.push(ProofCommitment { index: from, proof, commitment });
-        }
-        let (mut zeros, mut muls) = (Vec::new(), Vec::new());
-        for (from, Setup { zero, mul }) in setups {
-            addressed(&zero.parties, from, self.me())?;
-            addressed(&mul.parties, from, self.me())?;
-            zeros.push(zero);
-            muls.push(mul);
         }
         let party = self.share.party.refresh_complete_phase4(
             &self.session,

@@ -14,7 +14,7 @@ use dkls23_secp256k1::protocols::signing::{
 };
 use k256::Secp256k1;
 
-use crate::dkg::{nothing, received};
+use crate::dealing::{nothing, received};
 use crate::failure::{Failure, Result};
 use crate::share::Share;
 use crate::wire::{Inbox, Kind, Outbox, party, round};
