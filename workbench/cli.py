@@ -21,8 +21,11 @@ COMMANDS = {
     "lab": ("demo", "run_lab"),
     "login": ("session", "login"),
     "logout": ("session", "logout"),
+    "pause": ("pause", "pause"),
+    "paused": ("pause", "paused"),
     "policy": ("policy", "changes"),
     "register": ("second_path", "register"),
+    "release": ("pause", "release"),
     "renew": ("session", "renew"),
     "revoke": ("revoke", "revoke"),
     "sessions": ("session", "sessions"),
@@ -83,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _sessions(commands)
     _enrol(commands)
     _revoke(commands)
+    _pause(commands)
     commands.add_parser("states", help="print the lifecycle's state table")
     return parser
 
@@ -138,12 +142,30 @@ def _revoke(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for i
     _speaks(revoke)
 
 
+def _pause(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
+    scope = "all, key:NAME or contract:0xADDRESS"
+    pause = commands.add_parser("pause", help="order that nothing is signed for a key, a contract, or at all")
+    pause.add_argument("scope", metavar="SCOPE", help=scope)
+    release = commands.add_parser("release", help="draft the end of a pause, for officers to sign")
+    release.add_argument("scope", nargs="+", metavar="SCOPE", help=scope)
+    release.add_argument("--out", type=Path, required=True, help="a file for `workbench approve`")
+    paused = commands.add_parser("paused", help="say what is paused")
+    for command in (pause, release):
+        command.add_argument("--reason", required=True, help="for the audit trail, and for who decides")
+    for command in (pause, release, paused):
+        command.add_argument("--watcher", type=Path, required=True, help="the watcher's socket")
+    _speaks(pause)
+
+
 def _second_path(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
     approve = commands.add_parser("approve", help="decide by the second path, on a machine of your own")
     approve.add_argument("file", type=Path, metavar="FILE", help="the exported request")
     approve.add_argument("--trust-root", type=Path, required=True, help="your own trust root")
     approve.add_argument("--out", type=Path, required=True, help="where the answer goes")
     approve.add_argument("--verb", choices=["approve", "reject", "abstain"], default="approve")
+    approve.add_argument(
+        "--person", default="", help="who you are, where the file does not say it: a release"
+    )
     approve.add_argument("--role", default="", help="as whom (default: the role that is asked for)")
     approve.add_argument("--reason", default="", help="needed to reject or abstain")
     _unsafe(approve)
@@ -158,7 +180,9 @@ def _second_path(commands: Any) -> None:  # noqa: ANN401 - argparse has no name 
     _unsafe(register)
     hand_in = commands.add_parser("hand-in", help="bring an answer of the second path to the service")
     hand_in.add_argument("file", type=Path, metavar="FILE", help="the answer")
-    hand_in.add_argument("--socket", type=Path, required=True, help="the service's unix socket")
+    hand_in.add_argument(
+        "--socket", type=Path, required=True, help="the service's unix socket; the watcher's for a release"
+    )
 
 
 def _unsafe(command: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger.encoding import canonical, parse
 from tests.world import COSIGNER, Living, living, refused
 from workbench.demo import charter
-from workbench.demo.world import OBSERVER, SERVICE
+from workbench.demo.world import OBSERVER, SERVICE, WATCHER
 from workbench.evm.transaction import SignedTransaction, UnsignedTransaction
 from workbench.process.frames import call
 from workbench.rules.decision import Decision, SignedDecision
@@ -90,10 +90,18 @@ class Courier:
 
     def hand_over(self, evidence: Evidence) -> SignedAnswer:
         """Give evidence to the co-signer; its answer must be signed by the key that the trust root pins."""
+        if evidence["lease"] == self.evidence["lease"]:
+            evidence = evidence | {"lease": self.lease()}
         signed = SignedAnswer.load(call(self.world.world.places.socket(COSIGNER), evidence, timeout_s=30))
         pinned = self.world.world.trust_root.cosigners[COSIGNER]
         verify_ed25519(pinned, signed.signature, ANSWER_LINE, signed.answer.canonical(), what="answer")
         return signed
+
+    def lease(self) -> dict[str, Any]:
+        """Return a lease of the genuine watcher: one lives for seconds, a table of lies takes minutes."""
+        watcher = self.world.world.places.socket(WATCHER)
+        lease: dict[str, Any] = call(watcher, {"v": 1, "operation": "lease"}, timeout_s=30)["lease"]
+        return lease
 
     def decision(self, evidence: Evidence, **changes: Any) -> dict[str, Any]:
         """Return the first decision with fields changed, really signed by the person it names."""
@@ -502,9 +510,6 @@ def test_untouched_evidence_is_signed(courier: Courier) -> None:
     refusal = courier.hand_over(altered).answer
     assert refusal.refused is not None
     assert (refusal.raw_tx, refusal.signed_before) == (None, answer.raw_tx)
-    world.stack.start(SERVICE)
-    assert world.pm.resume(evidence["intent"]).state == "confirmed"
-    assert world.transactions() == 1
 
 
 def test_step_3_an_older_policy_set_is_not_tried_again(courier: Courier) -> None:
@@ -534,13 +539,30 @@ def test_step_3_an_older_policy_set_is_not_tried_again(courier: Courier) -> None
     for chain, refusal in (
         # two officers on pages are one machine's word
         ([previous.dump(), pages.dump()], (3, "policy_chain_broken")),
+        # the watcher does not know of it: it may be in force, and is not shown to be
+        ([previous.dump(), newer.dump()], (1, "lease_names_another_policy_set")),
+        ("the watcher is told", None),
+        # hidden from the co-signer, which has not seen it yet
+        ([previous.dump()], (1, "lease_names_another_policy_set")),
         ([previous.dump(), newer.dump()], (4, "decision_under_another_policy")),
         ([previous.dump()], (3, "policy_superseded")),
         ([previous.dump(), never.dump()], (3, "policy_chain_broken")),
         ([previous.dump(), never.dump(), after_it.dump()], (3, "policy_chain_broken")),
     ):
+        if refusal is None:
+            told = {"v": 1, "operation": "policy", "sets": [previous.dump(), newer.dump()]}
+            assert call(places.socket(WATCHER), told, timeout_s=30)["policy"] == newer.digest
+            continue
         answer = courier.hand_over({**evidence, "policy_chain": chain}).answer
         assert answer.refused is not None
         assert (answer.refused.step, answer.refused.code) == refusal, answer.refused.detail
         assert answer.raw_tx is None
         assert courier.memory() == before
+
+
+def test_the_service_goes_on(courier: Courier) -> None:
+    """The genuine service comes back, asks once more, gets what was signed, and has it mined."""
+    world = courier.world
+    world.stack.start(SERVICE)
+    assert world.pm.resume(courier.evidence["intent"]).state == "confirmed"
+    assert world.transactions() == 1

@@ -13,23 +13,28 @@ import pytest
 from eth_utils.address import to_checksum_address
 
 from tests.cosigner.founders import KEY, NAMES, Room, founded, sealing_key
-from workbench.cosigner import blocks, memory, nonces
+from workbench.cosigner import blocks, memory, nonces, orders
 from workbench.cosigner.blocks import Blocks
 from workbench.cosigner.core import Cosigner
 from workbench.cosigner.gate import Identity, Permission
 from workbench.cosigner.memory import Memory
+from workbench.cosigner.orders import Heard
 from workbench.cosigner.shared import SharedKeys
 from workbench.demo.founding import carry as make
 from workbench.evm.transaction import UnsignedTransaction, address_of
 from workbench.process.crash import NEVER
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import write_time
+from workbench.rules.intent import Intent
+from workbench.rules.lease import Lease
 from workbench.rules.policy import Key
 
 Said = dict[str, Any]
 INTENT, EVIDENCE, GENESIS = "ef" * 32, "aa" * 32, bytes(32)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TO = to_checksum_address("0x" + "cd" * 20)
+OTHER = to_checksum_address("0x" + "dc" * 20)
+TTL_S = 20
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,50 @@ class Desk:
     key: Key
     cosigners: dict[str, Cosigner] = field(default_factory=dict)
     now: datetime = NOW
+    lease: Lease | None = None
+
+    @property
+    def intent(self) -> Intent:
+        """Return what is decided on."""
+        return Intent.load(
+            {
+                "v": 1,
+                "id": "ab" * 16,
+                "proposer": "pm-1",
+                "key": KEY,
+                "chain_id": 1,
+                "to": TO,
+                "value": "1",
+                "data": "",
+                "gas_max": 21_000,
+                "max_fee_per_gas": 100,
+                "max_priority_fee_per_gas": 100,
+                "deltas": [],
+                "allowances": [],
+                "purpose": "test",
+                "expires_at": write_time(NOW + timedelta(hours=1)),
+            }
+        )
+
+    def hear(self, *names: str, **changes: Any) -> Lease:
+        """Have some hear a lease from now on."""
+        lease = Lease.load(
+            {
+                "v": 1,
+                "policy": "cd" * 32,
+                "policy_version": 1,
+                "revocation_epoch": 0,
+                "pause_epoch": 0,
+                "paused": [],
+                "head": {"size": 0, "root": "0" * 64},
+                "at": write_time(self.now),
+                "ttl_s": TTL_S,
+                **changes,
+            }
+        )
+        for name in names:
+            self.cosigners[name].heard.hear(lease)
+        return lease
 
     def permission(self, cosigner: Cosigner, *, fee: int = 100, intent: str = INTENT) -> Permission:
         """Return what a gate allows."""
@@ -71,6 +120,8 @@ class Desk:
         record = nonces.admit(known, lane, transaction, intent=intent, usd_cents=5, at=at)
         head = replace(known.head, policy="cd" * 32, policy_version=max(1, known.head.policy_version))
         return Permission(
+            intent=self.intent,
+            lease=self.lease,
             head=head,
             record=record,
             transaction=transaction,
@@ -147,10 +198,12 @@ def desk(room: Room, tmp_path: Path) -> Desk:
         folder.mkdir()
         memory.found(folder, genesis_hash=GENESIS)
         blocks.found(folder)
+        orders.found(folder)
         made.cosigners[name] = Cosigner(
             identity=Identity(name=name, trust_root=None, ledger_trust_root=None),
             memory=Memory(folder, genesis_hash=GENESIS),
             blocks=Blocks(folder),
+            heard=Heard(folder),
             token=None,
             identity_key=room.identities[name],
             clock=lambda: made.now,
@@ -246,3 +299,69 @@ def test_a_share_of_another_arrangement(desk: Desk, changes: Said) -> None:
     desk.key = Key.load(desk.key.dump() | changes)
     with pytest.raises(RefusedError, match="not one of treasury as the policy set has it"):
         desk.agree(NAMES[0])
+
+
+def paused(scope: str, *names: str) -> Callable[[Desk], None]:
+    """Return what lets some hear of a pause."""
+
+    def happens(desk: Desk) -> None:
+        desk.hear(*names, pause_epoch=1, paused=[{"scope": scope, "epoch": 1}])
+
+    return happens
+
+
+def newer_set_heard(desk: Desk) -> None:
+    """Let the first hear of a newer policy set, which it has not seen."""
+    desk.hear(NAMES[0], policy_version=2)
+
+
+@pytest.mark.parametrize(
+    ("happens", "code"),
+    [
+        pytest.param(paused("all", NAMES[0]), Refusal.PAUSED, id="everything is paused"),
+        pytest.param(paused(f"key:{KEY}", NAMES[0]), Refusal.PAUSED, id="its key is paused"),
+        pytest.param(paused(f"contract:{TO}", NAMES[0]), Refusal.PAUSED, id="what it calls is paused"),
+        pytest.param(newer_set_heard, Refusal.POLICY_OLD, id="a newer policy set is heard of"),
+        pytest.param(later(TTL_S), Refusal.LEASE_STALE, id="the watcher is silent"),
+    ],
+)
+def test_what_is_heard_keeps_a_part_back(desk: Desk, happens: Callable[[Desk], None], code: Refusal) -> None:
+    """Between the decision and the part: past the courier, and at one of the signers, is enough."""
+    desk.lease = desk.hear(*NAMES[:2])
+    for name in NAMES[:2]:
+        desk.agree(name, life_s=60)
+    said = desk.run(lambda step: happens(desk) if step == 2 else None)
+    assert said[-1][NAMES[0]]["refused"]["code"] == code.value
+    assert "envelopes" not in said[-1][NAMES[0]]
+    assert desk.gave[0] is False
+
+
+def test_a_pause_of_something_else_keeps_nothing_back(desk: Desk) -> None:
+    """Another contract is paused while a signature is made: it comes to be."""
+    desk.lease = desk.hear(*NAMES[:2])
+    for name in NAMES[:2]:
+        desk.agree(name, life_s=60)
+    other = paused(f"contract:{OTHER}", *NAMES[:2])
+    said = desk.run(lambda step: other(desk) if step == 2 else None)
+    assert len({each["answer"]["raw_tx"] for each in said[-1].values()}) == 1
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        pytest.param({"pause_epoch": 3}, id="of a pause that does not concern this"),
+        pytest.param({"revocation_epoch": 1}, id="of a revocation"),
+    ],
+)
+def test_who_has_heard_less_is_found_out(desk: Desk, ahead: dict[str, int]) -> None:
+    """One has heard of another epoch: there is no run, whatever the courier shows to the other."""
+    desk.lease = desk.hear(*NAMES[:2])
+    for name in NAMES[:2]:
+        desk.agree(name, life_s=60)
+    desk.hear(NAMES[1], **ahead)
+    asked: dict[str, Said] = {name: {"intent": INTENT, "signers": [1, 2]} for name in NAMES[:2]}
+    opened = desk.all("open", asked)
+    openings = [each["opening"] for each in opened.values()]
+    begun = desk.all("begin", {name: {"openings": openings} for name in NAMES[:2]})
+    assert {each["refused"]["code"] for each in begun.values()} == {Refusal.RUN.value}
+    assert desk.gave == [False, False]

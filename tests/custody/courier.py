@@ -22,7 +22,14 @@ from workbench.rules.threshold import (
 )
 
 DIGEST = bytes(range(32)).hex()
-BASIS = Basis(size=7, root="ab" * 32, policy="cd" * 32, policy_version=3)
+BASIS = Basis(
+    size=7,
+    root="ab" * 32,
+    policy="cd" * 32,
+    policy_version=3,
+    revocation_epoch=2,
+    pause_epoch=1,
+)
 Mail = dict[int, list[SignedEnvelope]]
 """Envelopes by receiver."""
 Meddler = Callable[[int, str, Mail], None]

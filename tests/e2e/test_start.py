@@ -14,7 +14,7 @@ import pytest
 
 from ledger.encoding import canonical
 from tests.world import COSIGNER, Living, living
-from workbench.demo.world import OBSERVER, SERVICE, WITNESSES
+from workbench.demo.world import OBSERVER, SERVICE, WATCHER, WITNESSES
 from workbench.rules.trust import TrustRoot
 
 PROCESSES = (OBSERVER, COSIGNER, SERVICE)
@@ -37,7 +37,7 @@ def world() -> Iterator[Living]:
         assert built.push(built.allowance(200)).state == "confirmed"
         built.stack.stop()
         # what they remember is asked for by every service that starts
-        for name in WITNESSES:
+        for name in (WATCHER, *WITNESSES):
             built.stack.start(name)
         yield built
 
@@ -239,6 +239,11 @@ def moved_record(folder: Path) -> None:
     record.rename(record.with_name(record.name.replace("-0.json", "-7.json")))
 
 
+def lost_orders(folder: Path) -> None:
+    """Take away what the co-signer has heard of pauses."""
+    (folder / "orders.json").unlink()
+
+
 def damaged_head(folder: Path) -> None:
     """Cut the co-signer's head off."""
     path = folder / "head.json"
@@ -255,6 +260,7 @@ def damaged_head(folder: Path) -> None:
         pytest.param(half_a_record, "json", id="a record without a field"),
         pytest.param(moved_record, "another nonce", id="a record under another name"),
         pytest.param(damaged_head, "head.json", id="a damaged head"),
+        pytest.param(lost_orders, "orders.json", id="memory without its pauses"),
     ],
 )
 def test_cosigner_without_its_memory(

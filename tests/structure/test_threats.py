@@ -13,7 +13,7 @@ from workbench.rules.trust import TrustRoot
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "workbench" / "THREATS.md").read_text()
 PLACES = {
-    "<root>": "(?:service|anchor|cosigners/[^/]+|observers/[^/]+)",
+    "<root>": "(?:service|anchor|watcher|cosigners/[^/]+|observers/[^/]+)",
     "<any>": ".+",
     "<size>": "[0-9]+",
     "<version>": "[0-9]+",
@@ -30,6 +30,7 @@ NOT_IN_THIS_WORLD = {
     "cosigners/<cosigner>/shares/<key>/<run>.share",
     "cosigners/<cosigner>/shares/<key>/index.json",
     "reports/<notebook>",
+    "watcher/ordered/<epoch>.json",
     "service/ledger.duckdb.journal",
     "service/timestamps/<size>.<authority>.tsr",
     KEPT,

@@ -35,7 +35,8 @@ from workbench.rules.enrolment import (
     Registration,
     RegistrationRequest,
 )
-from workbench.rules.policy import Person
+from workbench.rules.pause import AskedRelease, ReleaseRequest, verify_request
+from workbench.rules.policy import Person, Signature, verify_signature
 from workbench.rules.rows import Row, Section
 from workbench.rules.trust import TrustRoot
 from workbench.rules.words import words
@@ -137,6 +138,19 @@ class Console:
         assertion = self._press(asked.person, said.challenge)
         word = change_request.spoken(asked, said, assertion, trust_root=self.trust_root)
         return AnsweredChange(v=1, ticket=exported.ticket, word=word)
+
+    def verify_release(self, request: ReleaseRequest, *, person: str, now: datetime) -> AskedRelease:
+        """Verify a release that one of the officers could sign, or refuse."""
+        return verify_request(request, person=person, trust_root=self.trust_root, now=now)
+
+    def release(self, request: ReleaseRequest, asked: AskedRelease) -> ReleaseRequest:
+        """Have a release signed, check what came back from the key, and add it to what others signed."""
+        challenge = asked.signed.release.challenge
+        signature = Signature(person=asked.person.id, assertion=self._press(asked.person, challenge))
+        verify_signature(signature, challenge, judge=asked.policy, trust_root=self.trust_root)
+        signatures = [each.dump() for each in (*asked.signed.signatures, signature)]
+        signed = {"release": asked.signed.release.dump(), "signatures": signatures}
+        return ReleaseRequest.load(request.dump() | {"release": signed})
 
     def verify_registration(self, exported: ExportedRegistration, *, now: datetime) -> AskedRegistration:
         """Verify whose key is to be registered, or refuse: here only one for the second path."""

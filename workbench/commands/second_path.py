@@ -12,6 +12,7 @@ from typing import Any
 from fido2.ctap import CtapDevice
 from fido2.hid import CtapHidDevice
 
+from workbench import watcher_client
 from workbench.approver.console import (
     Answered,
     AnsweredChange,
@@ -29,10 +30,11 @@ from workbench.commands.said import folded
 from workbench.demo.authenticator import UnsafeSoftwareAuthenticator
 from workbench.identity.ctap import AuthenticatorError
 from workbench.identity.registration import CHALLENGE_BYTES, Metadata
-from workbench.rules import shown, shown_change
+from workbench.rules import shown, shown_change, shown_release
 from workbench.rules.change_request import WordVerb
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_json
+from workbench.rules.pause import ReleaseRequest
 from workbench.rules.rows import Section
 from workbench.rules.trust import TrustRoot
 
@@ -61,16 +63,18 @@ def approve(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _exported(path: Path) -> Exported | ExportedChange:
+def _exported(path: Path) -> Exported | ExportedChange | ReleaseRequest:
     value = read_json(path.read_bytes(), limit=FILE_MAX)
-    return (
-        ExportedChange.load(value) if isinstance(value, dict) and "change" in value else Exported.load(value)
-    )
+    if isinstance(value, dict) and "change" in value:
+        return ExportedChange.load(value)
+    if isinstance(value, dict) and "release" in value:
+        return ReleaseRequest.load(value)
+    return Exported.load(value)
 
 
 def _at_console(
-    options: argparse.Namespace, trust_root: TrustRoot, exported: Exported | ExportedChange
-) -> Answered | AnsweredChange | None:
+    options: argparse.Namespace, trust_root: TrustRoot, exported: Exported | ExportedChange | ReleaseRequest
+) -> Answered | AnsweredChange | ReleaseRequest | None:
     _not_twice(options.out)
     if not sys.stdin.isatty():
         raise AuthenticatorError("no terminal: this is for a person who reads")
@@ -78,6 +82,8 @@ def _at_console(
     console = Console(trust_root, device)
     if isinstance(exported, ExportedChange):
         return _say(options, console, exported)
+    if isinstance(exported, ReleaseRequest):
+        return _release(options, console, exported)
     return _decide(options, console, exported)
 
 
@@ -93,6 +99,20 @@ def _say(options: argparse.Namespace, console: Console, exported: ExportedChange
     ):
         return None
     return console.say(exported, asked, verb=verb, reason=options.reason)
+
+
+def _release(options: argparse.Namespace, console: Console, request: ReleaseRequest) -> ReleaseRequest | None:
+    now = datetime.now(UTC)
+    asked = console.verify_release(request, person=options.person, now=now)
+    if options.verb != "approve":
+        raise RefusedError(
+            Refusal.MALFORMED, f"nobody can {options.verb} a release: let it lapse", path="/verb"
+        )
+    digest = asked.signed.release.challenge.hex()
+    sections = shown_release.sections(asked, now=now)
+    if not _read(sections, title=shown_release.title(asked), about="release this", digest=digest):
+        return None
+    return console.release(request, asked)
 
 
 def _read(sections: list[Section], *, title: str, about: str, digest: str) -> bool:
@@ -195,6 +215,9 @@ def _handed_in(socket: Path, value: Any) -> str:  # noqa: ANN401 - the JSON edge
     if isinstance(value, dict) and "word" in value:
         said = AnsweredChange.load(value)
         return f"recorded; the policy set is {answer_change(socket, said.ticket, said.word).standing}"
+    if isinstance(value, dict) and "release" in value:
+        epoch = watcher_client.hand_in(socket, ReleaseRequest.load(value).release)
+        return f"released, epoch {epoch}"
     if isinstance(value, dict) and "done" in value:
         answered = AnsweredRegistration.load(value)
         key = registered(socket, answered.ticket, answered.done)

@@ -1,6 +1,7 @@
 """The co-signer's process: token, memory and trust root in; a unix socket out.
 
-State root: config.json, pin, token, genesis.json, head.json, signed/, witness/; where it shares keys also
+State root: config.json, pin, token, genesis.json, head.json, orders.json, signed/,
+witness/; where it shares keys also
 peers.json and shares/.
 """
 
@@ -14,16 +15,18 @@ from pathlib import Path
 
 from ledger.chain import Genesis
 from ledger.trust import TrustRoot as LedgerTrustRoot
-from ledger.witness import MemoryLostError, Witness
+from ledger.witness import MemoryLostError
 from workbench.cosigner import core
 from workbench.cosigner.blocks import Blocks
 from workbench.cosigner.gate import Identity
 from workbench.cosigner.memory import Memory, MemoryCorruptError
+from workbench.cosigner.orders import Heard
 from workbench.cosigner.peers import Peers
 from workbench.cosigner.runs import Runs
 from workbench.cosigner.shared import SharedKeys
 from workbench.custody.shares import Shares
 from workbench.custody.token import Ed25519Key, Token, TokenError, softhsm_module
+from workbench.process import witnessing
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
 from workbench.process.frames import FrameError, FrameServer
@@ -76,11 +79,14 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
         identity=identity,
         memory=Memory(state, genesis_hash=genesis.hash()),
         blocks=Blocks(state),
+        heard=Heard(state),
         token=token,
         key=key,
         clock=_clock,
         crash=CrashPoint(crash_at),
-        witness=_witness(state / "witness", identity, key),
+        witness=witnessing.opened(
+            state / "witness", name=identity.name, key=key, trust_root=identity.ledger_trust_root, now=_clock
+        ),
         shared=_shared(state, identity, token, key, config["sealing_key"]),
     )
     return FrameServer(socket, cosigner.handle, uids={os.geteuid(), *config["peers"]})
@@ -101,22 +107,6 @@ def _shared(
         clock=_clock,
     )
     return SharedKeys(runs, _clock)
-
-
-def _witness(folder: Path, identity: Identity, key: Ed25519Key) -> Witness | None:
-    """Return the witness that the trust root expects here: under this name, with the identity key."""
-    if identity.name not in identity.ledger_trust_root.witnesses:
-        return None
-    if identity.ledger_trust_root.witnesses[identity.name] != key.public_key:
-        raise ConfigError(f"the trust root names another witness key for {identity.name}")
-    return Witness(
-        folder,
-        name=identity.name,
-        public_key=key.public_key,
-        sign=key.sign,
-        trust_root=identity.ledger_trust_root,
-        now=_clock,
-    )
 
 
 def _clock() -> datetime:

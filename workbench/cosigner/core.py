@@ -18,20 +18,24 @@ from typing import Any
 
 from ledger.encoding import canonical
 from ledger.witness import Witness
-from workbench.cosigner import others, witnessing
+from workbench.cosigner import others
 from workbench.cosigner.blocks import Blocks
-from workbench.cosigner.gate import GateError, Identity, Permission, advance, decide
+from workbench.cosigner.gate import GateError, Identity, Permission, advance, decide, floored, release
 from workbench.cosigner.memory import Bytes, Memory, Record
+from workbench.cosigner.orders import Heard
 from workbench.cosigner.runs import Runs
 from workbench.cosigner.shared import Agreed, SharedKeys
 from workbench.custody.threshold import Answered
 from workbench.custody.token import Ed25519Key, Token
 from workbench.evm.transaction import SignedTransaction, assemble, signature_for
+from workbench.process import witnessing
 from workbench.process.crash import CrashPoint
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_time, signed_bytes
 from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, HeadUpdate, RefusedAnswer, SignedAnswer
-from workbench.rules.policy import PolicySet
+from workbench.rules.lease import Lease, SignedLease, verify_lease
+from workbench.rules.pause import SignedRelease
+from workbench.rules.policy import SETS_MAX, PolicySet
 from workbench.rules.threshold import Recollection, SignedEnvelope, SignedOpening, SignedRecollection
 
 DETAIL_MAX = 2000
@@ -46,6 +50,7 @@ class Cosigner:
     identity: Identity
     memory: Memory
     blocks: Blocks
+    heard: Heard
     token: Token
     identity_key: Ed25519Key
     clock: Callable[[], datetime]
@@ -64,6 +69,8 @@ class Cosigner:
             match request:
                 case {"operation": "advance"}:
                     return self.advance(request)
+                case {"operation": "lease" | "release"}:
+                    return self.hear(request)
                 case {"operation": "open" | "begin" | "take" | "recollect" | "remember"}:
                     return self.run(request)
                 case _:
@@ -79,6 +86,7 @@ class Cosigner:
             "size": head.size,
             "policy_version": head.policy_version,
             "seen": self.blocks.seen.dump(),
+            "orders": self.heard.orders.dump(),
             "unknown_from": others.first_unknown(self.memory.snapshot()),
             "recall": self.shared.runs.recall() if self.shared else None,
         }
@@ -96,6 +104,56 @@ class Cosigner:
             }
         return self.status()
 
+    def hear(self, request: dict[str, Any]) -> dict[str, Any]:
+        """(1) Hear the watcher, past the service; answer with what is remembered, or with the refusal."""
+        try:
+            self._hear(request)
+        except (GateError, RefusedError) as error:
+            refusal = error.refusal if isinstance(error, GateError) else error
+            detail = str(refusal)[:DETAIL_MAX]
+            return {"v": 1, "refused": {"step": 1, "code": refusal.code.value, "detail": detail}}
+        return {"v": 1, "orders": self.heard.orders.dump()}
+
+    def _hear(self, request: dict[str, Any]) -> None:
+        match request:
+            case {"v": 1, "operation": "lease", "lease": lease, **rest} if not rest:
+                self._hear_lease(SignedLease.load(lease, at="/lease"))
+            case {
+                "v": 1,
+                "operation": "release",
+                "release": signed,
+                "lease": lease,
+                "policy_chain": list(sets),
+                **rest,
+            } if not rest and len(sets) <= SETS_MAX:
+                self._hear_release(
+                    SignedRelease.load(signed, at="/release"),
+                    SignedLease.load(lease, at="/lease"),
+                    [PolicySet.load(each) for each in sets],
+                )
+            case _:
+                raise RefusedError(Refusal.MALFORMED, "neither a lease nor a release")
+
+    def _hear_lease(self, signed: SignedLease) -> None:
+        self.heard.hear(self._lease(signed))
+
+    def _hear_release(self, signed: SignedRelease, lease: SignedLease, sets: list[PolicySet]) -> None:
+        self.heard.keep(
+            release(
+                signed,
+                self._lease(lease),
+                sets,
+                memory=self.memory.snapshot(),
+                orders=self.heard.orders,
+                identity=self.identity,
+                now=self.clock(),
+            )
+        )
+
+    def _lease(self, signed: SignedLease) -> Lease:
+        now = floored(self.memory.snapshot(), self.clock())
+        return verify_lease(signed, orders=self.heard.orders, trust_root=self.identity.trust_root, now=now)
+
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Take a step of a run over a shared key; its end is a signed answer, as to evidence."""
         try:
@@ -110,7 +168,7 @@ class Cosigner:
                 not rest
             ):
                 self.crash.reached("4-open")
-                return {"v": 1, "opening": shared.open(intent, signers).dump()}
+                return {"v": 1, "opening": shared.open(intent, signers, self.heard.orders).dump()}
             case {"v": 1, "operation": "begin", "openings": list(openings), **rest} if not rest:
                 self.crash.reached("4-begin")
                 return shared.begin([SignedOpening.load(each) for each in openings])
@@ -156,7 +214,18 @@ class Cosigner:
         seen, under = memory.head.policy_version, permission.head.policy_version
         if gives and seen > under:
             raise RefusedError(Refusal.POLICY_OLD, f"decided under version {under}, I have seen {seen} since")
+        if gives and permission.lease is not None:
+            self._still_free(permission, moves=not record.bytes[-1].cancels)
         return record
+
+    def _still_free(self, permission: Permission, *, moves: bool) -> None:
+        """(1) A pause, a newer set or silence since the decision keeps the part back."""
+        heard = self.heard.orders.policy_version
+        if heard > permission.head.policy_version:
+            under = permission.head.policy_version
+            raise RefusedError(Refusal.POLICY_OLD, f"decided under version {under}, I heard of {heard} since")
+        now = floored(self.memory.snapshot(), self.clock())
+        self.heard.verify_lives(permission.intent, moves=moves, now=now)
 
     def sign(self, request: dict[str, Any]) -> dict[str, Any]:
         """Decide over evidence and answer, signed; agree only, where the key is shared."""
@@ -174,6 +243,8 @@ class Cosigner:
                 done = self._sign(permission)
         except GateError as error:
             self._withdraw(intent)
+            if error.lease is not None:
+                self.heard.hear(error.lease)
             self._remember(error.seen)
             self.memory.learn(error.learned)
             return self._answer(named, intent, refused=(error.step, error.refusal)).dump()
@@ -202,11 +273,18 @@ class Cosigner:
     def _decide(self, evidence: Evidence) -> Permission:
         memory = self.memory.snapshot()
         permission = decide(
-            evidence, memory=memory, seen=self.blocks.seen, identity=self.identity, now=self.clock()
+            evidence,
+            memory=memory,
+            orders=self.heard.orders,
+            seen=self.blocks.seen,
+            identity=self.identity,
+            now=self.clock(),
         )
         self.crash.reached("4-decided")
         # (8) a crash here leaves bytes without signature: the same evidence again completes it, and
         # other bytes that the gate admits take their place
+        if permission.lease is not None:
+            self.heard.hear(permission.lease)
         self.blocks.advance(permission.seen)
         self.memory.advance(permission.head)
         self.memory.learn(permission.learned)
@@ -300,6 +378,7 @@ def start(
     identity: Identity,
     memory: Memory,
     blocks: Blocks,
+    heard: Heard,
     token: Token,
     key: Ed25519Key,
     clock: Callable[[], datetime],
@@ -310,4 +389,6 @@ def start(
     """Return a co-signer whose identity key is the one that the trust root pins."""
     if identity.trust_root.cosigners.get(identity.name) != key.public_key.hex():
         raise RefusedError(Refusal.TRUST_ROOT, f"the trust root pins another key for {identity.name}")
-    return Cosigner(identity, memory, blocks, token, key, clock, crash, witness, shared, threading.Lock())
+    return Cosigner(
+        identity, memory, blocks, heard, token, key, clock, crash, witness, shared, threading.Lock()
+    )

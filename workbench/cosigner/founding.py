@@ -98,7 +98,14 @@ class Founding(Document):
             parties=[each.name for each in self.parties],
             threshold=self.threshold,
             signers=list(range(1, len(self.parties) + 1)),
-            basis=Basis(size=0, root=NOTHING, policy=NOTHING, policy_version=0),
+            basis=Basis(
+                size=0,
+                root=NOTHING,
+                policy=NOTHING,
+                policy_version=0,
+                revocation_epoch=0,
+                pause_epoch=0,
+            ),
         )
 
 

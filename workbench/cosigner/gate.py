@@ -1,6 +1,7 @@
 """The gate: one co-signer's own decision, from evidence and memory to yes or a refusal.
 
-(1) a fresh lease of the watcher names this policy version and nothing is paused
+(1) a fresh lease of the watcher names this policy set, is not behind what I have heard, and no pause that
+    I have heard of covers the intent
 (2) the reservation lies in the ledger, under a checkpoint that counts and extends my head
 (3) the policy set descends from my trust root and is not older than one I have seen
 (4) the proposer's signature and each approval verify
@@ -11,8 +12,9 @@
 (8) persist and (9) sign are the process's; it does exactly what the gate returns.
 
 A cancel takes the nonce of bytes that I have signed and does nothing: it was approved with them. Of the
-steps it keeps (0) to (3); (4) is that the intent is expired, by the latest of the clocks, or that somebody
-entitled has rejected it since; (5) that the bytes are its cancel; (7) that I signed for this very intent and
+steps it keeps (0) to (3), though no pause stops it: it is what an emergency needs. (4) is that the intent
+is expired, by the latest of the clocks, or that somebody entitled has rejected it since; (5)
+that the bytes are its cancel; (7) that I signed for this very intent and
 nonce, that the nonce is not spent, and that the fees outbid what I signed last. Who proposed is not asked
 again, nor what was simulated: a cancel moves nothing, and must be possible also when its proposer has left.
 
@@ -31,7 +33,7 @@ from ledger import chain
 from ledger.checkpoint import Checkpoint, CheckpointError
 from ledger.encoding import EncodingError
 from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
-from ledger.merkle import ProofError, verify_consistency, verify_inclusion
+from ledger.merkle import Frontier, ProofError, verify_consistency, verify_inclusion
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.cosigner import nonces, others
 from workbench.cosigner.memory import Head, Record, Snapshot
@@ -45,7 +47,9 @@ from workbench.rules.descent import Seen, verify_descent
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.evidence import Evidence, HeadUpdate, Reservation
 from workbench.rules.intent import Intent, outflows, verify_proposal
+from workbench.rules.lease import Lease, verify_lease, verify_names, verify_not_shorter
 from workbench.rules.lifecycle import Event
+from workbench.rules.pause import Orders, SignedRelease, verify_release
 from workbench.rules.policy import Key, PolicySet, verify_chain
 from workbench.rules.trust import TrustRoot
 
@@ -65,6 +69,8 @@ class Identity:
 class Permission:
     """The gate's yes: what to persist, then what to sign, with which key."""
 
+    intent: Intent
+    lease: Lease | None
     head: Head
     record: Record
     transaction: UnsignedTransaction
@@ -80,6 +86,7 @@ class GateError(Exception):
         super().__init__(f"step {step}: {refusal}")
         self.step = step
         self.refusal = refusal
+        self.lease: Lease | None = None
         self.seen: PolicySet | None = None
         self.learned: tuple[Record, ...] = ()
 
@@ -98,31 +105,60 @@ def _step(number: int) -> Iterator[None]:
 
 
 def decide(
-    evidence: Evidence, *, memory: Snapshot, seen: Seen, identity: Identity, now: datetime
+    evidence: Evidence,
+    *,
+    memory: Snapshot,
+    orders: Orders,
+    seen: Seen,
+    identity: Identity,
+    now: datetime,
 ) -> Permission:
     """Return the permission to sign, or raise GateError with the step and its refusal."""
     trust_root = identity.trust_root
     with _step(0):
         # time never goes back for this co-signer, whatever its clock says after a restart
-        now = max(now, read_time(memory.head.time_floor)) if memory.head.time_floor else now
+        now = floored(memory, now)
         intent = evidence.proposal.intent
         if intent.digest != evidence.intent:
             raise RefusedError(
                 Refusal.DECISION_OTHER_INTENT, "the evidence names another intent than it carries"
             )
     with _step(1):
-        _lease(trust_root)
+        lease = _lease(evidence, orders, trust_root, now)
+    try:
+        return _decide(evidence, lease, memory=memory, orders=orders, seen=seen, identity=identity, now=now)
+    except GateError as error:
+        # what the watcher says is remembered also where the answer is no
+        error.lease = lease
+        raise
+
+
+def _decide(
+    evidence: Evidence,
+    lease: Lease | None,
+    *,
+    memory: Snapshot,
+    orders: Orders,
+    seen: Seen,
+    identity: Identity,
+    now: datetime,
+) -> Permission:
+    """(2) to (7), under a lease that holds."""
+    trust_root, intent = identity.trust_root, evidence.proposal.intent
     with _step(2):
-        checkpoint, head = _extend(evidence.head, memory, identity)
+        checkpoint, head = _extend(evidence.head, memory, identity, lease=lease)
         reservation = _reservation(evidence, checkpoint)
     with _step(3):
         policy, sets = _policy(evidence, memory, trust_root, now)
         key = _key(policy, intent, identity.name)
+    with _step(1):
+        _free(evidence, lease, orders, policy)
     with _step(7):
         learned = _learn(evidence, memory, key, sets=sets, trust_root=trust_root, now=now)
         memory = memory.with_records(learned)
     ground = _Ground(
         evidence=evidence,
+        lease=lease,
         policy=policy,
         key=key,
         reservation=reservation,
@@ -154,6 +190,7 @@ class _Ground:
     """What (1) to (3) have established."""
 
     evidence: Evidence
+    lease: Lease | None
     policy: PolicySet
     key: Key
     reservation: Reservation
@@ -284,6 +321,8 @@ def _no_longer_wanted(ground: _Ground, latest: datetime) -> None:
 def _permission(ground: _Ground, record: Record, transaction: UnsignedTransaction, seen: Seen) -> Permission:
     head, policy = ground.head, ground.policy
     return Permission(
+        intent=ground.evidence.proposal.intent,
+        lease=ground.lease,
         head=Head(
             size=ground.checkpoint.size,
             hashes=head.hashes,
@@ -301,11 +340,56 @@ def _permission(ground: _Ground, record: Record, transaction: UnsignedTransactio
     )
 
 
-def _lease(trust_root: TrustRoot) -> None:
-    # (1) Only a demo trust root may name no watcher; where one is named, silence is a pause.
-    # Leases are not verified yet, so a named watcher stops everything.
-    if trust_root.watcher is not None:
+def floored(memory: Snapshot, now: datetime) -> datetime:
+    """Return the time that counts for a co-signer: its clock's, or what it has reached before."""
+    return max(now, read_time(memory.head.time_floor)) if memory.head.time_floor else now
+
+
+def _lease(evidence: Evidence, orders: Orders, trust_root: TrustRoot, now: datetime) -> Lease | None:
+    """(1) Silence is a pause; only a demo trust root may name no watcher."""
+    if trust_root.watcher is None:
+        if evidence.lease is not None:
+            raise RefusedError(Refusal.MALFORMED, "a lease, and no watcher to sign it", path="/lease")
+        return None
+    if evidence.lease is None:
         raise RefusedError(Refusal.LEASE_MISSING, "no lease of the watcher")
+    return verify_lease(evidence.lease, orders=orders, trust_root=trust_root, now=now)
+
+
+def _free(evidence: Evidence, lease: Lease | None, orders: Orders, policy: PolicySet) -> None:
+    """(1) Held against the lease: the set that is in force, and what is paused by all that was heard."""
+    if lease is None:
+        return
+    verify_names(lease, policy)
+    if evidence.operation != "cancel":
+        lease.added_to(orders).verify_free(evidence.proposal.intent)
+
+
+def release(
+    signed: SignedRelease,
+    lease: Lease,
+    sets: Sequence[PolicySet],
+    *,
+    memory: Snapshot,
+    orders: Orders,
+    identity: Identity,
+    now: datetime,
+) -> Orders:
+    """Return what is paused after a release: the officers of the set in force have signed it.
+
+    Beside it comes a lease that holds, in which the watcher has no pause any more that the release ends. So
+    one that comes late, because this process was away, still counts, and one that never was handed to the
+    watcher does not: its date was the watcher's to judge.
+    """
+    with _step(3):
+        policy = _in_force(sets, memory, identity.trust_root, floored(memory, now))
+    with _step(1):
+        verify_names(lease, policy)
+        verify_release(signed, policy=policy, trust_root=identity.trust_root)
+        ended = orders.released(signed.release)
+        if lease.added_to(ended).paused != ended.paused:
+            raise RefusedError(Refusal.PAUSED, "the watcher pauses this still, or something else since")
+    return ended
 
 
 def advance(update: HeadUpdate, *, memory: Snapshot, identity: Identity) -> Head:
@@ -315,7 +399,9 @@ def advance(update: HeadUpdate, *, memory: Snapshot, identity: Identity) -> Head
     return replace(memory.head, size=checkpoint.size, hashes=extended.hashes, chain=extended.chain)
 
 
-def _extend(update: HeadUpdate, memory: Snapshot, identity: Identity) -> tuple[Checkpoint, _Extended]:
+def _extend(
+    update: HeadUpdate, memory: Snapshot, identity: Identity, *, lease: Lease | None = None
+) -> tuple[Checkpoint, _Extended]:
     """(2) Grow my own head by the leaves that the courier brings; it must meet the checkpoint."""
     mine = memory.head
     checkpoint = identity.ledger_trust_root.verify(update.checkpoint)
@@ -326,15 +412,27 @@ def _extend(update: HeadUpdate, memory: Snapshot, identity: Identity) -> tuple[C
         )
     if update.start != mine.size or len(update.leaves) != checkpoint.size - mine.size:
         raise RefusedError(Refusal.HEAD_BEHIND, f"leaves must run from {mine.size} to {checkpoint.size}")
+    if lease is not None:
+        verify_not_shorter(lease, size=checkpoint.size)
     frontier, linked = mine.frontier(), mine.chain
     for offset, leaf in enumerate(update.leaves):
+        _on_the_way(lease, frontier)
         raw = bytes.fromhex(leaf)
         linked = chain.link(linked, mine.size + offset, raw)
         frontier.append(raw)
+    _on_the_way(lease, frontier)
     # fork: another history of the same length
     if frontier.root() != checkpoint.root or linked != checkpoint.chain:
         raise RefusedError(Refusal.HEAD_FORKED, f"my head of {mine.size} does not grow into this checkpoint")
     return checkpoint, _Extended(frontier.hashes, linked)
+
+
+def _on_the_way(lease: Lease | None, frontier: Frontier) -> None:
+    """(2) The head that the watcher has cosigned is one that this ledger has had."""
+    if lease is None or frontier.size != lease.head.size or not frontier.size:
+        return
+    if frontier.root().hex() != lease.head.root:
+        raise RefusedError(Refusal.HEAD_FORKED, f"the watcher has cosigned another head of {frontier.size}")
 
 
 def _reservation(evidence: Evidence, checkpoint: Checkpoint) -> Reservation:
@@ -393,6 +491,11 @@ def _policy(
         PolicySet.load(value, at=f"/policy_chain/{index}")
         for index, value in enumerate(evidence.policy_chain)
     ]
+    return _in_force(sets, memory, trust_root, now), sets
+
+
+def _in_force(sets: Sequence[PolicySet], memory: Snapshot, trust_root: TrustRoot, now: datetime) -> PolicySet:
+    """(3) Return the last of the sets, which is not older than one that I have seen, nor beside it."""
     policy = verify_chain(sets, trust_root=trust_root, now=now)
     seen = memory.head
     # rollback of the rules: a set I have seen superseded never counts again
@@ -404,7 +507,7 @@ def _policy(
     # would be an officer there
     if any(each.manifest.version == seen.policy_version and each.digest != seen.policy for each in sets):
         raise RefusedError(Refusal.POLICY_CHAIN, f"two sets of version {seen.policy_version}")
-    return policy, sets
+    return policy
 
 
 def _key(policy: PolicySet, intent: Intent, name: str) -> Key:

@@ -20,6 +20,7 @@ from workbench.cosigner.gate import Permission
 from workbench.cosigner.runs import RUN_SECONDS, Runs, Under
 from workbench.custody.threshold import Answered
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.pause import Orders
 from workbench.rules.threshold import Basis, SignedEnvelope, SignedOpening, Terms
 
 AGREED_MAX = 64
@@ -66,8 +67,8 @@ class SharedKeys:
         """(1) Take back what was agreed to: it is refused now."""
         self._agreed.pop(intent, None)
 
-    def open(self, intent: str, signers: list[int]) -> SignedOpening:
-        """(2) Open a run for what was agreed to."""
+    def open(self, intent: str, signers: list[int], orders: Orders) -> SignedOpening:
+        """(2) Open a run for what was agreed to; who has heard of other epochs is found out by its terms."""
         permission = self._find(intent).permission
         key, head = permission.key, permission.head
         entry, _ = self.runs.shares.share(key.id)
@@ -88,6 +89,8 @@ class SharedKeys:
                     root=head.frontier().root().hex(),
                     policy=head.policy,
                     policy_version=head.policy_version,
+                    revocation_epoch=orders.revocation_epoch,
+                    pause_epoch=orders.pause_epoch,
                 ).dump(),
             }
         )

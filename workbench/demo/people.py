@@ -72,13 +72,15 @@ class Officer:
 
     def sign_policy(self, policy: PolicySet, *, path: str = APPROVAL) -> Signature:
         """Sign a next policy set at the authenticator; what it changes was looked at before."""
+        return self.press(policy.challenge, path=path)
+
+    def press(self, challenge: bytes, *, path: str = APPROVAL) -> Signature:
+        """Sign, as one of a quorum, what was looked at before."""
         party = self.trust_root.console if path == CONSOLE else self.trust_root.approval
         if party is None:
             raise RefusedError(Refusal.TRUST_ROOT, "this trust root has no second path", path="/console")
         credential = _credential(self.policy, self.id, path)
-        assertion = charter.authenticator(self.folder, self.id, party).sign(
-            policy.challenge, credential=credential
-        )
+        assertion = charter.authenticator(self.folder, self.id, party).sign(challenge, credential=credential)
         return Signature(person=self.id, assertion=assertion)
 
     def sign(self, decision: Decision) -> SignedDecision:

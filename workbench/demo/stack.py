@@ -1,6 +1,7 @@
 """Bring a built world to life: start its processes, wait until each answers, end them by pid.
 
-Order: observers, co-signers, witnesses, anchor, service, approver; each is ready when it answers `status`.
+Order: observers, co-signers, watcher, witnesses, anchor, service, approver; each is ready when it answers
+`status`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from urllib.parse import urlsplit
 from ledger import witness_client
 from ledger.witness_client import UnreachableError
 from workbench import client
-from workbench.demo.world import ANCHOR, APPROVER, SERVICE, WITNESSES, World
+from workbench.demo.world import ANCHOR, APPROVER, SERVICE, WATCHER, WITNESSES, World
 from workbench.process.frames import FrameError, call
 
 MODULES = {
     ANCHOR: "workbench.anchor",
+    WATCHER: "workbench.watcher",
     SERVICE: "workbench.service",
     APPROVER: "workbench.approver",
 }
@@ -51,7 +53,7 @@ class Stack:
     def peers(self) -> tuple[str, ...]:
         """The processes that the service asks, as they are started."""
         trust_root = self.world.trust_root
-        return (*trust_root.observers, *trust_root.cosigners, *WITNESSES, ANCHOR)
+        return (*trust_root.observers, *trust_root.cosigners, WATCHER, *WITNESSES, ANCHOR)
 
     @property
     def order(self) -> tuple[str, ...]:

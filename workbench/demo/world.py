@@ -21,7 +21,7 @@ from ledger.chain import Genesis
 from ledger.encoding import canonical
 from workbench.chain.node import Node
 from workbench.chain.state import proven_account
-from workbench.cosigner import blocks, memory
+from workbench.cosigner import blocks, memory, orders
 from workbench.demo import charter
 from workbench.demo.founding import ceremony
 from workbench.demo.newswap import ETHER, USDC_UNIT, Deployment, fund
@@ -31,17 +31,21 @@ from workbench.evm.fields import address_bytes
 from workbench.evm.transaction import address_of
 from workbench.rules.policy import PolicySet
 from workbench.rules.trust import UNSAFE_AAGUID, VIRTUAL_AAGUID, RelyingParty, TrustRoot
+from workbench.watcher import memory as watching
 
 TREASURY_USDC = 20_000_000 * USDC_UNIT
 TREASURY_ETHER = 10 * ETHER
 SERVICE, OBSERVER, ANCHOR, APPROVER = "service", "observer-1", "anchor", "approver"
-WITNESSES = ("witness-1", "witness-2")
+WATCHER = "watcher"
+WITNESSES = ("witness-1",)
 NO_FILES = ("certificate", "certificate_key", "metadata", "metadata_root")
 """The demo's pages have no TLS, and no vendor vouches for its keys."""
-"""Beside the co-signers, which are witnesses too."""
+"""An auditor's own, beside the co-signers and the watcher, which are witnesses too."""
 WITNESS_FAULTS = {3: 1, 7: 2}
 """Of so many witnesses so many may be silent: two of three make a checkpoint count, or five of seven."""
 ORIGIN = "desk.demo/ledger"
+LEASE_EVERY_S, LEASE_TTL_S = 3, 30
+"""Long enough for a machine on which everything runs at once and slowly."""
 ANCHOR_EVERY_S = 5
 TIMESTAMP_EVERY_S = 5
 """For worlds with an authority of their own; strangers would rather be asked once a day."""
@@ -112,7 +116,7 @@ def build(
     sealing = dict.fromkeys(cosigners, "seal/1") if variant.engine == "mpc" else {}
     keys = {
         name: provision(places.root(name), name, secp256k1=second.get(name), sealing=sealing.get(name))
-        for name in (SERVICE, *observers, *cosigners, ANCHOR)
+        for name in (SERVICE, *observers, *cosigners, WATCHER, ANCHOR)
     }
     if variant.engine == "mpc":
         holders = {name: keys[name] for name in cosigners}
@@ -150,7 +154,7 @@ def build(
     }
     trust_root = TrustRoot.load({**document, "timestamp": clocks} if clocks else document)
     places.trust_root.write_bytes(trust_root.canonical())
-    _open_ledger(places, trust_root, now)
+    _open_ledger(places, trust_root, policy, now)
     keep_policy(places, policy)
     _configure(places, keys, packages, node_url, trust_root=trust_root, nodes=nodes, variant=variant)
     return World(
@@ -195,7 +199,7 @@ def _trust_root(
     deployment: Deployment,
     sender: str,
 ) -> dict[str, Any]:
-    witnesses = (*cosigners, *WITNESSES)
+    witnesses = (*cosigners, WATCHER, *WITNESSES)
     return {
         "v": 1,
         "profile": "demo",
@@ -206,7 +210,7 @@ def _trust_root(
         "witnesses": {name: keys[name]["ed25519"] for name in witnesses},
         "witness_quorum": len(witnesses) - WITNESS_FAULTS[len(witnesses)],
         "cosigners": {name: keys[name]["ed25519"] for name in cosigners},
-        "watcher": None,
+        "watcher": keys[WATCHER]["ed25519"],
         "aaguids": [UNSAFE_AAGUID, VIRTUAL_AAGUID],
         "genesis_policy": policy.digest,
         "anchor": {
@@ -229,7 +233,7 @@ def _code_hashes(node_url: str, deployment: Deployment) -> dict[str, str]:
         node.close()
 
 
-def _open_ledger(places: Places, trust_root: TrustRoot, now: datetime) -> None:
+def _open_ledger(places: Places, trust_root: TrustRoot, policy: PolicySet, now: datetime) -> None:
     genesis = {
         "v": 1,
         "ledger_id": trust_root.ledger_id,
@@ -238,13 +242,16 @@ def _open_ledger(places: Places, trust_root: TrustRoot, now: datetime) -> None:
     }
     path = places.root(SERVICE) / "ledger.duckdb"
     store.open(path, now=lambda: now, salt=lambda: secrets.token_bytes(32), genesis=genesis).close()
-    for name in (*trust_root.cosigners, ANCHOR):
+    for name in (*trust_root.cosigners, WATCHER, ANCHOR):
         (places.root(name) / "genesis.json").write_bytes(canonical(genesis))
+    for name in (*trust_root.cosigners, WATCHER):
+        witness.found(places.root(name) / "witness", origin=trust_root.origin, name=name)
     for name in trust_root.cosigners:
         root = places.root(name)
-        witness.found(root / "witness", origin=trust_root.origin, name=name)
         memory.found(root, genesis_hash=Genesis.of(genesis).hash())
         blocks.found(root)
+        orders.found(root)
+    watching.found(places.root(WATCHER), policy)
 
 
 def _configure(
@@ -268,12 +275,20 @@ def _configure(
             "anchor_every_s": ANCHOR_EVERY_S,
             "timestamp": {name: clock.url for name, clock in variant.clocks.items()},
             "timestamp_every_s": TIMESTAMP_EVERY_S,
+            "watcher": str(places.socket(WATCHER)),
             "witnesses": {
-                **{name: f"frames:{places.socket(name)}" for name in trust_root.cosigners},
+                **{name: f"frames:{places.socket(name)}" for name in (*trust_root.cosigners, WATCHER)},
                 **{name: f"unix:{places.socket(name)}" for name in WITNESSES},
             },
         },
         ANCHOR: {"gas_key": keys[ANCHOR]["secp256k1"], "node": node_url, "peers": []},
+        WATCHER: {
+            "cosigners": {name: str(places.socket(name)) for name in trust_root.cosigners},
+            "identity_key": keys[WATCHER]["ed25519"],
+            "lease_every_s": LEASE_EVERY_S,
+            "lease_ttl_s": LEASE_TTL_S,
+            "peers": [],
+        },
     }
     for name in trust_root.cosigners:
         configs[name] = {

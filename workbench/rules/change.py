@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Literal
 
 from workbench.rules import roles as matrix
@@ -108,6 +109,12 @@ class Change(Document):
         return timedelta(seconds=0 if self.only_takes_away else limits.change_delay_s_min)
 
 
+def revocation_epoch(sets: Sequence[PolicySet]) -> int:
+    """Return the version of the newest set that only takes away; 0 where none does."""
+    taking = [new.manifest.version for old, new in pairwise(sets) if between(old, new).only_takes_away]
+    return max(taking, default=0)
+
+
 class NextSet(Document):
     """What is proposed: a set without signatures."""
 
@@ -185,10 +192,10 @@ def verify_officer(
     if signature.person not in current.people:
         judges.reverse()
     try:
-        return verify_signature(following, signature, judge=judges[0], trust_root=trust_root)
+        return verify_signature(signature, following.challenge, judge=judges[0], trust_root=trust_root)
     except RefusedError as first:
         try:
-            return verify_signature(following, signature, judge=judges[1], trust_root=trust_root)
+            return verify_signature(signature, following.challenge, judge=judges[1], trust_root=trust_root)
         except RefusedError:
             raise first from None
 

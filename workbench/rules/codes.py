@@ -88,6 +88,10 @@ class Refusal(StrEnum):
     TOLERANCE = "outside_approved_tolerance"
     # co-signer's own memory
     LEASE_MISSING = "lease_missing"
+    LEASE_STALE = "lease_stale"
+    LEASE_BEHIND = "lease_behind_what_was_heard"
+    LEASE_OTHER_POLICY = "lease_names_another_policy_set"
+    PAUSED = "paused"
     HEAD_BEHIND = "ledger_head_behind"
     HEAD_FORKED = "ledger_head_forked"
     BLOCK_FORKED = "block_does_not_descend"

@@ -15,6 +15,7 @@ from workbench.rules.decision import DECISIONS_MAX, SignedDecision
 from workbench.rules.descent import Descent
 from workbench.rules.documents import Amount, Asset, Digest, Document, Hex, Name, Prose, Whole
 from workbench.rules.intent import Proposal
+from workbench.rules.lease import SignedLease
 from workbench.rules.policy import SETS_MAX
 from workbench.rules.worth import STATEMENTS_MAX
 
@@ -109,7 +110,7 @@ class Evidence(Document):
     decisions: Annotated[list[SignedDecision], Field(max_length=DECISIONS_MAX)]
     policy_chain: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=SETS_MAX)]
     attestations: Attestations
-    lease: dict[str, Any] | None
+    lease: SignedLease | None
     head: HeadUpdate
     spent: Annotated[list[Spent], Field(max_length=SPENT_MAX)] | None = None
 

@@ -426,13 +426,14 @@ def verify_chain(sets: Sequence[PolicySet], *, trust_root: TrustRoot, now: datet
     for current in sets:
         _follows(current, previous, trust_root)
         for judge in (previous or current, current):
-            counted = _signed_by_quorum(current, judge, trust_root)
-            if previous is not None and CONSOLE not in counted.values():
-                raise RefusedError(
-                    Refusal.POLICY_CHAIN,
-                    f"version {current.manifest.version}: nobody of version {judge.manifest.version}"
-                    " has signed by the second path",
-                )
+            signed_by_quorum(
+                current.signatures,
+                current.challenge,
+                judge=judge,
+                trust_root=trust_root,
+                second_path=previous is not None,
+                what=f"version {current.manifest.version}",
+            )
         # (4)
         if read_time(current.manifest.activates_at) > now:
             raise RefusedError(Refusal.POLICY_CHAIN, f"version {current.manifest.version} is not active yet")
@@ -461,9 +462,9 @@ def verify_succession(current: PolicySet, previous: PolicySet) -> None:
 
 
 def verify_signature(
-    current: PolicySet, signature: Signature, *, judge: PolicySet, trust_root: TrustRoot
+    signature: Signature, challenge: bytes, *, judge: PolicySet, trust_root: TrustRoot
 ) -> str:
-    """(3) Verify that an officer of `judge`, the set or its predecessor, has signed the set; return where."""
+    """(3) Verify that an officer of `judge` has signed this; return where."""
     person = judge.person(signature.person)
     role = judge.limits.policy_quorum_role
     if role not in person.roles:
@@ -472,25 +473,38 @@ def verify_signature(
         signature.assertion,
         person.credentials,
         person=person.id,
-        challenge=current.challenge,
+        challenge=challenge,
         trust_root=trust_root,
     )
 
 
-def _signed_by_quorum(current: PolicySet, judge: PolicySet, trust_root: TrustRoot) -> dict[str, str]:
-    # (3) what does not count is skipped: a junk signature must not veto a good quorum
+def signed_by_quorum(
+    signatures: Sequence[Signature],
+    challenge: bytes,
+    *,
+    judge: PolicySet,
+    trust_root: TrustRoot,
+    second_path: bool,
+    what: str,
+) -> dict[str, str]:
+    """(3) Return which officers of `judge` have signed this, and where; refuse when they are too few."""
+    # what does not count is skipped: a junk signature must not veto a good quorum
     counted: dict[str, str] = {}
-    for signature in current.signatures:
+    for signature in signatures:
         try:
-            path = verify_signature(current, signature, judge=judge, trust_root=trust_root)
+            path = verify_signature(signature, challenge, judge=judge, trust_root=trust_root)
         except RefusedError:
             continue
         # who has signed in both places has signed by the second path
         counted[signature.person] = CONSOLE if counted.get(signature.person) == CONSOLE else path
     if len(counted) < judge.limits.policy_quorum:
         raise RefusedError(
+            Refusal.POLICY_CHAIN, f"{what}: {len(counted)} of {judge.limits.policy_quorum} signatures"
+        )
+    if second_path and CONSOLE not in counted.values():
+        raise RefusedError(
             Refusal.POLICY_CHAIN,
-            f"version {current.manifest.version}: {len(counted)} of {judge.limits.policy_quorum} signatures",
+            f"{what}: nobody of version {judge.manifest.version} has signed by the second path",
         )
     return counted
 

@@ -25,6 +25,7 @@ class Permission(StrEnum):
     AMEND = "amend"  # propose another policy set
     APPROVE = "approve"  # consent, refuse or abstain, so that it counts
     EXPORT = "export"  # take a bundle of the whole ledger away
+    PAUSE = "pause"  # order that nothing is signed for a key, a contract, or at all
     PROPOSE = "propose"  # propose intents, and withdraw one's own
     READ = "read"  # see intents, receipts and the ledger's head
     RECORD = "record"  # leave events of one's own programs in the audit trail

@@ -47,12 +47,14 @@ Point = Annotated[Hex, Field(max_length=130)]
 
 
 class Basis(Document):
-    """The ledger head and the policy set under which a party decided."""
+    """The ledger head and the policy set under which a party decided, and the epochs it has heard of."""
 
     size: Whole
     root: Digest
     policy: Digest
     policy_version: Whole
+    revocation_epoch: Whole
+    pause_epoch: Whole
 
 
 class Terms(Document):

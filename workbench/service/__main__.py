@@ -61,6 +61,7 @@ from workbench.service.recalling import Recalling
 from workbench.service.record import Recorder, open_ledger
 from workbench.service.sessions import Sessions
 from workbench.service.stamping import Stamping
+from workbench.service.watch import Watch
 from workbench.service.watching import Watching
 from workbench.service.witnesses import Witnesses
 
@@ -75,6 +76,7 @@ CONFIG: Final = (
     "timestamp",
     "timestamp_every_s",
     "token_label",
+    "watcher",
     "witnesses",
 )
 
@@ -136,6 +138,8 @@ def main() -> int:
         threading.Thread(target=_watch, args=(watching,), daemon=True).start()
     recalling = Recalling(desk.lane.links, desk.lane.recorder)
     threading.Thread(target=_recall, args=(recalling, desk), daemon=True).start()
+    watch = Watch(desk.lane.links, desk.lane.recorder, lambda: desk.lane.policies)
+    threading.Thread(target=_keep_watch, args=(watch,), daemon=True).start()
     if programs is not None:
         programs.start(accounts.build(desk, lost))
     _serve(desk, changes, options.state / "bundles", bound)
@@ -204,6 +208,13 @@ def _recall(recalling: Recalling, desk: Desk) -> None:
         time.sleep(RECALL_S)
 
 
+def _keep_watch(watch: Watch) -> None:
+    """Keep the watcher and the ledger in step."""
+    while True:
+        _attempt(watch.step)
+        time.sleep(TAKE_UP_S)
+
+
 def _watch(watching: Watching) -> None:
     """Have an observer look at its nodes all the time, and record what it notes."""
     while True:
@@ -269,6 +280,7 @@ def _desk(
         observers=_observers(config["observers"], recorder),
         cosigners={name: Path(path) for name, path in config["cosigners"].items()},
         anchor=Path(config["anchor"]) if config["anchor"] else None,
+        watcher=_watcher(config["watcher"], trust_root),
     )
     lane = Lane(
         policies, trust_root, books, recorder, links, _clock, CrashPoint(options.testing_only_crash_at)
@@ -281,6 +293,13 @@ def _desk(
     desk = Desk(lane, sessions)
     changes = Changes(desk, options.state / "policies")
     return desk, changes, anchoring, _stamping(recorder, config), programs
+
+
+def _watcher(configured: str | None, believed: TrustRoot) -> Path | None:
+    """Return where the watcher listens; it is there exactly if the trust root names one."""
+    if (configured is None) != (believed.watcher is None):
+        raise ConfigError("watcher: a socket is expected if, and only if, the trust root names a watcher")
+    return None if configured is None else Path(configured)
 
 
 def _observers(configured: object, recorder: Recorder) -> Observers:

@@ -345,7 +345,7 @@ class Changes:
         following, found = amendment.set(lane.recorder), set()
         for judge in (lane.policy, following):
             with suppress(RefusedError):
-                verify_signature(following, signature, judge=judge, trust_root=lane.trust_root)
+                verify_signature(signature, following.challenge, judge=judge, trust_root=lane.trust_root)
                 found.add(judge.digest)
         return found
 

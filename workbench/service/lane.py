@@ -377,6 +377,10 @@ class Lane:
         if matter.reservation_seq is None:
             raise RefusedError(Refusal.STATE, "not everything is there that a co-signer must see")
         attestations = self._cancel_attestations(matter) if operation == "cancel" else _attestations(matter)
+        # who is away needs no checkpoint
+        self.links.head_size(cosigner)
+        # before the checkpoint: a lease names a head, and a shorter ledger does not count beside it
+        lease = self.links.lease()
         note = self.recorder.checkpoint()
         size = notes.split(note)[0].size
         start = self._bring_up(cosigner, size)
@@ -392,7 +396,7 @@ class Lane:
             "decisions": [signed.dump() for signed in matter.decisions],
             "policy_chain": [policy.dump() for policy in self.policies],
             "attestations": attestations | {"descent": self._descent(cosigner, attestations["state"])},
-            "lease": None,
+            "lease": lease,
             "head": self._head_update(start, note, matter.decisions),
         }
 

@@ -14,10 +14,13 @@ from typing import Any
 from workbench.process.frames import FrameError, call
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.descent import Seen
+from workbench.rules.lease import SignedLease
 from workbench.service.observers import Observers
 
 ANCHOR_SECONDS = 60.0
 COSIGNER_SECONDS = 30.0
+WATCHER_SECONDS = 10.0
+LEASE = {"operation": "lease"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Links:
     observers: Observers
     cosigners: Mapping[str, Path]
     anchor: Path | None = None
+    watcher: Path | None = None
 
     def anchored(self, request: dict[str, Any]) -> dict[str, Any]:
         """Ask the anchor for a transaction or for its proof."""
@@ -39,6 +43,22 @@ class Links:
                 Refusal.UNAVAILABLE, f"anchor: {refused.get('code')}: {refused.get('detail')}"[:500]
             )
         return answer
+
+    def watched(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask the watcher."""
+        if self.watcher is None:
+            raise RefusedError(Refusal.UNAVAILABLE, "no watcher is configured")
+        answer = self._call(self.watcher, {"v": 1, **request}, WATCHER_SECONDS)
+        refused = answer.get("refused")
+        if isinstance(refused, dict):
+            raise RefusedError(
+                Refusal.UNAVAILABLE, f"watcher: {refused.get('code')}: {refused.get('detail')}"[:500]
+            )
+        return answer
+
+    def lease(self) -> dict[str, Any] | None:
+        """Ask the watcher for a lease; None in a world that has none."""
+        return None if self.watcher is None else SignedLease.load(self.watched(LEASE).get("lease")).dump()
 
     def seen(self, cosigner: str) -> Seen:
         """Ask a co-signer from which blocks a header must come."""

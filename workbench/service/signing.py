@@ -10,6 +10,7 @@ A whole key has one co-signer, whose answer is all. Of a shared key as many must
 (d) a refusal ends the intent only when so many refuse that no signature can come to be, and nobody says that
     it gave a part of one. Anything less is `unavailable`: it says who is missing and why, and the intent
     stays as it is;
+    A refusal for want of a lease, or of a pause, says nothing about the intent and ends nothing;
 (e) one that has started anew is brought what the others remember of it: an old state of it signs with nobody;
 (f) one that does not know what others signed is told, in as many pieces as it takes.
 Nothing is believed here: what an answer says is verified by the lane, and again by whoever audits.
@@ -38,6 +39,17 @@ PIECES_MAX = 16
 """At once, of what others signed, for a co-signer that was away for long; the next question brings more."""
 RUN_SECONDS = 20.0
 """A signature takes a second; when one of a set dawdles, what the others agreed to must last for another."""
+
+PASSING = frozenset(
+    {
+        Refusal.LEASE_MISSING,
+        Refusal.LEASE_STALE,
+        Refusal.LEASE_BEHIND,
+        Refusal.LEASE_OTHER_POLICY,
+        Refusal.PAUSED,
+    }
+)
+"""(d) What passes: the next attempt brings another lease, or finds the pause released."""
 
 Evidence = Callable[[str], tuple[dict[str, Any], str]]
 """What a co-signer is asked over, by its name, and the digest under which it is kept."""
@@ -81,6 +93,11 @@ class Answered:
         return Refusal(refused.code) if refused is not None and known else Refusal.UNAVAILABLE
 
     @property
+    def passes(self) -> bool:
+        """Whether it refuses for now, and has signed nothing of the intent yet."""
+        return self.raw_tx is None and self.signed.answer.refused is not None and self.refusal in PASSING
+
+    @property
     def detail(self) -> str:
         """What it says of its refusal."""
         refused = self.signed.answer.refused
@@ -116,6 +133,8 @@ class Signing:
         if self.key.engine == "hsm":
             (only,) = self.key.cosigners
             answered = self._consult(only)
+            if answered is not None and answered.passes:
+                raise RefusedError(answered.refusal, f"{only} refuses, {answered.detail}")
             if answered is None:
                 raise RefusedError(Refusal.UNAVAILABLE, "the co-signer of a whole key does not sign it alone")
             return answered
@@ -138,7 +157,9 @@ class Signing:
         except RefusedError as refusal:
             self._failed[name] = str(refusal)
             return None
-        if answered is not None and answered.signed.answer.refused is not None:
+        if answered is not None and answered.passes:
+            self._failed[name] = f"it refuses, {answered.detail}"
+        elif answered is not None and answered.signed.answer.refused is not None:
             self._refused[name] = answered
         elif answered is not None:
             self._failed[name] = "it has signed what the ledger has already"

@@ -1,4 +1,4 @@
-"""The co-signer as a witness: the same rules as `python -m ledger witness`, over its own socket.
+"""A process as a witness: the same rules as `python -m ledger witness`, over its own socket.
 
 A request is {v, operation: "witness", old_size, proof: [hex], note} or {v, operation: "witness-status"}. The
 answer is {v, line}, or {v, refused: {code, detail, size}} with the size that is remembered (-1: not said).
@@ -7,13 +7,42 @@ The witness has a memory and a lock of its own: it cosigns while a decision is b
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
 
 from ledger.encoding import EncodingError, unhex
 from ledger.merkle import HASH_SIZE
+from ledger.trust import TrustRoot
 from ledger.witness import ConflictError, Witness, WitnessError
+from workbench.process.config import ConfigError
 
 DETAIL_MAX = 500
+
+
+class Signer(Protocol):
+    """A key that stays where it is."""
+
+    @property
+    def public_key(self) -> bytes:
+        """Its Ed25519 public key."""
+
+    def sign(self, message: bytes, /) -> bytes:
+        """Return its signature."""
+
+
+def opened(
+    folder: Path, *, name: str, key: Signer, trust_root: TrustRoot, now: Callable[[], datetime]
+) -> Witness | None:
+    """Return the witness that the trust root expects here: under this name, with this key; None if none."""
+    if name not in trust_root.witnesses:
+        return None
+    if trust_root.witnesses[name] != key.public_key:
+        raise ConfigError(f"the trust root names another witness key for {name}")
+    return Witness(
+        folder, name=name, public_key=key.public_key, sign=key.sign, trust_root=trust_root, now=now
+    )
 
 
 def handle(witness: Witness | None, request: dict[str, Any]) -> dict[str, Any]:
