@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("demo", "demo"),
     "enrol": ("enrol", "enrol"),
     "hand-in": ("second_path", "hand_in"),
+    "key": ("key", "key"),
     "lab": ("demo", "run_lab"),
     "login": ("session", "login"),
     "logout": ("session", "logout"),
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     _enrol(commands)
     _revoke(commands)
     _pause(commands)
+    _key(commands)
     commands.add_parser("states", help="print the lifecycle's state table")
     return parser
 
@@ -155,6 +157,22 @@ def _pause(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
     for command in (pause, release, paused):
         command.add_argument("--watcher", type=Path, required=True, help="the watcher's socket")
     _speaks(pause)
+
+
+def _key(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
+    key = commands.add_parser("key", help="draft an operation on a key, for officers to sign")
+    key.add_argument("operation", choices=["dkg", "refresh", "destroy"])
+    key.add_argument("key", metavar="KEY")
+    key.add_argument("--epoch", type=int, required=True, help="the one that is made, or that ends")
+    key.add_argument(
+        "--party", action="append", default=[], metavar="COSIGNER", help="who is to share a new key"
+    )
+    key.add_argument("--threshold", type=int, default=0, help="how many of them sign together")
+    key.add_argument("--reason", required=True, help="for the audit trail, and for who decides")
+    key.add_argument(
+        "--watcher", type=Path, required=True, help="the watcher's socket: it knows the policy sets"
+    )
+    key.add_argument("--out", type=Path, required=True, help="a file for `workbench approve`")
 
 
 def _second_path(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it

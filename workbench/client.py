@@ -53,6 +53,7 @@ from workbench.rules.documents import (
 from workbench.rules.enrolment import CredentialPath, Registration, RegistrationRequest
 from workbench.rules.events import EVENTS_MAX, CloudEvent
 from workbench.rules.intent import INTENT_LINE, Intent, Proposal
+from workbench.rules.key_operation import SignedOperation
 from workbench.rules.policy import PolicySet, Signature
 from workbench.rules.price_feed import PriceQuestion, Told, agreed, verify_quotes
 from workbench.rules.receipt import Receipt
@@ -319,6 +320,10 @@ class Client:
         """Sign an intent with the session's key."""
         signature = self.key.sign(signed_bytes(INTENT_LINE, intent.canonical()))
         return Proposal(intent=intent, signature=signature.hex(), session=self.certified)
+
+    def key_operation(self, digest: str) -> KeyWork:
+        """Ask how far an operation on a key is."""
+        return KeyWork.load(self.get(f"/v1/key-operations/{digest}"))
 
     def propose(self, intent: Intent) -> IntentView:
         """(1) Propose; the same intent again is the same proposal."""
@@ -659,3 +664,16 @@ def answered(status: int, content: bytes) -> dict[str, Any]:
             raise ServiceUnavailableError(f"HTTP {status}: no problem document") from error
         raise problem
     return value
+
+
+class KeyWork(Document):
+    """An operation on a key, as the service has it."""
+
+    digest: Digest
+    state: Name
+    entry_seq: Whole
+
+
+def order_key(service: Path, signed: SignedOperation) -> KeyWork:
+    """Bring an operation on a key that officers have signed."""
+    return KeyWork.load(_send(service, "POST", "/v1/key-operations", signed.canonical(), {}))

@@ -17,12 +17,12 @@ from workbench.client import Client
 from workbench.process.frames import call
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import signed_bytes, write_time
+from workbench.rules.order_request import OrderRequest
 from workbench.rules.pause import (
     PAUSE_LINE,
     Orders,
     Pause,
     Release,
-    ReleaseRequest,
     Scope,
     SignedPause,
     SignedRelease,
@@ -57,6 +57,12 @@ def standing(watcher: Path) -> Standing:
     return Standing(str(said.get("policy")), Orders.load(said.get("orders")), int(said.get("ttl_s", 0)))
 
 
+def policies(watcher: Path) -> list[dict[str, Any]]:
+    """Return the policy sets that the watcher knows, from the genesis set on: claims until verified."""
+    sets: list[dict[str, Any]] = ask(watcher, {"operation": "policies"})["sets"]
+    return sets
+
+
 def pause(watcher: Path, client: Client, scope: Scope, *, reason: str) -> int:
     """Order a pause in a session; return its epoch."""
     order = Pause(
@@ -72,7 +78,7 @@ def pause(watcher: Path, client: Client, scope: Scope, *, reason: str) -> int:
     return int(ask(watcher, {"operation": "pause", "pause": signed.dump()})["epoch"])
 
 
-def draft_release(watcher: Path, scopes: Sequence[Scope], *, reason: str, life: timedelta) -> ReleaseRequest:
+def draft_release(watcher: Path, scopes: Sequence[Scope], *, reason: str, life: timedelta) -> OrderRequest:
     """Draft a release of what is paused now, for officers to sign."""
     known = standing(watcher)
     release = Release(
@@ -84,8 +90,10 @@ def draft_release(watcher: Path, scopes: Sequence[Scope], *, reason: str, life: 
         nonce=secrets.token_hex(16),
         expires_at=write_time(datetime.now(UTC) + life),
     )
-    sets = ask(watcher, {"operation": "policies"})["sets"]
-    return ReleaseRequest(v=1, release=SignedRelease(release=release, signatures=[]), policy_chain=sets)
+    sets = policies(watcher)
+    return OrderRequest(
+        v=1, release=SignedRelease(release=release, signatures=[]), key=None, policy_chain=sets
+    )
 
 
 def hand_in(watcher: Path, signed: SignedRelease) -> int:

@@ -110,6 +110,6 @@ def founded(tmp_path: Path, sealing: SealingKey) -> Room:
             shares=Shares(root / "shares", sealing=sealing),
             clock=lambda: datetime.now(UTC),
         )
-        epochs = Epochs(runs, identities[name].sign, lambda _: NAMES)
+        epochs = Epochs(runs, identities[name].sign)
         founders[name] = Founder(founding, runs, epochs, threading.Lock())
     return Room(founders, identities)

@@ -16,7 +16,9 @@ from tests.cosigner.founders import KEY, NAMES, Room, founded, sealing_key
 from workbench.cosigner import blocks, memory, nonces, orders
 from workbench.cosigner.blocks import Blocks
 from workbench.cosigner.core import Cosigner
-from workbench.cosigner.gate import Identity, Permission
+from workbench.cosigner.gate import Permission
+from workbench.cosigner.ground import Identity
+from workbench.cosigner.keywork import KeyWork
 from workbench.cosigner.memory import Memory
 from workbench.cosigner.orders import Heard
 from workbench.cosigner.shared import SharedKeys
@@ -199,17 +201,19 @@ def desk(room: Room, tmp_path: Path) -> Desk:
         memory.found(folder, genesis_hash=GENESIS)
         blocks.found(folder)
         orders.found(folder)
+        heard = Heard(folder)
         made.cosigners[name] = Cosigner(
             identity=Identity(name=name, trust_root=None, ledger_trust_root=None),
             memory=Memory(folder, genesis_hash=GENESIS),
             blocks=Blocks(folder),
-            heard=Heard(folder),
+            heard=heard,
             token=None,
             identity_key=room.identities[name],
             clock=lambda: made.now,
             crash=NEVER,
             witness=None,
             shared=SharedKeys(room.founders[name].runs, lambda: made.now),
+            keywork=KeyWork(room.founders[name].runs, room.founders[name].epochs, heard, lambda: made.now),
             _lock=threading.Lock(),
         )
     return made

@@ -21,6 +21,7 @@ from workbench.custody.token import SealingKey, Token, TokenError, create_sofths
 from workbench.rules.codes import Refusal, RefusedError
 
 KEY = "treasury"
+PARTIES = ("one", "two", "three")
 FIRST, SECOND, OTHER = ("11" * 32, "22" * 32, "33" * 32)
 
 
@@ -59,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 def shares(folder: Path, sealing: SealingKey, epochs: list[dict[int, Share]]) -> Shares:
     """Return a party's shares with the first epoch in use."""
     made = Shares(folder, sealing=sealing)
-    made.keep(KEY, epochs[0][1], epoch=1, run=FIRST)
+    made.keep(KEY, epochs[0][1], epoch=1, run=FIRST, parties=PARTIES)
     made.take_up(KEY, FIRST)
     return made
 
@@ -176,7 +177,7 @@ def test_a_share_waits_for_the_others(
     shares: Shares, folder: Path, sealing: SealingKey, epochs: list[dict[int, Share]]
 ) -> None:
     """A new epoch's share is kept beside the one in use, and used from when it is taken up."""
-    shares.keep(KEY, epochs[1][1], epoch=2, run=SECOND)
+    shares.keep(KEY, epochs[1][1], epoch=2, run=SECOND, parties=PARTIES)
     assert Shares(folder, sealing=sealing).share(KEY)[0].epoch == 1
     shares.take_up(KEY, SECOND)
     entry, share = Shares(folder, sealing=sealing).share(KEY)
@@ -192,8 +193,8 @@ def test_a_share_waits_for_the_others(
 def test_what_is_not_taken_up(shares: Shares, folder: Path, epochs: list[dict[int, Share]]) -> None:
     """No share of another run, no second one of an epoch, none of an epoch before; and nothing destroyed."""
     refused(lambda: shares.take_up(KEY, SECOND), "no share of run", folder)
-    shares.keep(KEY, epochs[1][1], epoch=2, run=SECOND)
-    shares.keep(KEY, epochs[2][1], epoch=2, run=OTHER)
+    shares.keep(KEY, epochs[1][1], epoch=2, run=SECOND, parties=PARTIES)
+    shares.keep(KEY, epochs[2][1], epoch=2, run=OTHER, parties=PARTIES)
     shares.take_up(KEY, SECOND)
     refused(lambda: shares.take_up(KEY, OTHER), "taken up with another share", folder)
     refused(lambda: shares.take_up(KEY, FIRST), "no share of run", folder)
@@ -204,7 +205,7 @@ def test_another_run_waits_for_the_last(shares: Shares, folder: Path, epochs: li
     """Who is ready begins no other run before this one is settled: by all words, or one promise."""
     shares.may_begin(KEY)
     shares.may_begin("a key of which nothing is here")
-    shares.keep(KEY, epochs[1][1], epoch=2, run=SECOND)
+    shares.keep(KEY, epochs[1][1], epoch=2, run=SECOND, parties=PARTIES)
     refused(lambda: shares.may_begin(KEY), "waits", folder)
     shares.settle(KEY, SECOND)
     shares.may_begin(KEY)
@@ -221,11 +222,11 @@ def test_runs_that_are_given_up_without_an_end(
     runs = [f"{number:064x}" for number in range(KEPT_MAX)]
     for number, run in enumerate(runs, 2):
         shares.may_begin(KEY)
-        shares.keep(KEY, epochs[1][1], epoch=number, run=run)
+        shares.keep(KEY, epochs[1][1], epoch=number, run=run, parties=PARTIES)
         shares.settle(KEY, run)
     refused(lambda: shares.may_begin(KEY), "are kept already", folder)
     with pytest.raises(RefusedError, match="at most 64"):
-        shares.keep(KEY, epochs[1][1], epoch=KEPT_MAX + 2, run=OTHER)
+        shares.keep(KEY, epochs[1][1], epoch=KEPT_MAX + 2, run=OTHER, parties=PARTIES)
     assert Shares(folder, sealing=sealing).share(KEY)[0].run == FIRST
     # one of them turns out to be everybody's: it is taken up, and the others go
     shares.take_up(KEY, runs[-1])
@@ -237,7 +238,7 @@ def test_a_share_of_another_key_takes_no_place(folder: Path, sealing: SealingKey
     """Two runs made two keys; the one that was taken up stays, whoever is ready for the other."""
     made = Shares(folder, sealing=sealing)
     for run, epoch in ((FIRST, 1), (SECOND, 2)):
-        made.keep(KEY, generated()[1], epoch=epoch, run=run)
+        made.keep(KEY, generated()[1], epoch=epoch, run=run, parties=PARTIES)
         made.settle(KEY, run)
     made.take_up(KEY, FIRST)
     refused(lambda: made.take_up(KEY, SECOND), "another key than the one in use", folder)
@@ -249,9 +250,11 @@ def test_ready_and_never_exclude_each_other(
     """Who has promised never to be ready is not, also after a restart; who is ready promises nothing."""
     shares.never(KEY, 1, SECOND)
     again = Shares(folder, sealing=sealing)
-    refused(lambda: again.keep(KEY, epochs[1][1], epoch=2, run=SECOND), "promised never", folder)
+    refused(
+        lambda: again.keep(KEY, epochs[1][1], epoch=2, run=SECOND, parties=PARTIES), "promised never", folder
+    )
     refused(lambda: again.never(KEY, 1, FIRST), "ready for run", folder)
-    again.keep(KEY, epochs[1][1], epoch=2, run=OTHER)
+    again.keep(KEY, epochs[1][1], epoch=2, run=OTHER, parties=PARTIES)
     again.take_up(KEY, OTHER)
     refused(lambda: again.never(KEY, 1, FIRST), "ready for run", folder)
     again.destroy(KEY, OTHER)
@@ -260,8 +263,10 @@ def test_ready_and_never_exclude_each_other(
 
 def test_shares_that_do_not_belong(shares: Shares, folder: Path, epochs: list[dict[int, Share]]) -> None:
     """Another party's share, and one of another key, are not kept."""
-    refused(lambda: shares.keep(KEY, epochs[1][2], epoch=2, run=SECOND), "party 2", folder)
-    refused(lambda: shares.keep(KEY, generated()[1], epoch=2, run=SECOND), "another key", folder)
+    refused(lambda: shares.keep(KEY, epochs[1][2], epoch=2, run=SECOND, parties=PARTIES), "party 2", folder)
+    refused(
+        lambda: shares.keep(KEY, generated()[1], epoch=2, run=SECOND, parties=PARTIES), "another key", folder
+    )
     refused(lambda: shares.share("hot"), "no share of hot", folder)
 
 
@@ -336,7 +341,7 @@ class DiskError(OSError):
 
 
 WRITES: dict[str, Callable[[Shares, list[dict[int, Share]]], object]] = {
-    "keep": lambda shares, epochs: shares.keep(KEY, epochs[2][1], epoch=3, run=OTHER),
+    "keep": lambda shares, epochs: shares.keep(KEY, epochs[2][1], epoch=3, run=OTHER, parties=PARTIES),
     "take up": lambda shares, _: shares.take_up(KEY, SECOND),
     "never": lambda shares, _: shares.never(KEY, 1, OTHER),
     "settle": lambda shares, _: shares.settle(KEY, SECOND),
@@ -356,7 +361,7 @@ def test_a_disk_that_gives_up(  # noqa: PLR0917 - the row of the table
     at: int,
 ) -> None:
     """A write that fails is told, leaves the state before it, and can be tried again."""
-    shares.keep(KEY, epochs[1][1], epoch=2, run=SECOND)
+    shares.keep(KEY, epochs[1][1], epoch=2, run=SECOND, parties=PARTIES)
     before, genuine, count = shares.index(KEY), files.replace, [0]
 
     def failing(path: Path, raw: bytes) -> None:

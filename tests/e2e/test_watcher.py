@@ -25,7 +25,8 @@ from workbench.demo.world import LEASE_EVERY_S, LEASE_TTL_S, SERVICE, WATCHER
 from workbench.process.frames import call
 from workbench.rules.assertion import CONSOLE
 from workbench.rules.codes import Refusal
-from workbench.rules.pause import Orders, ReleaseRequest, SignedRelease
+from workbench.rules.order_request import OrderRequest
+from workbench.rules.pause import Orders, SignedRelease
 from workbench.rules.words import words
 
 KEY = f"key:{charter.KEY_ID}"
@@ -40,17 +41,17 @@ def pause(world: Living, scope: str, person: str = "cro-1") -> int:
     )
 
 
-def drafted(world: Living, *scopes: str) -> ReleaseRequest:
+def drafted(world: Living, *scopes: str) -> OrderRequest:
     """Draft a release."""
     watcher = world.world.places.socket(WATCHER)
     return watcher_client.draft_release(watcher, scopes, reason="a test", life=LIFE)
 
 
-def signed(world: Living, request: ReleaseRequest, *signers: tuple[str, str]) -> SignedRelease:
+def signed(world: Living, request: OrderRequest, *signers: tuple[str, str]) -> SignedRelease:
     """Have officers sign it."""
-    challenge = request.release.release.challenge
+    challenge = request.order.challenge
     presses = [world.officer(person).press(challenge, path=path).dump() for person, path in signers]
-    return SignedRelease.load({"release": request.release.release.dump(), "signatures": presses})
+    return SignedRelease.load({"release": request.order.dump(), "signatures": presses})
 
 
 def release(world: Living, *scopes: str) -> int:
@@ -291,9 +292,9 @@ def test_paused_it_waits_and_released_it_goes_on(world: Living) -> None:
     assert remembers(world).pause_epoch > epoch
 
 
-def two_words(request: ReleaseRequest) -> str:
+def two_words(request: OrderRequest) -> str:
     """Return what has to be typed."""
-    return " ".join(words(request.release.release.challenge.hex()).split()[-2:])
+    return " ".join(words(request.order.challenge.hex()).split()[-2:])
 
 
 def said(*command: object) -> subprocess.CompletedProcess[str]:
@@ -313,7 +314,7 @@ def test_the_commands(world: Living, tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.json" for number in range(3)]
     draft = said("release", KEY, "--reason", "over", "--watcher", watcher, "--out", files[0])
     assert draft.returncode == 0, draft.stderr
-    request = ReleaseRequest.load(json.loads(files[0].read_text()))
+    request = OrderRequest.load(json.loads(files[0].read_text()))
     for number, person in enumerate(("cro-1", "risk-1")):
         typed = two_words(request)
         code, screen = at_console(

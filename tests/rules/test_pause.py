@@ -14,6 +14,7 @@ from workbench.demo import charter
 from workbench.rules.assertion import CONSOLE
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import signed_bytes, write_time
+from workbench.rules.officers import verify_dated, verify_signed
 from workbench.rules.pause import (
     NOTHING_ORDERED,
     PAUSE_LINE,
@@ -24,9 +25,7 @@ from workbench.rules.pause import (
     SignedPause,
     SignedRelease,
     covers,
-    verify_dated,
     verify_pause,
-    verify_release,
 )
 from workbench.rules.policy import Signature
 
@@ -163,13 +162,24 @@ def released(world: World, *signers: tuple[str, str], **changes: Any) -> SignedR
     return SignedRelease(release=release, signatures=signatures)
 
 
+def verify_release(world: World, signed: SignedRelease) -> None:
+    """Verify who has signed a release."""
+    verify_signed(
+        signed.release,
+        signed.signatures,
+        policy=world.policy,
+        trust_root=world.trust_root,
+        what="the release",
+    )
+
+
 TWO = (("cro-1", CONSOLE), ("risk-1", "approval"))
 
 
 def test_officers_release(world: World) -> None:
     """A quorum, one of them by the second path."""
     signed = released(world, *TWO)
-    verify_release(signed, policy=world.policy, trust_root=world.trust_root)
+    verify_release(world, signed)
     verify_dated(signed.release, policy=world.policy, now=NOW)
     assert set(EVERY_PARTY) >= {CONSOLE, "approval"}
 
@@ -189,7 +199,7 @@ def test_who_cannot_release(
 ) -> None:
     """Releases that count for nothing."""
     with refused(code):
-        verify_release(released(world, *signers, **changes), policy=world.policy, trust_root=world.trust_root)
+        verify_release(world, released(world, *signers, **changes))
 
 
 def test_a_release_that_was_bent(world: World) -> None:
@@ -197,7 +207,7 @@ def test_a_release_that_was_bent(world: World) -> None:
     signed = released(world, *TWO)
     bent = SignedRelease.load(signed.dump() | {"release": signed.release.dump() | {"scopes": [KEY]}})
     with refused(Refusal.POLICY_CHAIN):
-        verify_release(bent, policy=world.policy, trust_root=world.trust_root)
+        verify_release(world, bent)
 
 
 @pytest.mark.parametrize("at", [timedelta(0), timedelta(days=1)], ids=["run out", "for too long"])

@@ -22,7 +22,7 @@ from fido2.ctap import CtapDevice
 from workbench.identity import registration
 from workbench.identity.ctap import Authenticator
 from workbench.identity.registration import Metadata
-from workbench.rules import approval, change_request, enrolment
+from workbench.rules import approval, change_request, enrolment, order_request
 from workbench.rules.approval import ApprovalRequest, Asked, Verb
 from workbench.rules.assertion import CONSOLE, Assertion
 from workbench.rules.change_request import AskedChange, ChangeRequest, Word, WordVerb
@@ -35,7 +35,7 @@ from workbench.rules.enrolment import (
     Registration,
     RegistrationRequest,
 )
-from workbench.rules.pause import AskedRelease, ReleaseRequest, verify_request
+from workbench.rules.order_request import AskedOrder, OrderRequest
 from workbench.rules.policy import Person, Signature, verify_signature
 from workbench.rules.rows import Row, Section
 from workbench.rules.trust import TrustRoot
@@ -139,18 +139,16 @@ class Console:
         word = change_request.spoken(asked, said, assertion, trust_root=self.trust_root)
         return AnsweredChange(v=1, ticket=exported.ticket, word=word)
 
-    def verify_release(self, request: ReleaseRequest, *, person: str, now: datetime) -> AskedRelease:
-        """Verify a release that one of the officers could sign, or refuse."""
-        return verify_request(request, person=person, trust_root=self.trust_root, now=now)
+    def verify_order(self, request: OrderRequest, *, person: str, now: datetime) -> AskedOrder:
+        """Verify an order that one of the officers could sign, or refuse."""
+        return order_request.verify(request, person=person, trust_root=self.trust_root, now=now)
 
-    def release(self, request: ReleaseRequest, asked: AskedRelease) -> ReleaseRequest:
-        """Have a release signed, check what came back from the key, and add it to what others signed."""
-        challenge = asked.signed.release.challenge
+    def order(self, request: OrderRequest, asked: AskedOrder) -> OrderRequest:
+        """Have an order signed, check what came back from the key, and add it to what others signed."""
+        challenge = asked.order.challenge
         signature = Signature(person=asked.person.id, assertion=self._press(asked.person, challenge))
         verify_signature(signature, challenge, judge=asked.policy, trust_root=self.trust_root)
-        signatures = [each.dump() for each in (*asked.signed.signatures, signature)]
-        signed = {"release": asked.signed.release.dump(), "signatures": signatures}
-        return ReleaseRequest.load(request.dump() | {"release": signed})
+        return request.signed(signature)
 
     def verify_registration(self, exported: ExportedRegistration, *, now: datetime) -> AskedRegistration:
         """Verify whose key is to be registered, or refuse: here only one for the second path."""

@@ -41,8 +41,8 @@ def _release(options: argparse.Namespace) -> Iterator[str]:
     request = watcher_client.draft_release(options.watcher, options.scope, reason=options.reason, life=LIFE)
     with options.out.open("xb") as file:
         file.write(request.canonical())
-    release = request.release.release
-    yield f"drafted: {', '.join(release.scopes)}, up to epoch {release.pause_epoch}"
+    release = request.order
+    yield f"drafted: {', '.join(options.scope)}"
     yield f"it can be signed until {release.expires_at}"
     yield f"  {words(release.challenge.hex())}"
     yield f"each officer, one after the other: workbench approve {options.out} --person X --out NEXT"

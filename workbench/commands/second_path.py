@@ -24,17 +24,24 @@ from workbench.approver.console import (
     printed,
     to_type,
 )
-from workbench.client import ProblemError, ServiceUnavailableError, answer, answer_change, registered
+from workbench.client import (
+    ProblemError,
+    ServiceUnavailableError,
+    answer,
+    answer_change,
+    order_key,
+    registered,
+)
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
 from workbench.commands.said import folded
 from workbench.demo.authenticator import UnsafeSoftwareAuthenticator
 from workbench.identity.ctap import AuthenticatorError
 from workbench.identity.registration import CHALLENGE_BYTES, Metadata
-from workbench.rules import shown, shown_change, shown_release
+from workbench.rules import shown, shown_change, shown_order
 from workbench.rules.change_request import WordVerb
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_json
-from workbench.rules.pause import ReleaseRequest
+from workbench.rules.order_request import OrderRequest
 from workbench.rules.rows import Section
 from workbench.rules.trust import TrustRoot
 
@@ -63,18 +70,18 @@ def approve(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _exported(path: Path) -> Exported | ExportedChange | ReleaseRequest:
+def _exported(path: Path) -> Exported | ExportedChange | OrderRequest:
     value = read_json(path.read_bytes(), limit=FILE_MAX)
     if isinstance(value, dict) and "change" in value:
         return ExportedChange.load(value)
-    if isinstance(value, dict) and "release" in value:
-        return ReleaseRequest.load(value)
+    if isinstance(value, dict) and "policy_chain" in value:
+        return OrderRequest.load(value)
     return Exported.load(value)
 
 
 def _at_console(
-    options: argparse.Namespace, trust_root: TrustRoot, exported: Exported | ExportedChange | ReleaseRequest
-) -> Answered | AnsweredChange | ReleaseRequest | None:
+    options: argparse.Namespace, trust_root: TrustRoot, exported: Exported | ExportedChange | OrderRequest
+) -> Answered | AnsweredChange | OrderRequest | None:
     _not_twice(options.out)
     if not sys.stdin.isatty():
         raise AuthenticatorError("no terminal: this is for a person who reads")
@@ -82,8 +89,8 @@ def _at_console(
     console = Console(trust_root, device)
     if isinstance(exported, ExportedChange):
         return _say(options, console, exported)
-    if isinstance(exported, ReleaseRequest):
-        return _release(options, console, exported)
+    if isinstance(exported, OrderRequest):
+        return _order(options, console, exported)
     return _decide(options, console, exported)
 
 
@@ -101,18 +108,18 @@ def _say(options: argparse.Namespace, console: Console, exported: ExportedChange
     return console.say(exported, asked, verb=verb, reason=options.reason)
 
 
-def _release(options: argparse.Namespace, console: Console, request: ReleaseRequest) -> ReleaseRequest | None:
+def _order(options: argparse.Namespace, console: Console, request: OrderRequest) -> OrderRequest | None:
     now = datetime.now(UTC)
-    asked = console.verify_release(request, person=options.person, now=now)
+    asked = console.verify_order(request, person=options.person, now=now)
     if options.verb != "approve":
         raise RefusedError(
-            Refusal.MALFORMED, f"nobody can {options.verb} a release: let it lapse", path="/verb"
+            Refusal.MALFORMED, f"nobody can {options.verb} an order: let it lapse", path="/verb"
         )
-    digest = asked.signed.release.challenge.hex()
-    sections = shown_release.sections(asked, now=now)
-    if not _read(sections, title=shown_release.title(asked), about="release this", digest=digest):
+    digest = asked.order.challenge.hex()
+    sections = shown_order.sections(asked, now=now)
+    if not _read(sections, title=shown_order.title(asked), about="sign this order", digest=digest):
         return None
-    return console.release(request, asked)
+    return console.order(request, asked)
 
 
 def _read(sections: list[Section], *, title: str, about: str, digest: str) -> bool:
@@ -215,9 +222,8 @@ def _handed_in(socket: Path, value: Any) -> str:  # noqa: ANN401 - the JSON edge
     if isinstance(value, dict) and "word" in value:
         said = AnsweredChange.load(value)
         return f"recorded; the policy set is {answer_change(socket, said.ticket, said.word).standing}"
-    if isinstance(value, dict) and "release" in value:
-        epoch = watcher_client.hand_in(socket, ReleaseRequest.load(value).release)
-        return f"released, epoch {epoch}"
+    if isinstance(value, dict) and "policy_chain" in value:
+        return _ordered(socket, OrderRequest.load(value))
     if isinstance(value, dict) and "done" in value:
         answered = AnsweredRegistration.load(value)
         key = registered(socket, answered.ticket, answered.done)
@@ -225,3 +231,12 @@ def _handed_in(socket: Path, value: Any) -> str:  # noqa: ANN401 - the JSON edge
     made = Answered.load(value)
     view = answer(socket, made.ticket, made.signed)
     return f"recorded as entry {view.entry_seq}; the intent is {view.state}"
+
+
+def _ordered(socket: Path, request: OrderRequest) -> str:
+    if request.release is not None:
+        return f"released, epoch {watcher_client.hand_in(socket, request.release)}"
+    if request.key is None:
+        raise RefusedError(Refusal.MALFORMED, "one order is asked for")
+    work = order_key(socket, request.key)
+    return f"recorded as entry {work.entry_seq}; the operation is {work.state}"

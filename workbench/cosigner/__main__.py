@@ -18,7 +18,9 @@ from ledger.trust import TrustRoot as LedgerTrustRoot
 from ledger.witness import MemoryLostError
 from workbench.cosigner import core
 from workbench.cosigner.blocks import Blocks
-from workbench.cosigner.gate import Identity
+from workbench.cosigner.epochs import Epochs
+from workbench.cosigner.ground import Identity
+from workbench.cosigner.keywork import KeyWork
 from workbench.cosigner.memory import Memory, MemoryCorruptError
 from workbench.cosigner.orders import Heard
 from workbench.cosigner.peers import Peers
@@ -75,11 +77,12 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
         name=config["name"], trust_root=believed, ledger_trust_root=LedgerTrustRoot.parse(pinned)
     )
     key = token.ed25519(bytes.fromhex(config["identity_key"]))
+    heard, runs = Heard(state), _runs(state, identity, token, key, config["sealing_key"])
     cosigner = core.start(
         identity=identity,
         memory=Memory(state, genesis_hash=genesis.hash()),
         blocks=Blocks(state),
-        heard=Heard(state),
+        heard=heard,
         token=token,
         key=key,
         clock=_clock,
@@ -87,18 +90,17 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
         witness=witnessing.opened(
             state / "witness", name=identity.name, key=key, trust_root=identity.ledger_trust_root, now=_clock
         ),
-        shared=_shared(state, identity, token, key, config["sealing_key"]),
+        shared=SharedKeys(runs, _clock) if runs else None,
+        keywork=KeyWork(runs, Epochs(runs, key.sign), heard, _clock) if runs else None,
     )
     return FrameServer(socket, cosigner.handle, uids={os.geteuid(), *config["peers"]})
 
 
-def _shared(
-    state: Path, identity: Identity, token: Token, key: Ed25519Key, sealing: str | None
-) -> SharedKeys | None:
-    """Return the keys that this co-signer shares; None where it has no sealing key."""
+def _runs(state: Path, identity: Identity, token: Token, key: Ed25519Key, sealing: str | None) -> Runs | None:
+    """Return the runs over keys that this co-signer shares; None where it has no sealing key."""
     if sealing is None:
         return None
-    runs = Runs(
+    return Runs(
         name=identity.name,
         sign=key.sign,
         keys=identity.trust_root.cosigners,
@@ -106,7 +108,6 @@ def _shared(
         shares=Shares(state / "shares", sealing=token.sealing(bytes.fromhex(sealing))),
         clock=_clock,
     )
-    return SharedKeys(runs, _clock)
 
 
 def _clock() -> datetime:

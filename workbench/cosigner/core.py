@@ -18,9 +18,11 @@ from typing import Any
 
 from ledger.encoding import canonical
 from ledger.witness import Witness
-from workbench.cosigner import others
+from workbench.cosigner import operations, others
 from workbench.cosigner.blocks import Blocks
-from workbench.cosigner.gate import GateError, Identity, Permission, advance, decide, floored, release
+from workbench.cosigner.gate import Permission, decide
+from workbench.cosigner.ground import GateError, Identity, advance, floored, release
+from workbench.cosigner.keywork import KeyWork
 from workbench.cosigner.memory import Bytes, Memory, Record
 from workbench.cosigner.orders import Heard
 from workbench.cosigner.runs import Runs
@@ -33,6 +35,7 @@ from workbench.process.crash import CrashPoint
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_time, signed_bytes
 from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, HeadUpdate, RefusedAnswer, SignedAnswer
+from workbench.rules.key_operation import OperationEvidence
 from workbench.rules.lease import Lease, SignedLease, verify_lease
 from workbench.rules.pause import SignedRelease
 from workbench.rules.policy import SETS_MAX, PolicySet
@@ -40,6 +43,8 @@ from workbench.rules.threshold import Recollection, SignedEnvelope, SignedOpenin
 
 DETAIL_MAX = 2000
 RS_BYTES = 64
+HEARD = frozenset({"lease", "release"})
+RUNNING = frozenset({"open", "begin", "take", "recollect", "remember"})
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -57,24 +62,27 @@ class Cosigner:
     crash: CrashPoint
     witness: Witness | None
     shared: SharedKeys | None
+    keywork: KeyWork | None
     _lock: threading.Lock
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer one request: a status, a checkpoint to be cosigned, or evidence."""
         if request == {"v": 1, "operation": "status"}:
             return self.status()
-        if str(request.get("operation")).startswith("witness"):
+        operation = str(request.get("operation"))
+        if operation.startswith("witness"):
             return witnessing.handle(self.witness, request)
         with self._lock:
-            match request:
-                case {"operation": "advance"}:
-                    return self.advance(request)
-                case {"operation": "lease" | "release"}:
-                    return self.hear(request)
-                case {"operation": "open" | "begin" | "take" | "recollect" | "remember"}:
-                    return self.run(request)
-                case _:
-                    return self.sign(request)
+            return self._door(operation)(request)
+
+    def _door(self, operation: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        if operation in HEARD:
+            return self.hear
+        if operation in RUNNING:
+            return self.run
+        if operation == "order" or operation.startswith("key-"):
+            return self.work
+        return self.advance if operation == "advance" else self.sign
 
     def status(self) -> dict[str, Any]:
         """Say who I am, from which head on I need leaves, and from which blocks a header must come."""
@@ -162,6 +170,49 @@ class Cosigner:
             detail = refusal.detail[:DETAIL_MAX]
             return {"v": 1, "refused": {"code": refusal.code.value, "detail": detail}}
 
+    def work(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Decide over an operation on a key, or take a step of one; answer, or say why not."""
+        try:
+            return {"v": 1, **self._work(self._keywork(), request)}
+        except GateError as error:
+            if error.lease is not None:
+                self.heard.hear(error.lease)
+            refused = {"step": error.step, "code": error.refusal.code.value}
+            return {"v": 1, "refused": refused | {"detail": error.refusal.detail[:DETAIL_MAX]}}
+        except RefusedError as refusal:
+            detail = refusal.detail[:DETAIL_MAX]
+            return {"v": 1, "refused": {"step": 0, "code": refusal.code.value, "detail": detail}}
+
+    def _work(self, keywork: KeyWork, request: dict[str, Any]) -> dict[str, Any]:
+        match request:
+            case {"operation": "order"}:
+                evidence = OperationEvidence.load(request)
+                allowed = operations.decide(
+                    evidence,
+                    memory=self.memory.snapshot(),
+                    orders=self.heard.orders,
+                    made_to=keywork.made_to(evidence.ordered.operation.key),
+                    identity=self.identity,
+                    now=self.clock(),
+                )
+                # (8)
+                if allowed.lease is not None:
+                    self.heard.hear(allowed.lease)
+                self.memory.advance(allowed.head)
+                return keywork.allow(allowed)
+            case {"v": 1, "operation": "key-open", "order": str(order), **rest} if not rest:
+                self.crash.reached("key-open")
+                return keywork.open(order)
+            case _:
+                if request.get("operation") == "key-words":
+                    self.crash.reached("key-words")
+                return keywork.speak(request)
+
+    def _keywork(self) -> KeyWork:
+        if self.keywork is None:
+            raise RefusedError(Refusal.SHARE, "no sealing key is configured here")
+        return self.keywork
+
     def _run(self, shared: SharedKeys, request: dict[str, Any]) -> dict[str, Any]:
         match request:
             case {"v": 1, "operation": "open", "intent": str(intent), "signers": list(signers), **rest} if (
@@ -170,8 +221,12 @@ class Cosigner:
                 self.crash.reached("4-open")
                 return {"v": 1, "opening": shared.open(intent, signers, self.heard.orders).dump()}
             case {"v": 1, "operation": "begin", "openings": list(openings), **rest} if not rest:
+                opened = [SignedOpening.load(each) for each in openings]
+                if self._keywork().concerns(opened):
+                    self.crash.reached("key-begin")
+                    return {"v": 1, **self._keywork().begin(opened)}
                 self.crash.reached("4-begin")
-                return shared.begin([SignedOpening.load(each) for each in openings])
+                return shared.begin(opened)
             case {
                 "v": 1,
                 "operation": "take",
@@ -180,9 +235,15 @@ class Cosigner:
                 "envelopes": list(envelopes),
                 **rest,
             } if not rest:
+                brought = [SignedEnvelope.load(each) for each in envelopes]
+                if self._keywork().does(key):
+                    self.crash.reached("key-take")
+                    taken = self._keywork().take(key, run, brought)
+                    if "word" in taken:
+                        self.crash.reached("key-kept")
+                    return {"v": 1, **taken}
                 self.crash.reached("4-take")
-                taken = shared.take(key, run, [SignedEnvelope.load(each) for each in envelopes])
-                return self._taken(*taken)
+                return self._taken(*shared.take(key, run, brought))
             case _:
                 return _recollect(shared.runs, request)
 
@@ -385,10 +446,11 @@ def start(
     crash: CrashPoint,
     witness: Witness | None,
     shared: SharedKeys | None = None,
+    keywork: KeyWork | None = None,
 ) -> Cosigner:
     """Return a co-signer whose identity key is the one that the trust root pins."""
     if identity.trust_root.cosigners.get(identity.name) != key.public_key.hex():
         raise RefusedError(Refusal.TRUST_ROOT, f"the trust root pins another key for {identity.name}")
     return Cosigner(
-        identity, memory, blocks, heard, token, key, clock, crash, witness, shared, threading.Lock()
+        identity, memory, blocks, heard, token, key, clock, crash, witness, shared, keywork, threading.Lock()
     )

@@ -30,11 +30,10 @@ Stage = Literal["ready", "held", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """The words of one co-signer; `parties` gives the co-signers of a key, by number from 1."""
+    """The words of one co-signer."""
 
     runs: Runs
     sign: Callable[[bytes], bytes]
-    parties: Callable[[str], Sequence[str]]
 
     def ready(self, terms: Terms, run: str) -> SignedWord:
         """Say that the share which this run made is kept."""
@@ -45,10 +44,10 @@ class Epochs:
         """Take everybody's words about a run's share, and do what they allow; answer with my own."""
         index, entry = self._find(key, run)
         using = index.current is not None and index.current.run == run
-        held = self._held_by_all(words, self._word(index, entry, "held"))
+        held = self._held_by_all(words, entry, self._word(index, entry, "held"))
         if not using:
             if not held:
-                self._verify(words, self._word(index, entry, "ready"))
+                self._verify(words, entry, self._word(index, entry, "ready"))
             entry = self.runs.shares.take_up(key, run)
         if held:
             self.runs.shares.destroy(key, run)
@@ -80,19 +79,24 @@ class Epochs:
         """Take somebody else's promise: a share that waits lets another run begin."""
         index, entry = self._find(key, run)
         mine = self._word(index, entry, "ready")
-        verify_never(word, mine=mine, parties=self.parties(key), keys=self.runs.keys)
+        verify_never(word, mine=mine, parties=entry.parties, keys=self.runs.keys)
         self.runs.shares.settle(key, run)
 
-    def _held_by_all(self, words: Sequence[SignedWord], mine: Word) -> bool:
+    def _held_by_all(self, words: Sequence[SignedWord], entry: Entry, mine: Word) -> bool:
         """Whether all others say that they hold it; a word that does not verify is refused."""
         holders = {each.word.party for each in words if each.word.stage == "held"} - {mine.party}
-        if len(holders) < len(self.parties(mine.key)) - 1:
+        if len(holders) < len(entry.parties) - 1:
             return False
-        self._verify(words, mine)
+        self._verify(words, entry, mine)
         return True
 
-    def _verify(self, words: Sequence[SignedWord], mine: Word) -> None:
-        verify_words(words, mine=mine, stage=mine.stage, parties=self.parties(mine.key), keys=self.runs.keys)
+    def _verify(self, words: Sequence[SignedWord], entry: Entry, mine: Word) -> None:
+        verify_words(words, mine=mine, stage=mine.stage, parties=entry.parties, keys=self.runs.keys)
+
+    def word(self, key: str, run: str) -> SignedWord:
+        """Say how far I am with the share that a run has made."""
+        index, entry = self._find(key, run)
+        return self._say(index, entry, "held" if index.current == entry else "ready")
 
     def _find(self, key: str, run: str) -> tuple[Index, Entry]:
         index = self.runs.shares.index(key)

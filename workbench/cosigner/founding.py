@@ -145,7 +145,9 @@ class Founder:
         under, answered = self.runs.take(self.founding.key, run, envelopes)
         if not isinstance(answered.done, Share):
             return {"envelopes": [each.dump() for each in answered.envelopes]}
-        self.runs.shares.keep(self.founding.key, answered.done, epoch=under.terms.epoch, run=run)
+        self.runs.shares.keep(
+            self.founding.key, answered.done, epoch=under.terms.epoch, run=run, parties=under.terms.parties
+        )
         return {"word": self.epochs.ready(under.terms, run).dump(), "transcript": under.party.transcript}
 
     def _speak(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -209,8 +211,7 @@ def _server(state: Path, socket: Path) -> FrameServer:
         shares=Shares(state / "shares", sealing=token.sealing(bytes.fromhex(config["sealing_key"]))),
         clock=lambda: datetime.now(UTC),
     )
-    names = [each.name for each in founding.parties]
-    epochs = Epochs(runs, key.sign, lambda _: names)
+    epochs = Epochs(runs, key.sign)
     founder = Founder(founding, runs, epochs, threading.Lock())
     return FrameServer(socket, founder.handle, uids={os.geteuid()})
 

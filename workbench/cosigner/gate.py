@@ -24,20 +24,25 @@ under this co-signer's own copy of the trust root. Pure: memory, evidence and `n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ledger import chain
-from ledger.checkpoint import Checkpoint, CheckpointError
-from ledger.encoding import EncodingError
-from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
-from ledger.merkle import Frontier, ProofError, verify_consistency, verify_inclusion
-from ledger.trust import TrustRoot as LedgerTrustRoot
+from ledger.checkpoint import Checkpoint
+from ledger.merkle import ProofError, verify_consistency
 from workbench.cosigner import nonces, others
+from workbench.cosigner.ground import (
+    Extended,
+    GateError,
+    Identity,
+    extend,
+    floored,
+    in_force,
+    leased,
+    proven_entry,
+    step,
+)
 from workbench.cosigner.memory import Head, Record, Snapshot
-from workbench.evm.errors import EvmError
 from workbench.evm.header import Header
 from workbench.evm.transaction import UnsignedTransaction, address_of
 from workbench.rules import attestation, carried, cedar, decision, facts, worth
@@ -47,22 +52,13 @@ from workbench.rules.descent import Seen, verify_descent
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.evidence import Evidence, HeadUpdate, Reservation
 from workbench.rules.intent import Intent, outflows, verify_proposal
-from workbench.rules.lease import Lease, verify_lease, verify_names, verify_not_shorter
+from workbench.rules.lease import Lease, verify_names
 from workbench.rules.lifecycle import Event
-from workbench.rules.pause import Orders, SignedRelease, verify_release
-from workbench.rules.policy import Key, PolicySet, verify_chain
+from workbench.rules.pause import Orders
+from workbench.rules.policy import Key, PolicySet
 from workbench.rules.trust import TrustRoot
 
 LIMIT_WINDOW = timedelta(hours=24)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """What this co-signer was given by hand: its name, its trust root, the ledger's genesis."""
-
-    name: str
-    trust_root: TrustRoot
-    ledger_trust_root: LedgerTrustRoot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,31 +75,6 @@ class Permission:
     learned: tuple[Record, ...]
 
 
-class GateError(Exception):
-    """The gate's no, and the step that said it."""
-
-    def __init__(self, step: int, refusal: RefusedError) -> None:
-        super().__init__(f"step {step}: {refusal}")
-        self.step = step
-        self.refusal = refusal
-        self.lease: Lease | None = None
-        self.seen: PolicySet | None = None
-        self.learned: tuple[Record, ...] = ()
-
-
-@contextmanager
-def _step(number: int) -> Iterator[None]:
-    """Attribute every refusal inside to this step."""
-    try:
-        yield
-    except RefusedError as refusal:
-        raise GateError(number, refusal) from refusal
-    except (CheckpointError, ProofError) as error:
-        raise GateError(number, RefusedError(Refusal.CHECKPOINT, str(error))) from error
-    except (EntryError, EncodingError, EvmError) as error:
-        raise GateError(number, RefusedError(Refusal.MALFORMED, str(error))) from error
-
-
 def decide(
     evidence: Evidence,
     *,
@@ -115,7 +86,7 @@ def decide(
 ) -> Permission:
     """Return the permission to sign, or raise GateError with the step and its refusal."""
     trust_root = identity.trust_root
-    with _step(0):
+    with step(0):
         # time never goes back for this co-signer, whatever its clock says after a restart
         now = floored(memory, now)
         intent = evidence.proposal.intent
@@ -123,8 +94,8 @@ def decide(
             raise RefusedError(
                 Refusal.DECISION_OTHER_INTENT, "the evidence names another intent than it carries"
             )
-    with _step(1):
-        lease = _lease(evidence, orders, trust_root, now)
+    with step(1):
+        lease = leased(evidence.lease, orders=orders, trust_root=trust_root, now=now)
     try:
         return _decide(evidence, lease, memory=memory, orders=orders, seen=seen, identity=identity, now=now)
     except GateError as error:
@@ -145,15 +116,15 @@ def _decide(
 ) -> Permission:
     """(2) to (7), under a lease that holds."""
     trust_root, intent = identity.trust_root, evidence.proposal.intent
-    with _step(2):
-        checkpoint, head = _extend(evidence.head, memory, identity, lease=lease)
+    with step(2):
+        checkpoint, head = extend(evidence.head, memory, identity, lease=lease)
         reservation = _reservation(evidence, checkpoint)
-    with _step(3):
+    with step(3):
         policy, sets = _policy(evidence, memory, trust_root, now)
         key = _key(policy, intent, identity.name)
-    with _step(1):
+    with step(1):
         _free(evidence, lease, orders, policy)
-    with _step(7):
+    with step(7):
         learned = _learn(evidence, memory, key, sets=sets, trust_root=trust_root, now=now)
         memory = memory.with_records(learned)
     ground = _Ground(
@@ -179,12 +150,6 @@ def _decide(
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Extended:
-    hashes: tuple[bytes, ...]
-    chain: bytes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ground:
     """What (1) to (3) have established."""
@@ -195,7 +160,7 @@ class _Ground:
     key: Key
     reservation: Reservation
     checkpoint: Checkpoint
-    head: _Extended
+    head: Extended
     memory: Snapshot
     seen: Seen
     trust_root: TrustRoot
@@ -208,7 +173,7 @@ def _weigh(ground: _Ground) -> Permission:
     evidence, policy, key, memory = ground.evidence, ground.policy, ground.key, ground.memory
     intent, trust_root, now = evidence.proposal.intent, ground.trust_root, ground.now
     reservation = ground.reservation
-    with _step(4):
+    with step(4):
         state = _state(evidence, policy, trust_root, now)
         seen = _descends(ground)
         # expiries count from the latest of the clocks: a slow clock must not keep an intent alive
@@ -226,12 +191,12 @@ def _weigh(ground: _Ground) -> Permission:
         )
         _somebody(approvals)
         _same_ledger(evidence.head, approvals, ground.checkpoint)
-    with _step(5):
+    with step(5):
         transaction = _bytes(evidence, intent, reservation)
         fresh = _simulation(ground, evidence.attestations.fresh, policy.limits.simulation_age_s_max)
         _same_chain(approved, fresh, state)
         _state_diff(intent, approved, fresh, policy, approvals)
-    with _step(6):
+    with step(6):
         weighed = worth.weigh(
             intent,
             fresh,
@@ -257,7 +222,7 @@ def _weigh(ground: _Ground) -> Permission:
         cedar.evaluate(
             policy, "sign", proposer=policy.proposer(intent.proposer), key=key, facts=computed
         ).require()
-    with _step(7):
+    with step(7):
         lane = (intent.chain_id, key.address, transaction.nonce)
         _all_known(ground, lane)
         record = nonces.admit(
@@ -277,14 +242,14 @@ def _weigh_cancel(ground: _Ground) -> Permission:
     """(4), (5) and (7) of a cancel."""
     evidence, policy, key = ground.evidence, ground.policy, ground.key
     intent, nonce = evidence.proposal.intent, ground.reservation.nonce
-    with _step(4):
+    with step(4):
         state = _state(evidence, policy, ground.trust_root, ground.now)
         seen = _descends(ground)
         _no_longer_wanted(ground, max(ground.now, state.block_time))
-    with _step(5):
+    with step(5):
         transaction = UnsignedTransaction.parse(bytes.fromhex(evidence.unsigned_tx))
         carried.verify_cancels(transaction, intent, nonce=nonce, address=key.address)
-    with _step(7):
+    with step(7):
         lane = (intent.chain_id, key.address, nonce)
         _all_known(ground, lane)
         record = nonces.cancel(ground.memory, lane, transaction, intent=intent.digest)
@@ -340,22 +305,6 @@ def _permission(ground: _Ground, record: Record, transaction: UnsignedTransactio
     )
 
 
-def floored(memory: Snapshot, now: datetime) -> datetime:
-    """Return the time that counts for a co-signer: its clock's, or what it has reached before."""
-    return max(now, read_time(memory.head.time_floor)) if memory.head.time_floor else now
-
-
-def _lease(evidence: Evidence, orders: Orders, trust_root: TrustRoot, now: datetime) -> Lease | None:
-    """(1) Silence is a pause; only a demo trust root may name no watcher."""
-    if trust_root.watcher is None:
-        if evidence.lease is not None:
-            raise RefusedError(Refusal.MALFORMED, "a lease, and no watcher to sign it", path="/lease")
-        return None
-    if evidence.lease is None:
-        raise RefusedError(Refusal.LEASE_MISSING, "no lease of the watcher")
-    return verify_lease(evidence.lease, orders=orders, trust_root=trust_root, now=now)
-
-
 def _free(evidence: Evidence, lease: Lease | None, orders: Orders, policy: PolicySet) -> None:
     """(1) Held against the lease: the set that is in force, and what is paused by all that was heard."""
     if lease is None:
@@ -365,87 +314,9 @@ def _free(evidence: Evidence, lease: Lease | None, orders: Orders, policy: Polic
         lease.added_to(orders).verify_free(evidence.proposal.intent)
 
 
-def release(
-    signed: SignedRelease,
-    lease: Lease,
-    sets: Sequence[PolicySet],
-    *,
-    memory: Snapshot,
-    orders: Orders,
-    identity: Identity,
-    now: datetime,
-) -> Orders:
-    """Return what is paused after a release: the officers of the set in force have signed it.
-
-    Beside it comes a lease that holds, in which the watcher has no pause any more that the release ends. So
-    one that comes late, because this process was away, still counts, and one that never was handed to the
-    watcher does not: its date was the watcher's to judge.
-    """
-    with _step(3):
-        policy = _in_force(sets, memory, identity.trust_root, floored(memory, now))
-    with _step(1):
-        verify_names(lease, policy)
-        verify_release(signed, policy=policy, trust_root=identity.trust_root)
-        ended = orders.released(signed.release)
-        if lease.added_to(ended).paused != ended.paused:
-            raise RefusedError(Refusal.PAUSED, "the watcher pauses this still, or something else since")
-    return ended
-
-
-def advance(update: HeadUpdate, *, memory: Snapshot, identity: Identity) -> Head:
-    """Return the head that a checkpoint extends mine to; nothing else changes, nothing is signed."""
-    with _step(2):
-        checkpoint, extended = _extend(update, memory, identity)
-    return replace(memory.head, size=checkpoint.size, hashes=extended.hashes, chain=extended.chain)
-
-
-def _extend(
-    update: HeadUpdate, memory: Snapshot, identity: Identity, *, lease: Lease | None = None
-) -> tuple[Checkpoint, _Extended]:
-    """(2) Grow my own head by the leaves that the courier brings; it must meet the checkpoint."""
-    mine = memory.head
-    checkpoint = identity.ledger_trust_root.verify(update.checkpoint)
-    # rollback: a co-signer never signs under a smaller ledger than it has seen
-    if checkpoint.size < mine.size:
-        raise RefusedError(
-            Refusal.HEAD_BEHIND, f"checkpoint of {checkpoint.size} entries, I have seen {mine.size}"
-        )
-    if update.start != mine.size or len(update.leaves) != checkpoint.size - mine.size:
-        raise RefusedError(Refusal.HEAD_BEHIND, f"leaves must run from {mine.size} to {checkpoint.size}")
-    if lease is not None:
-        verify_not_shorter(lease, size=checkpoint.size)
-    frontier, linked = mine.frontier(), mine.chain
-    for offset, leaf in enumerate(update.leaves):
-        _on_the_way(lease, frontier)
-        raw = bytes.fromhex(leaf)
-        linked = chain.link(linked, mine.size + offset, raw)
-        frontier.append(raw)
-    _on_the_way(lease, frontier)
-    # fork: another history of the same length
-    if frontier.root() != checkpoint.root or linked != checkpoint.chain:
-        raise RefusedError(Refusal.HEAD_FORKED, f"my head of {mine.size} does not grow into this checkpoint")
-    return checkpoint, _Extended(frontier.hashes, linked)
-
-
-def _on_the_way(lease: Lease | None, frontier: Frontier) -> None:
-    """(2) The head that the watcher has cosigned is one that this ledger has had."""
-    if lease is None or frontier.size != lease.head.size or not frontier.size:
-        return
-    if frontier.root().hex() != lease.head.root:
-        raise RefusedError(Refusal.HEAD_FORKED, f"the watcher has cosigned another head of {frontier.size}")
-
-
 def _reservation(evidence: Evidence, checkpoint: Checkpoint) -> Reservation:
-    proof, intent = evidence.reservation, evidence.proposal.intent
-    head = proof.head.encode()
-    envelope = parse_head(head)
-    data = parse_data(proof.data.encode())
-    if envelope["seq"] != proof.seq or envelope["type"] != Event.RESERVED.value:
-        raise RefusedError(Refusal.RESERVATION, f"entry {proof.seq} is no reservation")
-    if envelope["datahash"] != datahash(bytes.fromhex(proof.salt), data):
-        raise RefusedError(Refusal.RESERVATION, "the reservation's data is not what the entry commits to")
-    path = [bytes.fromhex(node) for node in proof.proof]
-    verify_inclusion(leaf_of(head), proof.seq, checkpoint.size, path, checkpoint.root)
+    intent = evidence.proposal.intent
+    data = proven_entry(evidence.reservation, checkpoint, kind=Event.RESERVED.value)
     reservation = Reservation.load(data, at="/reservation")
     if (reservation.intent, reservation.key, reservation.chain_id) != (
         intent.digest,
@@ -491,23 +362,7 @@ def _policy(
         PolicySet.load(value, at=f"/policy_chain/{index}")
         for index, value in enumerate(evidence.policy_chain)
     ]
-    return _in_force(sets, memory, trust_root, now), sets
-
-
-def _in_force(sets: Sequence[PolicySet], memory: Snapshot, trust_root: TrustRoot, now: datetime) -> PolicySet:
-    """(3) Return the last of the sets, which is not older than one that I have seen, nor beside it."""
-    policy = verify_chain(sets, trust_root=trust_root, now=now)
-    seen = memory.head
-    # rollback of the rules: a set I have seen superseded never counts again
-    if policy.manifest.version < seen.policy_version:
-        raise RefusedError(
-            Refusal.POLICY_OLD, f"version {policy.manifest.version}, I have seen {seen.policy_version}"
-        )
-    # nor may a chain grow past it on another branch: a set can be signed and void, and who has left since
-    # would be an officer there
-    if any(each.manifest.version == seen.policy_version and each.digest != seen.policy for each in sets):
-        raise RefusedError(Refusal.POLICY_CHAIN, f"two sets of version {seen.policy_version}")
-    return policy
+    return in_force(sets, memory, trust_root, now), sets
 
 
 def _key(policy: PolicySet, intent: Intent, name: str) -> Key:

@@ -60,7 +60,11 @@ class Heard:
 
     def verify_lives(self, intent: Intent, *, moves: bool, now: datetime) -> None:
         """Refuse when no lease holds any more, or when a pause covers what is to be moved."""
-        if now >= self._until:
-            raise RefusedError(Refusal.LEASE_STALE, "no lease that was heard holds any more")
+        self.verify_holds(now)
         if moves:
             self.orders.verify_free(intent)
+
+    def verify_holds(self, now: datetime) -> None:
+        """Refuse when no lease that was heard holds any more."""
+        if now >= self._until:
+            raise RefusedError(Refusal.LEASE_STALE, "no lease that was heard holds any more")

@@ -143,6 +143,11 @@ class Runs:
             del self._runs[key]
         return under, answered
 
+    def terms(self, key: str) -> Terms | None:
+        """Return the terms of the run of a key that is open here."""
+        under = self._runs.get(key)
+        return None if under is None else under.terms
+
     def put_away(self, key: str) -> None:
         """End the run of a key that is open here, if one is."""
         self._runs.pop(key, None)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,7 +33,7 @@ from ledger.encoding import canonical
 from workbench.custody.token import SealingKey, TokenError
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Hex, Name, Whole
-from workbench.rules.threshold import Number
+from workbench.rules.threshold import PARTIES_MAX, Number
 
 KEY_BYTES = 32
 INDEX_MAX = 1 << 20
@@ -43,12 +43,16 @@ KEPT_MAX = 64
 
 
 class Entry(Document):
-    """A share of one epoch, by the run that made it; `settled`: it keeps no other run from beginning."""
+    """A share of one epoch, by the run that made it; `settled`: it keeps no other run from beginning.
+
+    `parties` are the co-signers that hold this epoch, by number from 1.
+    """
 
     epoch: Annotated[Whole, Field(ge=1)]
     run: Digest
     public_key: Hex
     points: list[Hex]
+    parties: Annotated[list[Name], Field(min_length=2, max_length=PARTIES_MAX)]
     sealed: Digest
     settled: bool
 
@@ -147,7 +151,7 @@ class Shares:
                     f"the share of run {entry.run} waits: the words of all, or one never, settle it",
                 )
 
-    def keep(self, key: str, share: Share, *, epoch: int, run: str) -> Entry:
+    def keep(self, key: str, share: Share, *, epoch: int, run: str, parties: Sequence[str]) -> Entry:
         """(1) Seal a new share and keep it waiting."""
         index = self._index.get(key) or _empty(key, share.party)
         if run in index.never:
@@ -162,6 +166,7 @@ class Shares:
             run=run,
             public_key=share.public_key.hex(),
             points=_points(share),
+            parties=list(parties),
             sealed=hashlib.sha256(raw).hexdigest(),
             settled=False,
         )
@@ -220,6 +225,28 @@ class Shares:
         destroyed = [*index.destroyed, *gone][-4 * KEPT_MAX :]
         left = index.model_copy(update={"before": [], "waiting": kept, "destroyed": destroyed})
         self._write(left)
+        _remove_all_but(self._folder / key, _named(left))
+        return gone
+
+    def end(self, key: str, *, epoch: int) -> list[Entry]:
+        """Destroy every share of a key for good; return what there was. Once it is gone there is nothing.
+
+        Raises:
+            RefusedError: another epoch is in use here than the one that is to end.
+
+        """
+        index = self._index.get(key)
+        if index is None:
+            return []
+        if index.current is not None and index.used != epoch:
+            raise RefusedError(Refusal.SHARE, f"epoch {index.used} of {key} is in use, not {epoch}")
+        gone = [*index.before, *index.waiting, *([index.current] if index.current else [])]
+        destroyed = [*index.destroyed, *gone][-4 * KEPT_MAX :]
+        left = index.model_copy(update={"current": None, "before": [], "waiting": [], "destroyed": destroyed})
+        self._write(left)
+        self._open = {
+            run: share for run, share in self._open.items() if run not in {each.run for each in gone}
+        }
         _remove_all_but(self._folder / key, _named(left))
         return gone
 

@@ -17,10 +17,8 @@ Pure. The watcher counts; each co-signer keeps its own `Orders` and believes its
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from datetime import datetime
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -41,14 +39,9 @@ from workbench.rules.documents import (
 )
 from workbench.rules.intent import Intent
 from workbench.rules.policy import (
-    SETS_MAX,
     SIGNATURES_MAX,
-    Person,
     PolicySet,
     Signature,
-    signed_by_quorum,
-    verify_chain,
-    verify_signature,
 )
 from workbench.rules.roles import Permission
 from workbench.rules.roles import require as require_permission
@@ -217,67 +210,3 @@ def verify_pause(signed: SignedPause, *, policy: PolicySet, trust_root: TrustRoo
         raise RefusedError(Refusal.EXPIRED, f"an order of {pause.at}", path="/at")
     verify_ed25519(session.public_key, signed.signature, PAUSE_LINE, pause.canonical(), what="pause")
     require_permission(policy.roles, session.roles, [Permission.PAUSE], person=person.id)
-
-
-def verify_release(signed: SignedRelease, *, policy: PolicySet, trust_root: TrustRoot) -> None:
-    """(3) Verify that the officers of the policy set in force release these scopes; dated or not."""
-    if signed.release.policy != policy.digest:
-        raise RefusedError(Refusal.DECISION_OTHER_POLICY, "signed under another policy set")
-    signed_by_quorum(
-        signed.signatures,
-        signed.release.challenge,
-        judge=policy,
-        trust_root=trust_root,
-        second_path=True,
-        what="the release",
-    )
-
-
-def verify_dated(release: Release, *, policy: PolicySet, now: datetime) -> None:
-    """(3) Refuse a release that has run out, or that would hold for longer than consent may."""
-    expires = read_time(release.expires_at)
-    latest = now + timedelta(seconds=policy.limits.decision_life_s_max + REQUEST_SKEW_S)
-    if not now < expires <= latest:
-        raise RefusedError(Refusal.EXPIRED, f"a release until {release.expires_at}", path="/expires_at")
-
-
-class ReleaseRequest(Document):
-    """A release on its way from officer to officer, with the policy sets that say who they are."""
-
-    v: Literal[1]
-    release: SignedRelease
-    policy_chain: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=SETS_MAX)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedRelease:
-    """A verified request: what is to be released, for whom, and who has signed it so that it counts."""
-
-    signed: SignedRelease
-    policy: PolicySet
-    person: Person
-    signers: Mapping[str, str]
-
-
-def verify_request(
-    request: ReleaseRequest, *, person: str, trust_root: TrustRoot, now: datetime
-) -> AskedRelease:
-    """(3) Verify that a release is one that this officer could sign now, whoever brings it."""
-    sets = [PolicySet.load(value, at="/policy_chain") for value in request.policy_chain]
-    policy = verify_chain(sets, trust_root=trust_root, now=now)
-    release = request.release.release
-    if release.policy != policy.digest:
-        raise RefusedError(Refusal.DECISION_OTHER_POLICY, "drafted under another policy set")
-    verify_dated(release, policy=policy, now=now)
-    asked = policy.person(person)
-    if policy.limits.policy_quorum_role not in asked.roles:
-        raise RefusedError(
-            Refusal.ROLE_NOT_HELD, f"{person} does not hold {policy.limits.policy_quorum_role}"
-        )
-    signers = {}
-    for signature in request.release.signatures:
-        with suppress(RefusedError):
-            signers[signature.person] = verify_signature(
-                signature, release.challenge, judge=policy, trust_root=trust_root
-            )
-    return AskedRelease(signed=request.release, policy=policy, person=asked, signers=signers)

@@ -54,6 +54,7 @@ from workbench.service.books import Books
 from workbench.service.changes import Changes, in_force, keep
 from workbench.service.credentials import Credentials
 from workbench.service.desk import Desk
+from workbench.service.keeping import Keeping
 from workbench.service.lane import Lane
 from workbench.service.links import Links
 from workbench.service.observers import Observers
@@ -142,16 +143,18 @@ def main() -> int:
     threading.Thread(target=_keep_watch, args=(watch,), daemon=True).start()
     if programs is not None:
         programs.start(accounts.build(desk, lost))
-    _serve(desk, changes, options.state / "bundles", bound)
+    keeping = Keeping(desk.lane)
+    threading.Thread(target=_keep_keys, args=(keeping,), daemon=True).start()
+    _serve(desk, changes, keeping, options.state / "bundles", bound)
     if programs is not None:
         programs.stop()
     desk.lane.recorder.close()
     return 0
 
 
-def _serve(desk: Desk, changes: Changes, bundles: Path, bound: socket.socket) -> None:
+def _serve(desk: Desk, changes: Changes, keeping: Keeping, bundles: Path, bound: socket.socket) -> None:
     config = configured(
-        app.build(desk, changes, bundles, lost),
+        app.build(desk, changes, keeping, bundles, lost),
         connections_max=CONNECTIONS_MAX,
         grace_s=GRACE_S,
         http=PeerProtocol,
@@ -206,6 +209,13 @@ def _recall(recalling: Recalling, desk: Desk) -> None:
     while True:
         _attempt(partial(recalling.step, desk.lane.policy))
         time.sleep(RECALL_S)
+
+
+def _keep_keys(keeping: Keeping) -> None:
+    """Carry what officers have ordered of keys."""
+    while True:
+        _attempt(keeping.step)
+        time.sleep(TAKE_UP_S)
 
 
 def _keep_watch(watch: Watch) -> None:

@@ -36,6 +36,7 @@ from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Hex, Name,
 from workbench.rules.enrolment import Registration
 from workbench.rules.events import CloudEvent
 from workbench.rules.intent import Proposal
+from workbench.rules.key_operation import SignedOperation
 from workbench.rules.policy import Signature
 from workbench.rules.price_feed import PriceQuestion
 from workbench.rules.roles import Permission
@@ -46,6 +47,7 @@ from workbench.service.changes import Changes
 from workbench.service.desk import Desk
 from workbench.service.effects import effect
 from workbench.service.enrolment import Enrolment, RegistrationAsked
+from workbench.service.keeping import Keeping
 from workbench.service.pools import Pools
 
 BODY_MAX = DOCUMENT_MAX
@@ -135,6 +137,7 @@ class Api:
     desk: Desk
     changes: Changes
     enrolment: Enrolment
+    keeping: Keeping
     bundles: Path
     lost: Lost
     pools: Pools
@@ -169,6 +172,8 @@ class Api:
             ("POST", one + "/decisions", PROPOSE | APPROVE, self.decide),
             ("POST", one + "/resume", PROPOSE | APPROVE, self.resume),
             *self._policy_routes(),
+            ("POST", "/v1/key-operations", OPEN, self.order_key),
+            ("GET", "/v1/key-operations/{digest}", READ, self.key_operation),
             ("POST", "/v1/pools", READ, self.pool),
             ("POST", "/v1/prices", READ, self.prices),
             ("POST", "/v1/allowances", READ, self.allowances),
@@ -202,6 +207,14 @@ class Api:
             ("GET", one + "/effect", READ, self.policy_effect),
             ("GET", "/v1/policy", READ, self.in_force),
         ]
+
+    def order_key(self, call: Call) -> dict[str, Any]:
+        """Record an operation on a key: whose word it is, its signatures say."""
+        return self.keeping.order(SignedOperation.load(call.read())).dump()
+
+    def key_operation(self, call: Call) -> dict[str, Any]:
+        """Say how far an operation on a key is."""
+        return self.keeping.view(call.digest).dump()
 
     def status(self, _: Call) -> dict[str, Any]:
         """Say that the service is up, and under which trust root and policy set."""
@@ -501,9 +514,10 @@ class Api:
         return lane.recorder.refusal(refused, actor=actor, about=asked)
 
 
-def build(desk: Desk, changes: Changes, bundles: Path, lost: Lost) -> Starlette:
+def build(desk: Desk, changes: Changes, keeping: Keeping, bundles: Path, lost: Lost) -> Starlette:
     """Return the application; `lost` ends the process when the ledger cannot be written any more."""
-    api = Api(desk, changes, Enrolment(desk), bundles, lost, Pools(desk.lane.links.observers))
+    pools = Pools(desk.lane.links.observers)
+    api = Api(desk, changes, Enrolment(desk), keeping, bundles, lost, pools)
     return Starlette(routes=api.routes())
 
 

@@ -158,6 +158,8 @@ class Books:
     """What was registered for each person, oldest first; a policy set may list it."""
     changes: list[Entry] = field(default_factory=list)
     """The entries about policy sets, oldest first; `changes` reads them."""
+    key_entries: list[Entry] = field(default_factory=list)
+    """The entries about keys, oldest first; `keeping` reads them."""
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Books:
@@ -236,6 +238,8 @@ class Books:
         elif entry.type == PROPOSED_EVENT:
             proposal = Proposal.sized(data)
             self.matters[proposal.intent.digest] = Matter(proposal, entry.time, seq=entry.seq)
+        elif entry.type.startswith(KEY_ENTRIES):
+            self.key_entries.append(entry)
         elif entry.type in _POLICY_EVENTS:
             self._policy(entry, PolicyEvent(entry.type), data)
         elif entry.type in _EVENTS:
@@ -318,6 +322,7 @@ def _on_chain(matter: Matter, event: Event, data: dict[str, Any]) -> None:
 
 
 _EVENTS = frozenset(event.value for event in Event)
+KEY_ENTRIES = "key."
 _POLICY_EVENTS = frozenset(event.value for event in PolicyEvent)
 _SIGNATURES = frozenset({Event.SIGNED, Event.REPLACED, Event.CANCEL_SIGNED})
 _OUTCOMES = frozenset(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -47,6 +47,8 @@ SERVICE = "service"
 LEAVES_AT_ONCE = 40_000
 ACCOUNTS_MAX = 16
 """As many as one statement of an observer may prove."""
+GROUND_LIFE = timedelta(seconds=10)
+"""A lease lives for seconds; who is asked later is asked under another."""
 SPENT_BYTES_MAX = 1 << 20
 ANY_AGE_S = 10**9
 """For what the ledger holds: how old it is, is the rules' to judge."""
@@ -59,6 +61,16 @@ class Standing:
     is_safe: bool
     is_final: bool
     said: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What several co-signers are asked under: those that sign together must know of the same head."""
+
+    since: datetime
+    lease: dict[str, Any] | None
+    note: str
+    size: int
 
 
 @dataclass(slots=True)
@@ -154,9 +166,15 @@ class Lane:
 
     def _ask(self, digest: str, matter: Matter, operation: str, unsigned: UnsignedTransaction) -> Answered:
         """(4) Bring evidence to the co-signers of the key; return the signature, or the refusal."""
+        ground = self.ground()
 
         def evidence(cosigner: str) -> tuple[dict[str, Any], str]:
-            brought = self._evidence(digest, matter, cosigner, operation, unsigned)
+            nonlocal ground
+            # who is away needs no checkpoint
+            self.links.head_size(cosigner)
+            if self.clock() - ground.since > GROUND_LIFE:
+                ground = self.ground()
+            brought = self._evidence(digest, cosigner, operation, unsigned=unsigned, ground=ground)
             return brought, self.recorder.blob(canonical(brought, limit=DOCUMENT_MAX))
 
         return Signing(
@@ -372,17 +390,19 @@ class Lane:
         }
 
     def _evidence(
-        self, digest: str, matter: Matter, cosigner: str, operation: str, unsigned: UnsignedTransaction
+        self,
+        digest: str,
+        cosigner: str,
+        operation: str,
+        *,
+        unsigned: UnsignedTransaction,
+        ground: Ground,
     ) -> dict[str, Any]:
+        matter = self.books.matter(digest)
         if matter.reservation_seq is None:
             raise RefusedError(Refusal.STATE, "not everything is there that a co-signer must see")
         attestations = self._cancel_attestations(matter) if operation == "cancel" else _attestations(matter)
-        # who is away needs no checkpoint
-        self.links.head_size(cosigner)
-        # before the checkpoint: a lease names a head, and a shorter ledger does not count beside it
-        lease = self.links.lease()
-        note = self.recorder.checkpoint()
-        size = notes.split(note)[0].size
+        note, size = ground.note, ground.size
         start = self._bring_up(cosigner, size)
         spent = self._spent(matter, cosigner)
         return {
@@ -396,8 +416,27 @@ class Lane:
             "decisions": [signed.dump() for signed in matter.decisions],
             "policy_chain": [policy.dump() for policy in self.policies],
             "attestations": attestations | {"descent": self._descent(cosigner, attestations["state"])},
-            "lease": lease,
+            "lease": ground.lease,
             "head": self._head_update(start, note, matter.decisions),
+        }
+
+    def ground(self) -> Ground:
+        """(4) Return a lease and a checkpoint, in this order: a lease names a head that must be reached."""
+        since, lease = self.clock(), self.links.lease()
+        note = self.recorder.checkpoint()
+        return Ground(since=since, lease=lease, note=note, size=notes.split(note)[0].size)
+
+    def ordered(self, signed: dict[str, Any], seq: int, cosigner: str, ground: Ground) -> dict[str, Any]:
+        """Return what a co-signer must see of an operation on a key."""
+        start = self._bring_up(cosigner, ground.size)
+        return {
+            "v": 1,
+            "operation": "order",
+            "ordered": signed,
+            "entry": self.entry_proof(seq, ground.size),
+            "policy_chain": [policy.dump() for policy in self.policies],
+            "lease": ground.lease,
+            "head": self._head_update(start, ground.note),
         }
 
     def _spent(self, matter: Matter, cosigner: str) -> list[dict[str, Any]]:

@@ -24,10 +24,11 @@ from ledger.witness import Witness
 from workbench.custody.token import Ed25519Key
 from workbench.process import witnessing
 from workbench.process.crash import CrashPoint
+from workbench.rules import officers
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time, signed_bytes, write_time
 from workbench.rules.lease import LEASE_LINE, Head, Lease, Paused, SignedLease
-from workbench.rules.pause import SignedPause, SignedRelease, verify_dated, verify_pause, verify_release
+from workbench.rules.pause import SignedPause, SignedRelease, verify_pause
 from workbench.rules.policy import SETS_MAX, PolicySet, verify_chain
 from workbench.rules.trust import TrustRoot
 from workbench.watcher.memory import Memory, Ordered
@@ -162,11 +163,13 @@ class Watcher:
     def _release(self, signed: SignedRelease) -> dict[str, Any]:
         """(3) Take a release of what is paused."""
         release, policy = signed.release, self.memory.sets[-1]
-        verify_release(signed, policy=policy, trust_root=self.trust_root)
+        officers.verify_signed(
+            release, signed.signatures, policy=policy, trust_root=self.trust_root, what="the release"
+        )
         for each in self.memory.ordered:
             if each.release is not None and each.release.release == release:
                 return {"epoch": each.epoch}
-        verify_dated(release, policy=policy, now=self._now())
+        officers.verify_dated(release, policy=policy, now=self._now())
         orders = self.memory.orders
         if release.pause_epoch > orders.pause_epoch:
             raise RefusedError(

@@ -1,0 +1,51 @@
+"""Operations on keys at the command line: draft one for officers to sign."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from workbench import watcher_client
+from workbench.commands.pause import LIFE
+from workbench.commands.said import outcome
+from workbench.rules.documents import write_time
+from workbench.rules.key_operation import KeyOperation, SignedOperation
+from workbench.rules.order_request import OrderRequest
+from workbench.rules.words import words
+
+
+def key(options: argparse.Namespace) -> int:
+    """Draft an operation on a key."""
+    return outcome(_draft(options))
+
+
+def _draft(options: argparse.Namespace) -> Iterator[str]:
+    made_by = {"parties": options.party, "threshold": options.threshold} if options.party else None
+    operation = KeyOperation.load(
+        {
+            "v": 1,
+            "operation": options.operation,
+            "key": options.key,
+            "epoch": options.epoch,
+            "parameters": made_by,
+            "policy": watcher_client.standing(options.watcher).policy,
+            "reason": options.reason,
+            "nonce": secrets.token_hex(16),
+            "expires_at": write_time(datetime.now(UTC) + LIFE),
+        }
+    )
+    request = OrderRequest(
+        v=1,
+        release=None,
+        key=SignedOperation(operation=operation, signatures=[]),
+        policy_chain=watcher_client.policies(options.watcher),
+    )
+    with options.out.open("xb") as file:
+        file.write(request.canonical())
+    yield f"drafted: {operation.operation} of {operation.key}, epoch {operation.epoch}"
+    yield f"it can be signed until {operation.expires_at}"
+    yield f"  {words(operation.digest)}"
+    yield f"each officer, one after the other: workbench approve {options.out} --person X --out NEXT"
+    yield "then: workbench hand-in LAST --socket SERVICE"

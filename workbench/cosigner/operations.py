@@ -1,0 +1,163 @@
+"""What a co-signer decides over operations on keys, on the same ground as over transactions.
+
+(1) A lease that holds and names the policy set; a pause of the key stops what makes an epoch, not its end
+(2) the operation lies in the ledger, under a checkpoint that counts and extends my head
+(3) the policy set descends from my trust root
+(4) a quorum of its officers has signed the operation, one by the second path, and it has not run out
+(5) the policy set allows it, and I take part
+(7) the epoch is one that was not made here
+(8) persist; then the process takes part in the run, or destroys.
+
+Pure: memory, evidence and `now` in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from workbench.cosigner.ground import (
+    GateError,
+    Identity,
+    extend,
+    floored,
+    in_force,
+    leased,
+    proven_entry,
+    step,
+)
+from workbench.cosigner.memory import Head, Snapshot
+from workbench.rules import key_operation, officers
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.key_operation import (
+    ORDERED,
+    Arrangement,
+    KeyOperation,
+    OperationEvidence,
+    SignedOperation,
+)
+from workbench.rules.lease import Lease, verify_names
+from workbench.rules.pause import EVERYTHING, KEY, Orders
+from workbench.rules.policy import PolicySet
+from workbench.rules.threshold import Basis, Terms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """A yes to an operation: what to persist, and who makes the epoch (nobody, where a key ends)."""
+
+    operation: KeyOperation
+    lease: Lease | None
+    head: Head
+    made_by: Arrangement | None
+
+    def terms(self, orders: Orders, *, share: str | None) -> Terms:
+        """Return the terms of the run that makes the epoch."""
+        if self.made_by is None:
+            raise RefusedError(Refusal.STATE, "no epoch is made")
+        parties = list(self.made_by.parties)
+        return Terms.load(
+            {
+                "v": 1,
+                "protocol": self.operation.operation,
+                "key": self.operation.key,
+                "epoch": self.operation.epoch,
+                "share": share,
+                "subject": self.operation.digest,
+                "digest": None,
+                "parties": parties,
+                "threshold": self.made_by.threshold,
+                "signers": list(range(1, len(parties) + 1)),
+                "basis": Basis(
+                    size=self.head.size,
+                    root=self.head.frontier().root().hex(),
+                    policy=self.head.policy,
+                    policy_version=self.head.policy_version,
+                    revocation_epoch=orders.revocation_epoch,
+                    pause_epoch=orders.pause_epoch,
+                ).dump(),
+            }
+        )
+
+
+def decide(
+    evidence: OperationEvidence,
+    *,
+    memory: Snapshot,
+    orders: Orders,
+    made_to: int,
+    identity: Identity,
+    now: datetime,
+) -> Allowed:
+    """Return the permission to take part, or raise GateError with the step and its refusal.
+
+    Args:
+        evidence: what the courier brings.
+        memory: what this co-signer remembers of the ledger.
+        orders: what it has heard of pauses.
+        made_to: the latest epoch of this key of which there was a share here.
+        identity: what it was given by hand.
+        now: its clock.
+
+    """
+    operation, now = evidence.ordered.operation, floored(memory, now)
+    with step(1):
+        lease = leased(evidence.lease, orders=orders, trust_root=identity.trust_root, now=now)
+    try:
+        with step(2):
+            checkpoint, extended = extend(evidence.head, memory, identity, lease=lease)
+            data = proven_entry(evidence.entry, checkpoint, kind=ORDERED)
+            if SignedOperation.load(data, at="/entry") != evidence.ordered:
+                raise RefusedError(Refusal.RESERVATION, "the ledger has another operation there")
+        with step(3):
+            sets = [PolicySet.load(value, at="/policy_chain") for value in evidence.policy_chain]
+            policy = in_force(sets, memory, identity.trust_root, now)
+        with step(1):
+            if lease is not None:
+                verify_names(lease, policy)
+                _free(operation, lease.added_to(orders))
+        with step(4):
+            officers.verify_signed(
+                operation,
+                evidence.ordered.signatures,
+                policy=policy,
+                trust_root=identity.trust_root,
+                what="the operation",
+            )
+            officers.verify_dated(operation, policy=policy, now=now)
+        with step(5):
+            made_by = _made_by(operation, policy, identity)
+        with step(7):
+            if made_by is not None and operation.epoch <= made_to:
+                raise RefusedError(
+                    Refusal.SHARE, f"epoch {operation.epoch} of {operation.key} was made before"
+                )
+    except GateError as error:
+        error.lease = lease
+        raise
+    head = replace(
+        memory.head,
+        size=checkpoint.size,
+        hashes=extended.hashes,
+        chain=extended.chain,
+        policy=policy.digest,
+        policy_version=policy.manifest.version,
+    )
+    return Allowed(operation=operation, lease=lease, head=head, made_by=made_by)
+
+
+def _free(operation: KeyOperation, orders: Orders) -> None:
+    """(1) A key that may be in danger is not spread again; that it ends is no danger."""
+    stopped = {EVERYTHING, KEY + operation.key} & set(orders.paused)
+    if stopped and operation.operation != "destroy":
+        raise RefusedError(Refusal.PAUSED, f"paused: {min(stopped)}")
+
+
+def _made_by(operation: KeyOperation, policy: PolicySet, identity: Identity) -> Arrangement | None:
+    if operation.operation == "destroy":
+        key_operation.verify_ends(operation, policy=policy)
+        return None
+    made_by = key_operation.arrangement(operation, policy=policy, trust_root=identity.trust_root)
+    if identity.name not in made_by.parties:
+        raise RefusedError(Refusal.KEY_UNKNOWN, f"{identity.name} takes no part in {operation.key}")
+    return made_by

@@ -1,0 +1,292 @@
+"""Operations on keys, from the officers' signatures to the last word of a co-signer: carried, and recorded.
+
+(a) An operation is recorded once its quorum was verified; the entry is what co-signers look for.
+(b) Each co-signer that takes part is asked over the same head; when all allow it, the run is carried.
+(c) When a run has come to shares, words are carried: all are ready, all hold, all know that all hold. This is
+    taken up after a crash from what the co-signers say of themselves, whether or not the date is past.
+(d) Where some have a share of a run and others promise never to be ready for it, the run comes to nothing.
+(e) A key that ends is asked for at each co-signer, which answers what it has destroyed; who is away is asked
+    again for as long as the operation counts.
+The service believes nothing of it: words are verified here for the record, and by each co-signer for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from ledger.entry import Entry
+from workbench.evm.transaction import address_of
+from workbench.rules import key_operation, officers
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import Digest, Document, Name, Whole, read_time, verify_ed25519
+from workbench.rules.key_operation import ORDERED, KeyOperation, SignedOperation
+from workbench.rules.threshold import WORD_LINE, SignedWord
+from workbench.service.courier import Courier, StepError
+from workbench.service.lane import Lane
+from workbench.service.recalling import bring
+
+MADE, DESTROYED, ENDED = "key.made", "key.destroyed", "key.ended"
+DETAIL_MAX = 1500
+
+
+class KeyWorkView(Document):
+    """An operation as the service has it."""
+
+    digest: Digest
+    state: Name
+    entry_seq: Whole
+
+
+@dataclass(slots=True)
+class Work:
+    """One operation: what was ordered, where the ledger has it, and how it ended."""
+
+    signed: SignedOperation
+    seq: int
+    state: str = "ordered"
+    destroyed: dict[str, list[Any]] = field(default_factory=dict)
+
+    @property
+    def operation(self) -> KeyOperation:
+        """What was ordered."""
+        return self.signed.operation
+
+    @property
+    def view(self) -> KeyWorkView:
+        """What is told of it."""
+        return KeyWorkView(digest=self.operation.digest, state=self.state, entry_seq=self.seq)
+
+
+@dataclass(slots=True)
+class Keeping:
+    """The operations that the ledger has."""
+
+    lane: Lane
+    works: dict[str, Work] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for entry in self.lane.books.key_entries:
+            self._enter(entry)
+
+    def order(self, signed: SignedOperation) -> KeyWorkView:
+        """Record an operation (a) that a quorum of officers has signed; the same again is the same."""
+        operation, lane = signed.operation, self.lane
+        known = self.works.get(operation.digest)
+        if known is not None:
+            return known.view
+        policy = lane.policy
+        officers.verify_signed(
+            operation, signed.signatures, policy=policy, trust_root=lane.trust_root, what="the operation"
+        )
+        officers.verify_dated(operation, policy=policy, now=lane.clock())
+        self._parties(operation)
+        busy = [each for each in self.works.values() if each.state == "ordered"]
+        if any(each.operation.key == operation.key for each in busy):
+            raise RefusedError(Refusal.STATE, f"another operation on {operation.key} is under way")
+        self._new(operation)
+        receipt = lane.recorder.append(ORDERED, operation.digest, signed.dump(), actor="service")
+        self._enter(next(lane.recorder.ledger.entries(receipt.seq, receipt.seq)))
+        return self.works[operation.digest].view
+
+    def _new(self, operation: KeyOperation) -> None:
+        """Refuse an epoch that somebody has already: its shares are of another order."""
+        if operation.operation == "destroy":
+            return
+        for name, index in self._status(operation.key, self._parties(operation)).items():
+            made_to = (index or {}).get("made_to", 0)
+            if type(made_to) is not int or operation.epoch <= made_to:
+                raise RefusedError(Refusal.STATE, f"{name} has epoch {made_to} of {operation.key} already")
+
+    def view(self, digest: str) -> KeyWorkView:
+        """Return an operation by its name."""
+        try:
+            return self.works[digest].view
+        except KeyError:
+            raise RefusedError(Refusal.NOT_FOUND, "no such operation") from None
+
+    def step(self) -> None:
+        """Carry each operation that is under way as far as it goes; what fails for now is tried again."""
+        for digest, work in list(self.works.items()):
+            if work.state != "ordered":
+                continue
+            try:
+                self._carry(work)
+            except (RefusedError, StepError) as error:
+                self._tell(digest, error)
+
+    def _carry(self, work: Work) -> None:
+        operation, now = work.operation, self.lane.clock()
+        over = read_time(operation.expires_at) <= now
+        if operation.operation == "destroy":
+            self._end(work, over=over)
+            return
+        parties = self._parties(operation)
+        there = self._status(operation.key, parties)
+        run = next((run for each in there.values() for run in _runs(each, operation.epoch)), None)
+        if run is not None:
+            self._settle(work, parties, there, run)
+        elif over:
+            self._finish(work, ENDED, "lapsed", {"reason": "it ran out"})
+        else:
+            self._run(work, parties)
+
+    def _run(self, work: Work, parties: Sequence[str]) -> None:
+        """(b) Have all allow it, then carry the run to its shares."""
+        operation, lane = work.operation, self.lane
+        ground = lane.ground()
+        for name in parties:
+            said = lane.links.ask(name, lane.ordered(work.signed.dump(), work.seq, name, ground))
+            if "agreed" not in said:
+                raise _refused(name, said)
+        if operation.operation == "refresh":
+            for name in parties:
+                bring(lane.links, lane.policy.key(operation.key), name)
+        numbers = {name: number for number, name in enumerate(parties, 1)}
+        with ThreadPoolExecutor(len(numbers)) as pool:
+            Courier(lane.links.ask, pool, numbers).carry(
+                {"v": 1, "operation": "key-open", "order": operation.digest},
+                {"v": 1, "operation": "take", "key": operation.key},
+            )
+        self._carry(work)
+
+    def _settle(
+        self, work: Work, parties: Sequence[str], there: Mapping[str, dict[str, Any] | None], run: str
+    ) -> None:
+        """(c) (d) Bring words about until all know that all hold the epoch, or that it comes to nothing."""
+        key = work.operation.key
+        missing = [name for name, each in there.items() if run not in _runs(each, work.operation.epoch)]
+        if missing:
+            self._come_to_nothing(work, missing, there, run)
+            return
+        ask = self.lane.links.ask
+        asked = {"v": 1, "operation": "key-word", "key": key, "run": run}
+        said = {name: ask(name, asked) for name in parties}
+        for _ in range(2):
+            words = [self._word(name, each) for name, each in said.items()]
+            told = {"v": 1, "operation": "key-words", "key": key, "run": run}
+            told["words"] = [each.dump() for each in words]
+            said = {name: ask(name, told) for name in parties}
+        words = [self._word(name, each) for name, each in said.items()]
+        (public_key,) = {str(each.word.public_key) for each in words}
+        data = {
+            "key": key,
+            "epoch": work.operation.epoch,
+            "run": run,
+            "public_key": public_key,
+            "address": address_of(bytes.fromhex(public_key)),
+            "words": [each.dump() for each in words],
+        }
+        self._finish(work, MADE, "made", data)
+
+    def _come_to_nothing(
+        self, work: Work, missing: Sequence[str], there: Mapping[str, dict[str, Any] | None], run: str
+    ) -> None:
+        """(d) Ask for a promise of who has no share of this run; those who have one settle by it."""
+        ask, operation = self.lane.links.ask, work.operation
+        ground = self.lane.ground()
+        name = missing[0]
+        allowed = ask(name, self.lane.ordered(work.signed.dump(), work.seq, name, ground))
+        if "agreed" not in allowed:
+            raise _refused(name, allowed)
+        request = {"v": 1, "operation": "key-never", "order": operation.digest, "run": run}
+        word = self._word(name, ask(name, request))
+        for other in there:
+            if other not in missing:
+                settle = {"v": 1, "operation": "key-settle", "key": operation.key, "run": run}
+                said = ask(other, settle | {"word": word.dump()})
+                if "refused" in said:
+                    raise _refused(other, said)
+        self._finish(work, ENDED, "failed", {"reason": f"{name} has no share of the run", "run": run})
+
+    def _end(self, work: Work, *, over: bool) -> None:
+        """(e) Have every co-signer destroy what it has of a key."""
+        ground = self.lane.ground()
+        silent = []
+        for name in sorted(self.lane.links.cosigners):
+            if name in work.destroyed:
+                continue
+            try:
+                said = self.lane.links.ask(
+                    name, self.lane.ordered(work.signed.dump(), work.seq, name, ground)
+                )
+            except RefusedError as refusal:
+                silent.append(f"{name}: {refusal}")
+                continue
+            if not isinstance(said.get("destroyed"), list):
+                silent.append(str(_refused(name, said)))
+                continue
+            work.destroyed[name] = said["destroyed"]
+        if not silent:
+            data = {"key": work.operation.key, "destroyed": work.destroyed}
+            self._finish(work, DESTROYED, "destroyed", data)
+        elif over:
+            self._finish(work, ENDED, "failed", {"reason": "; ".join(silent)[:DETAIL_MAX]})
+        else:
+            raise RefusedError(Refusal.UNAVAILABLE, "; ".join(silent)[:DETAIL_MAX])
+
+    def _parties(self, operation: KeyOperation) -> list[str]:
+        policy, trust_root = self.lane.policy, self.lane.trust_root
+        if operation.operation == "destroy":
+            key_operation.verify_ends(operation, policy=policy)
+            return sorted(trust_root.cosigners)
+        return key_operation.arrangement(operation, policy=policy, trust_root=trust_root).parties
+
+    def _status(self, key: str, parties: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+        """Return what each co-signer says of the epochs that it has; refused while one is away."""
+        found: dict[str, dict[str, Any] | None] = {}
+        for name in parties:
+            said = self.lane.links.ask(name, {"v": 1, "operation": "key-status", "key": key})
+            index = said.get("index")
+            if "index" not in said or not isinstance(index, dict | None):
+                raise _refused(name, said)
+            found[name] = index
+        return found
+
+    def _word(self, name: str, said: dict[str, Any]) -> SignedWord:
+        if "word" not in said:
+            raise _refused(name, said)
+        signed = SignedWord.load(said["word"])
+        key = self.lane.trust_root.cosigners[name]
+        verify_ed25519(key, signed.signature, WORD_LINE, signed.word.canonical(), what=f"word of {name}")
+        return signed
+
+    def _finish(self, work: Work, kind: str, state: str, data: dict[str, Any]) -> None:
+        digest = work.operation.digest
+        whole = {"order": digest, "state": state, **data}
+        receipt = self.lane.recorder.append(kind, digest, whole, actor="service")
+        self._enter(next(self.lane.recorder.ledger.entries(receipt.seq, receipt.seq)))
+
+    def _enter(self, entry: Entry) -> None:
+        data = entry.data or {}
+        if entry.type == ORDERED:
+            signed = SignedOperation.load(data)
+            self.works[signed.operation.digest] = Work(signed, entry.seq)
+        else:
+            self.works[str(data["order"])].state = str(data["state"])
+
+    def _tell(self, digest: str, error: Exception) -> None:
+        """Record once for each reason why an operation does not go on."""
+        refusal = error if isinstance(error, RefusedError) else RefusedError(Refusal.UNAVAILABLE, str(error))
+        told = str(refusal)
+        if self._told.get(digest) != told:
+            self.lane.recorder.refusal(refusal, actor="service", about=f"key operation {digest}")
+            self._told[digest] = told
+
+
+def _runs(index: dict[str, Any] | None, epoch: int) -> Iterator[str]:
+    """Return the runs of which a co-signer has a share of this epoch, settled ones left out."""
+    with suppress(KeyError, TypeError):
+        for each in (index or {})["epochs"]:
+            if each["epoch"] == epoch:
+                yield str(each["run"])
+
+
+def _refused(name: str, said: dict[str, Any]) -> RefusedError:
+    refused = said.get("refused")
+    told = f"{name}: {refused.get('code')}: {refused.get('detail')}" if isinstance(refused, dict) else name
+    return RefusedError(Refusal.UNAVAILABLE, told[:DETAIL_MAX])
