@@ -15,6 +15,7 @@ COMMANDS = {
     "approve": ("second_path", "approve"),
     "audit": ("audit", "receipt"),
     "codes": ("tables", "codes"),
+    "custody": ("custody", "custody"),
     "demo": ("demo", "demo"),
     "enrol": ("enrol", "enrol"),
     "hand-in": ("second_path", "hand_in"),
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     receipt.add_argument("file", type=Path, metavar="FILE", help="the receipt")
     receipt.add_argument("--trust-root", type=Path, required=True, help="your own trust root")
     receipt.add_argument("--json", action="store_true", help="print one JSON document")
+    _custody(commands)
     lab_command = commands.add_parser("lab", help="start the demo world and JupyterLab over it")
     lab_command.add_argument("--state", type=Path, help="an empty folder to keep it in (default: a new one)")
     lab_command.add_argument(
@@ -99,6 +101,15 @@ def _speaks(command: argparse.ArgumentParser) -> None:
     command.add_argument("--person", required=True, help="who asks; signs a login at an authenticator")
     command.add_argument("--wait", type=float, default=60.0, metavar="S", help="for that signature")
     command.add_argument("--runtime", type=Path, help="where sessions are kept (default: XDG_RUNTIME_DIR)")
+
+
+def _custody(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
+    custody = commands.add_parser("custody", help="look at the token of a process of yours, or unlock it")
+    looked = custody.add_subparsers(dest="looked", required=True)
+    token = looked.add_parser("token", help="try what it can do, and print what it claims of its keys")
+    unlock = looked.add_parser("unlock", help="count wrong PINs from none again, after ten of them")
+    for command in (token, unlock):
+        command.add_argument("state", type=Path, metavar="STATE", help="the process's state root")
 
 
 def _sessions(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it

@@ -26,7 +26,7 @@ from workbench.anchor.core import artifact
 from workbench.chain.node import Node
 from workbench.demo import node as chain
 from workbench.demo.newswap import DEPLOYER
-from workbench.demo.provision import provision
+from workbench.demo.provision import configured, provision
 from workbench.evm.fields import address_bytes, to_rpc
 from workbench.evm.transaction import address_of
 from workbench.process.frames import FrameError, call
@@ -74,7 +74,8 @@ class Anchoring:
         genesis = {"v": 1, "ledger_id": self.trust_root.ledger_id, "created": "2026-11-21T00:00:00.000000Z"}
         self.genesis = Genesis.of(genesis | {"trust_root": self.trust_root.digest.hex()})
         (self.folder / "anchor" / "genesis.json").write_bytes(self.genesis.encode())
-        config = {"module": None, "token_label": "anchor", "node": self.node_url, "peers": []}
+        config: dict[str, Any] = {"node": self.node_url, "peers": []}
+        config["token"] = configured("anchor", keys["serial"])
         config["gas_key"] = keys["secp256k1"]
         (self.folder / "anchor" / "config.json").write_text(json.dumps(config))
         return self

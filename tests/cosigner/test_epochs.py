@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cosigner.founders import KEY, LIAR, NAMES, Room, founded, sealing_key
-from workbench.custody.token import SealingKey
+from workbench.custody.sealing import SealingKey
 from workbench.demo.founding import carry
 from workbench.service.courier import StepError
 

@@ -9,9 +9,8 @@ import coincurve
 from Crypto.Cipher import ChaCha20_Poly1305
 
 from ledger.encoding import parse
-from tests.hsm import no_token_open
+from tests.hsm import no_token_open, open_softhsm
 from workbench.custody.shares import SEALED_MAX, Sealed
-from workbench.custody.token import Token, softhsm_module
 from workbench.process.config import StateRoot
 
 N = int("FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141", 16)
@@ -24,11 +23,11 @@ PIECE = 1 << 24
 def share_of(root: Path, name: str, sealing: str, key: str) -> tuple[int, int]:
     """Open a co-signer's sealed share as its own token would; return the party and the secret."""
     no_token_open()
-    token = Token(root, module=softhsm_module(), label=name, pin=StateRoot(root).pin())
+    token = open_softhsm(root, name, StateRoot(root).pin())
     folder = root / "shares" / key
     index = parse((folder / "index.json").read_bytes(), limit=1 << 20)
     sealed = Sealed.read((folder / f"{index['current']['run']}.share").read_bytes(), limit=2 * SEALED_MAX)
-    fresh = token.sealing(bytes.fromhex(sealing)).open(bytes.fromhex(sealed.wrapped), sealed.associated)
+    fresh = token.sealing(sealing).open(sealed.sealed_key, sealed.associated)
     token.close()
     closed = bytes.fromhex(sealed.share)[MAGIC:]
     cipher = ChaCha20_Poly1305.new(key=fresh, nonce=closed[:NONCE])

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from eth_hash.auto import keccak
 
-from tests.hsm import no_token_open
+from tests.hsm import no_token_open, open_softhsm
 from tests.world import Living, living, refused
-from workbench.custody.token import Token, softhsm_module
 from workbench.demo.world import SERVICE
 from workbench.observer.core import HEADER_LINE, SIMULATION_LINE, statement
 from workbench.process.config import StateRoot
@@ -81,7 +80,7 @@ class Taken:
         places = world.world.places
         root = places.root(FIRST)
         no_token_open()
-        token = Token(root, module=softhsm_module(), label=FIRST, pin=StateRoot(root).pin())
+        token = open_softhsm(root, FIRST, StateRoot(root).pin())
         key = world.world.trust_root.observers[FIRST]
         self._signer = token.ed25519(bytes.fromhex(key))
         self._genuine, self.socket = places.socket(FIRST), places.runtime / "taken.sock"

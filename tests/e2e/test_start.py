@@ -94,7 +94,8 @@ def empty_token(folder: Path) -> None:
 
 def no_module(folder: Path) -> None:
     """Name a PKCS#11 module that is not installed, as on a machine without SoftHSM."""
-    configure(folder, module="/usr/lib/softhsm/not-installed.so")
+    token = json.loads((folder / "config.json").read_text())["token"]
+    configure(folder, token=token | {"module": "/usr/lib/softhsm/not-installed.so"})
 
 
 def no_pin(folder: Path) -> None:

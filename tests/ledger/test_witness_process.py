@@ -50,7 +50,7 @@ from tests.ledger.fork import (
     write_trust,
 )
 from tests.ledger.world import key, public
-from workbench.custody.token import softhsm_module
+from workbench.custody.config import softhsm_module
 from workbench.demo.provision import provision
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,8 @@ from pkcs11.util.ec import encode_named_curve_parameters
 
 from ledger import signer
 from ledger.signer import SignerError
-from workbench.custody.token import Token, softhsm_module
+from tests.hsm import open_softhsm
+from workbench.custody.config import softhsm_module
 
 LABEL = "signer"
 MODULE = softhsm_module()
@@ -27,7 +28,7 @@ THREADS, SIGNATURES = 4, 50
 
 def make(folder: Path) -> None:
     """Put into the token what a signer must not take for its key."""
-    token = Token(folder, module=MODULE, label=LABEL, pin=(folder / "pin").read_text())
+    token = open_softhsm(folder, LABEL, (folder / "pin").read_text())
     token.generate_ed25519("twin")
     token.generate_ed25519("twin")
     token.generate_secp256k1("curve")

@@ -30,14 +30,20 @@ STRANGER = "0x1111111111111111111111111111111111111111"
 PIN = "4711"
 BY_NODES: dict[str, object] = {"by": "nodes", "last_block": None}
 START_S = 15.0
+TOKEN: dict[str, object] = {
+    "module": None,
+    "environment": {},
+    "label": "observer",
+    "serial": None,
+    "pin": "file:pin",
+}
 RELAY: dict[str, object] = {"url": "https://relay.example", "key": "04" * 65, "hints": []}
 # One process opens one token, so the test's own process never opens this one.
 GENERATE = """
 import sys
 from pathlib import Path
-from workbench.chain.confirm import known
-from workbench.custody.token import Token, softhsm_module
-token = Token(Path(sys.argv[1]), module=softhsm_module(), label="observer", pin=sys.argv[2])
+from tests.hsm import open_softhsm
+token = open_softhsm(Path(sys.argv[1]), "observer", sys.argv[2])
 print(token.generate_ed25519("observer").public_key.hex())
 token.close()
 """
@@ -138,12 +144,11 @@ def home(tmp_path: Path, fresh_world: World, token: tuple[Path, bytes]) -> Home:
         "anvil": str(chain.anvil_binary(PACKAGES)),
         "feeds": [],
         "identity_key": public_key.hex(),
-        "module": "",
         "name": "observer-1",
         "nodes": {"node-1": fresh_world.node.url},
         "peers": [],
         "relay": None,
-        "token_label": "observer",
+        "token": TOKEN,
     }
     (state / "config.json").write_text(json.dumps(config))
     believed = tmp_path / "trust-root.json"
@@ -314,7 +319,7 @@ def configured(**changes: object) -> Callable[[Home], object]:
         pytest.param(configured(name="observer-2"), "does not know observer-2", id="another's name"),
         pytest.param(configured(identity_key="44" * 32), "does not know", id="another key"),
         pytest.param(configured(more=1), "fields", id="an unknown setting"),
-        pytest.param(configured(module="/no/such.so"), "PKCS#11", id="no token module"),
+        pytest.param(configured(token=TOKEN | {"module": "/no/such.so"}), "PKCS#11", id="no token module"),
         pytest.param(lambda home: (home.state / "pin").chmod(0o644), "PIN", id="a PIN that others can read"),
         pytest.param(lambda home: home.state.chmod(0o755), "owner", id="a state root that others enter"),
     ],

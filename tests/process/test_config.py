@@ -144,3 +144,66 @@ def test_nothing_is_guessed(option: str) -> None:
     )
     assert done.returncode == 2
     assert option in done.stderr
+
+
+@pytest.mark.parametrize("pin", [b"crypto_user:pass word", b"0001password", b" leading", "pässword".encode()])
+def test_a_vendors_pin(tmp_path: Path, pin: bytes) -> None:
+    """It passes through as it is; one line feed at the end is the editor's."""
+    root = StateRoot(written(tmp_path, pin=pin + b"\n"))
+    assert root.pin() == pin.decode()
+
+
+def test_a_pin_in_another_file(tmp_path: Path) -> None:
+    """In the state root, or by its absolute path."""
+    root = written(tmp_path)
+    (tmp_path / "elsewhere").write_text("4711")
+    (tmp_path / "elsewhere").chmod(0o400)
+    assert StateRoot(root).pin(f"file:{tmp_path / 'elsewhere'}") == "4711"
+    assert StateRoot(root).pin("file:pin") == "123456"
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o444, 0o404, 0o420])
+def test_a_credential_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
+    """Root's or the user's own, for nobody else to read: as systemd hands it over, and no looser."""
+    (tmp_path / "credentials").mkdir()
+    path = tmp_path / "credentials" / "hsm-pin"
+    path.write_text("4711")
+    path.chmod(mode)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    root = StateRoot(written(tmp_path))
+    if mode in (0o400, 0o440):
+        assert root.pin("credential:hsm-pin") == "4711"
+    else:
+        with pytest.raises(ConfigError, match="others may read"):
+            root.pin("credential:hsm-pin")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["", "pin", "file:", "env:HSM_PIN", "argv:1", "credential:", "credential:../pin", "credential:a/b"],
+)
+def test_sources_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """The environment and the command line are read by others too; a credential is one file's name."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("HSM_PIN", "4711")
+    with pytest.raises(ConfigError, match="a PIN's source is"):
+        StateRoot(written(tmp_path)).pin(source)
+
+
+@pytest.mark.parametrize("folder", [None, "", "relative"])
+def test_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str | None) -> None:
+    """Without systemd there are none, and nothing stands in for them."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    if folder is not None:
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", folder)
+    with pytest.raises(ConfigError, match="no CREDENTIALS_DIRECTORY"):
+        StateRoot(written(tmp_path)).pin("credential:hsm-pin")
+
+
+def test_a_pin_that_is_not_text(tmp_path: Path) -> None:
+    """Neither other bytes nor control characters are a PIN."""
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        StateRoot(written(tmp_path, pin=b"\xff\xfe")).pin()
+    (tmp_path / "more").mkdir()
+    with pytest.raises(ConfigError, match="a PIN of"):
+        StateRoot(written(tmp_path / "more", pin=b"12\n34")).pin()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.chain import Genesis
@@ -14,7 +15,8 @@ from ledger.trust import TrustRoot as LedgerTrustRoot
 from workbench.anchor.core import Anchorer
 from workbench.anchor.memory import Memory, MemoryCorruptError
 from workbench.chain.node import Node
-from workbench.custody.token import Token, TokenError, softhsm_module
+from workbench.custody.errors import TokenError
+from workbench.custody.token import opened
 from workbench.evm.fields import address_bytes
 from workbench.evm.transaction import address_of
 from workbench.process.config import ConfigError, StateRoot, arguments
@@ -23,7 +25,7 @@ from workbench.process.frames import FrameError, FrameServer
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
-CONFIG = ("gas_key", "module", "node", "peers", "token_label")
+CONFIG = ("gas_key", "node", "peers", "token")
 
 
 def main() -> int:
@@ -64,8 +66,7 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
     # A key that the trust root does not name would pay for anchors that prove nothing.
     if address_bytes(address_of(public_key)) != believed.anchoring.sender:
         raise ConfigError("the trust root names another sender")
-    module = Path(config["module"]) if config["module"] else softhsm_module()
-    token = Token(state, module=module, label=config["token_label"], pin=root.pin())
+    token = opened(state, config["token"], pin=root.pin, clock=_clock)
     anchorer = Anchorer(
         trust_root=believed,
         anchoring=believed.anchoring,
@@ -76,6 +77,10 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
         crash=CrashPoint(crash_at),
     )
     return FrameServer(socket, anchorer.handle, uids={os.geteuid(), *config["peers"]})
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from workbench.chain.errors import ChainError
 from workbench.client import ProblemError, ServiceUnavailableError
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
-from workbench.custody.token import TokenError
+from workbench.custody.errors import TokenError
 from workbench.demo import charter, lab, run, visitor
 from workbench.demo.lab import LabError
 from workbench.demo.stack import StackError

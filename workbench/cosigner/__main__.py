@@ -26,8 +26,9 @@ from workbench.cosigner.orders import Heard
 from workbench.cosigner.peers import Peers
 from workbench.cosigner.runs import Runs
 from workbench.cosigner.shared import SharedKeys
+from workbench.custody.errors import TokenError
 from workbench.custody.shares import Shares
-from workbench.custody.token import Ed25519Key, Token, TokenError, softhsm_module
+from workbench.custody.token import Ed25519Key, Token, opened
 from workbench.process import witnessing
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
@@ -35,7 +36,7 @@ from workbench.process.frames import FrameError, FrameServer
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
-CONFIG = ("identity_key", "module", "name", "peers", "sealing_key", "token_label")
+CONFIG = ("identity_key", "name", "peers", "sealing_key", "token")
 
 
 def main() -> int:
@@ -71,8 +72,7 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
     genesis = Genesis.parse((state / "genesis.json").read_bytes())
     if genesis.trust_root.hex() != believed.digest:
         raise ConfigError("the ledger's genesis names another trust root")
-    module = Path(config["module"]) if config["module"] else softhsm_module()
-    token = Token(state, module=module, label=config["token_label"], pin=root.pin())
+    token = opened(state, config["token"], pin=root.pin, clock=_clock)
     identity = Identity(
         name=config["name"], trust_root=believed, ledger_trust_root=LedgerTrustRoot.parse(pinned)
     )
@@ -105,7 +105,7 @@ def _runs(state: Path, identity: Identity, token: Token, key: Ed25519Key, sealin
         sign=key.sign,
         keys=identity.trust_root.cosigners,
         peers=Peers(state),
-        shares=Shares(state / "shares", sealing=token.sealing(bytes.fromhex(sealing))),
+        shares=Shares(state / "shares", sealing=token.sealing(sealing)),
         clock=_clock,
     )
 

@@ -32,8 +32,9 @@ from workbench.cosigner.epochs import Epochs
 from workbench.cosigner.memory import MemoryCorruptError
 from workbench.cosigner.peers import Peers
 from workbench.cosigner.runs import Runs
+from workbench.custody.errors import TokenError
 from workbench.custody.shares import Shares
-from workbench.custody.token import Token, TokenError, softhsm_module
+from workbench.custody.token import opened
 from workbench.process.config import ConfigError, StateRoot
 from workbench.process.frames import FrameError, FrameServer
 from workbench.rules.codes import Refusal, RefusedError
@@ -52,7 +53,7 @@ DOCUMENT = "founding.json"
 FILE_MAX = 16 * 1024
 NOTHING = "0" * 64
 EPOCH_MAX = 2**31
-CONFIG = ("identity_key", "module", "name", "sealing_key", "token_label")
+CONFIG = ("identity_key", "name", "sealing_key", "token")
 
 
 class Party(Document):
@@ -195,8 +196,7 @@ def _server(state: Path, socket: Path) -> FrameServer:
         raise ConfigError("this co-signer's memory has begun: later keys are made by a decision of the desk")
     founding = Founding.read((state / DOCUMENT).read_bytes(), limit=FILE_MAX)
     config = root.config(CONFIG)
-    module = Path(config["module"]) if config["module"] else softhsm_module()
-    token = Token(state, module=module, label=config["token_label"], pin=root.pin())
+    token = opened(state, config["token"], pin=root.pin, clock=_clock)
     key = token.ed25519(bytes.fromhex(config["identity_key"]))
     keys = {each.name: each.identity_key for each in founding.parties}
     if keys.get(config["name"]) != key.public_key.hex():
@@ -208,12 +208,16 @@ def _server(state: Path, socket: Path) -> FrameServer:
         sign=key.sign,
         keys=keys,
         peers=Peers(state),
-        shares=Shares(state / "shares", sealing=token.sealing(bytes.fromhex(config["sealing_key"]))),
-        clock=lambda: datetime.now(UTC),
+        shares=Shares(state / "shares", sealing=token.sealing(config["sealing_key"])),
+        clock=_clock,
     )
     epochs = Epochs(runs, key.sign)
     founder = Founder(founding, runs, epochs, threading.Lock())
     return FrameServer(socket, founder.handle, uids={os.geteuid()})
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 A folder for each key: `index.json` says which epoch is in use (`current`), which were made and wait for the
 others (`waiting`), which came before and are not destroyed yet (`before`), which runs this party has promised
 never to be ready for (`never`), and what was destroyed. `<run>.share` is a share in its envelope: a fresh
-32-byte key sealed under the token's sealing key, and the share under that key, both bound to key, party,
-epoch and public key.
+32-byte key in an envelope of the token's sealing key (`sealing.py`), and the share under that key, both bound
+to key, party, epoch, run and public key. The share itself is in the engine's memory only, never in Python's.
 
 (1) A share is on disk, and in the index, before its party says that it is ready.
 (2) Who has said that it is ready does not promise the opposite for this run, and the reverse.
@@ -30,7 +30,8 @@ from workbench_tss import AbortError, Share
 
 from ledger import files
 from ledger.encoding import canonical
-from workbench.custody.token import SealingKey, TokenError
+from workbench.custody.errors import TokenError
+from workbench.custody.sealing import Envelope, SealingKey
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Hex, Name, Whole
 from workbench.rules.threshold import PARTIES_MAX, Number
@@ -98,14 +99,13 @@ class Sealed(Document):
     epoch: Whole
     run: Digest
     public_key: Hex
-    wrapped: Hex
+    sealed_key: Envelope
     share: Annotated[Hex, Field(max_length=SEALED_MAX)]
 
     @property
     def associated(self) -> bytes:
         """What both seals are bound to."""
-        bound = {name: getattr(self, name) for name in ("v", "key", "party", "epoch", "run", "public_key")}
-        return canonical(bound)
+        return _bound(self.key, self.party, self.epoch, self.run, self.public_key)
 
 
 class Shares:
@@ -263,20 +263,19 @@ class Shares:
         self._index[index.key] = index
 
     def _seal(self, key: str, share: Share, *, epoch: int, run: str) -> Sealed:
-        blank = Sealed(
+        public_key = share.public_key.hex()
+        bound = _bound(key, share.party, epoch, run, public_key)
+        fresh = os.urandom(KEY_BYTES)
+        return Sealed(
             v=1,
             key=key,
             party=share.party,
             epoch=epoch,
             run=run,
-            public_key=share.public_key.hex(),
-            wrapped="",
-            share="",
+            public_key=public_key,
+            sealed_key=self._sealing.seal(fresh, bound),
+            share=share.seal(fresh, bound).hex(),
         )
-        fresh = os.urandom(KEY_BYTES)
-        wrapped = self._sealing.seal(fresh, blank.associated)
-        sealed = share.seal(fresh, blank.associated)
-        return blank.model_copy(update={"wrapped": wrapped.hex(), "share": sealed.hex()})
 
     def _load(self, index: Index, entry: Entry) -> Share:
         path = self._folder / index.key / f"{entry.run}.share"
@@ -285,7 +284,7 @@ class Shares:
             if hashlib.sha256(raw).hexdigest() != entry.sealed:
                 raise RefusedError(Refusal.SHARE, f"{path.name} of {index.key} is not what was sealed")
             sealed = Sealed.read(raw, limit=SEALED_MAX + INDEX_MAX)
-            fresh = self._sealing.open(bytes.fromhex(sealed.wrapped), sealed.associated)
+            fresh = self._sealing.open(sealed.sealed_key, sealed.associated)
             share = Share.open(bytes.fromhex(sealed.share), fresh, sealed.associated)
         except (OSError, TokenError, AbortError) as error:
             raise RefusedError(Refusal.SHARE, f"{path.name} of {index.key}: {error}") from error
@@ -307,6 +306,11 @@ def _read(place: Path) -> Index | None:
         raise RefusedError(Refusal.SHARE, f"{place.name} holds the index of {index.key}")
     _remove_all_but(place, _named(index))
     return index
+
+
+def _bound(key: str, party: int, epoch: int, run: str, public_key: str) -> bytes:
+    bound = {"v": 1, "key": key, "party": party, "epoch": epoch, "run": run, "public_key": public_key}
+    return canonical(bound)
 
 
 def _points(share: Share) -> list[str]:

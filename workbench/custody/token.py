@@ -1,18 +1,18 @@
-"""One PKCS#11 token in one process: open, generate, sign.
+"""One PKCS#11 token in one process: open, attest, generate, sign, seal.
 
-What it overrides of python-pkcs11 and why:
-* every call stands under one lock: the library releases the GIL and initialises
-  the module without OS locking, so two threads corrupt the heap;
-* keys are addressed by CKA_ID, the first 16 bytes of SHA-256 over the public key,
-  never by label or slot number: labels are not unique and slots move;
-* a sealing key may encrypt and decrypt, never wrap: with both it would unwrap its way out of the token;
-* a private key must be LOCAL, ALWAYS_SENSITIVE, NEVER_EXTRACTABLE, not modifiable
-  and able to sign only; an imported key does not pass, a missing attribute does
-  not pass either;
-* SOFTHSM2_CONF is read once by the module: one process opens one token.
+What it overrides of python-pkcs11 and why (`library.py` has the lock and what is found how):
+* keys are addressed by CKA_ID, the first 16 bytes of SHA-256 over the public key, and the public key in the
+  token is compared each time: an id is anybody's to give;
+* a private key must be LOCAL, ALWAYS_SENSITIVE, NEVER_EXTRACTABLE, not modifiable and able to sign only; an
+  imported key does not pass, an attribute that the token does not tell does not pass either. It is the
+  token's claim: software cannot prove it, a vendor's attestation can;
+* a sealing key may encrypt and decrypt, never wrap: with both it would unwrap its way out of the token.
 
-Login is per process: whatever runs in this process can sign. The process boundary
-is the wall, not this class.
+What a copy of a token's files looks like: itself. The serial, the labels and the keys are the same, so
+nothing here tells it from the original. It cannot pass for a second one: the trust root pins each key to one
+name.
+
+Login is per process: whatever runs in this process can sign. The process boundary is the wall, and no class.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ import hashlib
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pkcs11
-from pkcs11 import Attribute, GCMParams, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.util.ec import encode_named_curve_parameters
 
-INSTALL_HINT = "install it with `make` or `apt-get install softhsm2`, or name another PKCS#11 module"
-SOFTHSM_MODULES = (
-    Path("/usr/lib/softhsm/libsofthsm2.so"),
-    Path("/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"),
-    Path("/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so"),
-)
-ED25519_OID = "1.3.101.112"
+from workbench.custody import attempts, library, probe, sealing, selftest
+from workbench.custody.attempts import Attempts
+from workbench.custody.config import INSTALL_HINT, TokenConfig, TokenFields, configured
+from workbench.custody.errors import TokenError
+from workbench.custody.library import attest, attribute, calling, only_object
+from workbench.custody.probe import Capabilities, raw_point
+from workbench.custody.sealing import Sealing, SealingKey, SealingName
+from workbench.rules.codes import Refusal
+
 KEY_ID_BYTES = 16
+SECP256K1_BYTES, ED25519_BYTES = 65, 32
 REQUIRED = {
     Attribute.LOCAL: True,
     Attribute.SENSITIVE: True,
@@ -50,38 +52,22 @@ REQUIRED = {
     Attribute.SIGN: True,
     Attribute.DERIVE: False,
 }
-
-SEALING_REQUIRED: dict[Attribute, bool] = REQUIRED | {
-    Attribute.ENCRYPT: True,
+OPENING_REQUIRED: dict[Attribute, bool] = REQUIRED | {
     Attribute.DECRYPT: True,
-    Attribute.WRAP: False,
     Attribute.UNWRAP: False,
     Attribute.SIGN: False,
 }
-SEALING_BITS = 256
-IV_BYTES = 12
-TAG_BITS = 128
-
-_lock = threading.Lock()
-
-
-class TokenError(Exception):
-    """The token, a key in it, or what it claims of the key is not as it must be."""
-
-
-def softhsm_module() -> Path:
-    """Return SoftHSM's module, or say how to install it."""
-    for path in SOFTHSM_MODULES:
-        if path.exists():
-            return path
-    raise TokenError(f"no SoftHSM module; {INSTALL_HINT}")
+SEALING_REQUIRED: dict[Attribute, bool] = OPENING_REQUIRED | {
+    Attribute.ENCRYPT: True,
+    Attribute.WRAP: False,
+}
 
 
 def create_softhsm(folder: Path, *, label: str, pin: str, so_pin: str) -> None:
-    """Make a SoftHSM token in `folder`, with its configuration beside it."""
+    """Make a SoftHSM token in `folder`, with its configuration, and begin to count the tries at its PIN."""
     tool = shutil.which("softhsm2-util")
     if tool is None:
-        raise TokenError(f"no softhsm2-util; {INSTALL_HINT}")
+        raise TokenError(Refusal.HSM, f"no softhsm2-util; {INSTALL_HINT}")
     tokens = folder / "tokens"
     tokens.mkdir(mode=0o700)
     config = folder / "softhsm2.conf"
@@ -93,7 +79,8 @@ def create_softhsm(folder: Path, *, label: str, pin: str, so_pin: str) -> None:
     environment = {**os.environ, "SOFTHSM2_CONF": str(config)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:
-        raise TokenError(f"softhsm2-util: {done.stderr.strip() or done.stdout.strip()}")
+        raise TokenError(Refusal.HSM_FAILED, f"softhsm2-util: {done.stderr.strip() or done.stdout.strip()}")
+    attempts.found(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,62 +105,66 @@ class Secp256k1Key:
     def sign_digest(self, digest: bytes) -> bytes:
         """Return r ‖ s (64 bytes, s not yet normalised) over a 32-byte digest."""
         if len(digest) != hashlib.sha256().digest_size:
-            raise TokenError(f"a digest has 32 bytes, got {len(digest)}")
+            raise TokenError(Refusal.MALFORMED, f"a digest has 32 bytes, got {len(digest)}")
         return self._sign(digest)
 
 
 @dataclass(frozen=True, slots=True)
-class SealingKey:
-    """An AES-256 key inside the token, under which small secrets lie outside it; `id` is its CKA_ID."""
+class Claims:
+    """What the token says of one key in it; `public_key` is empty where it shows none."""
 
+    kind: str
     id: bytes
-    _encrypt: Callable[[bytes, bytes, bytes], bytes]
-    _decrypt: Callable[[bytes, bytes, bytes], bytes]
-
-    def seal(self, secret: bytes, associated: bytes) -> bytes:
-        """Return IV ‖ AES-GCM of the secret, bound to the associated data."""
-        iv = os.urandom(IV_BYTES)
-        return iv + self._encrypt(secret, iv, associated)
-
-    def open(self, sealed: bytes, associated: bytes) -> bytes:
-        """Return the secret; TokenError when it was sealed for something else, elsewhere, or altered."""
-        return self._decrypt(sealed[IV_BYTES:], sealed[:IV_BYTES], associated)
+    label: str
+    public_key: bytes
+    attributes: dict[str, bool | None]
 
 
 class Token:
     """An open token, logged in."""
 
-    def __init__(self, folder: Path, *, module: Path, label: str, pin: str) -> None:
-        config = folder / "softhsm2.conf"
-        if not module.exists():
-            raise TokenError(f"{module}: no such PKCS#11 module; {INSTALL_HINT}")
-        if not config.exists():
-            raise TokenError(f"{folder}: no token here; `workbench demo` makes one")
-        os.environ["SOFTHSM2_CONF"] = str(config)
-        with _lock:
-            try:
-                self._session = (
-                    pkcs11.lib(str(module)).get_token(token_label=label).open(rw=True, user_pin=pin)
-                )
-            except pkcs11.PKCS11Error as error:
-                raise TokenError(f"token {label}: {type(error).__name__} {error}") from error
+    def __init__(self, config: TokenConfig, *, pin: str, tries: Attempts) -> None:
+        self._what = config.words
+        self._token = library.only_token(config)
+        with tries.attempt():
+            self._session = library.login(self._token, pin, self._what)
 
     def close(self) -> None:
         """Log out."""
-        with _lock:
+        with calling(self._what):
             self._session.close()
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What the token says it is."""
+        token = self._token
+        return {
+            "manufacturer": token.manufacturer_id,
+            "model": token.model,
+            "serial": token.serial.decode("ascii", "replace"),
+            "label": token.label,
+            "firmware": ".".join(map(str, token.firmware_version)),
+        }
+
+    def capabilities(self) -> Capabilities:
+        """Try what the token can do; nothing stays behind."""
+        with calling(self._what):
+            mechanisms = self._token.slot.get_mechanisms()
+        return probe.probe(self._session, mechanisms)
+
+    def self_test(self, capabilities: Capabilities) -> dict[str, bool]:
+        """Try to take a key out, and whether all that we need works; nothing stays behind."""
+        return selftest.self_test(self._session, capabilities)
 
     def generate_ed25519(self, label: str) -> Ed25519Key:
         """Make an identity key inside the token."""
-        parameters = encode_named_curve_parameters(ED25519_OID)
-        point = self._generate(KeyType.EC_EDWARDS, parameters, Mechanism.EC_EDWARDS_KEY_PAIR_GEN, label)
-        return self.ed25519(_ed25519_raw(point))
+        curve, mechanism = probe.ED25519_OID, Mechanism.EC_EDWARDS_KEY_PAIR_GEN
+        return self.ed25519(self._generate(KeyType.EC_EDWARDS, curve, mechanism, label, ED25519_BYTES))
 
     def generate_secp256k1(self, label: str) -> Secp256k1Key:
         """Make a signing key for transactions inside the token."""
-        parameters = encode_named_curve_parameters("secp256k1")
-        point = self._generate(KeyType.EC, parameters, Mechanism.EC_KEY_PAIR_GEN, label)
-        return self.secp256k1(_secp256k1_raw(point))
+        made = self._generate(KeyType.EC, "secp256k1", Mechanism.EC_KEY_PAIR_GEN, label, SECP256K1_BYTES)
+        return self.secp256k1(made)
 
     def ed25519(self, public_key: bytes) -> Ed25519Key:
         """Return the identity key whose public part this is."""
@@ -185,51 +176,60 @@ class Token:
         private = self._private(public_key)
         return Secp256k1Key(public_key, lambda digest: self._sign(private, digest, Mechanism.ECDSA))
 
-    def generate_sealing(self, label: str) -> SealingKey:
-        """Make a sealing key inside the token."""
-        identity = os.urandom(KEY_ID_BYTES)
-        with _lock:
-            self._session.generate_key(
-                KeyType.AES,
-                SEALING_BITS,
-                id=identity,
-                label=label,
-                store=True,
-                capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT,
-                template={
-                    Attribute.SENSITIVE: True,
-                    Attribute.EXTRACTABLE: False,
-                    Attribute.PRIVATE: True,
-                    Attribute.MODIFIABLE: False,
-                },
-            )
-        return self.sealing(identity)
+    def generate_sealing(self, label: str, mechanism: Sealing | None = None) -> SealingKey:
+        """Make a sealing key inside the token, for the mechanism that is wanted or the best that it has."""
+        chosen = mechanism or self.capabilities().sealing
+        if chosen is None:
+            raise TokenError(Refusal.SEALED, f"{self._what} seals by no mechanism that is known here")
+        with calling("no sealing key was made"):
+            made = sealing.generate(self._session, chosen, label=label, store=True)
+            if chosen.is_pair:
+                public, private = made
+                identity = sealing.pair_id(public)
+                _name(public, private, identity)
+            else:
+                identity = bytes(made[Attribute.ID])
+        return self.sealing(str(SealingName(chosen, identity)))
 
-    def sealing(self, identity: bytes) -> SealingKey:
-        """Return the sealing key with this CKA_ID."""
-        with _lock:
-            wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.ID: identity}
-            key = self._one(wanted, f"sealing keys with id {identity.hex()}")
-            _verify(key, SEALING_REQUIRED, f"sealing key {identity.hex()}")
-
-        def encrypt(plain: bytes, iv: bytes, associated: bytes) -> bytes:
-            return self._cipher(key.encrypt, plain, iv, associated)
-
-        def decrypt(sealed: bytes, iv: bytes, associated: bytes) -> bytes:
-            return self._cipher(key.decrypt, sealed, iv, associated)
-
-        return SealingKey(identity, encrypt, decrypt)
+    def sealing(self, name: str) -> SealingKey:
+        """Return the sealing key of this name; its mechanism is part of it."""
+        meant = SealingName.parse(name)
+        what = f"sealing key {meant}"
+        with calling(what, Refusal.HSM_KEY):
+            if not meant.mechanism.is_pair:
+                key = only_object(self._session, ObjectClass.SECRET_KEY, meant.id)
+                attest(key, SEALING_REQUIRED, what)
+                return sealing.sealing_key(meant, key, key)
+            public = only_object(self._session, ObjectClass.PUBLIC_KEY, meant.id)
+            private = only_object(self._session, ObjectClass.PRIVATE_KEY, meant.id)
+            attest(private, OPENING_REQUIRED, what)
+            # whoever could put another public key there would have what is sealed
+            if sealing.pair_id(public) != meant.id:
+                raise TokenError(Refusal.HSM_KEY, f"{what}: another public key lies under its id")
+            return sealing.sealing_key(meant, public, private)
 
     def attributes(self, public_key: bytes) -> dict[str, bool | None]:
         """Return what the token claims of a private key; None where it says nothing."""
-        with _lock:
+        with calling(self._what):
             key = self._find(public_key)
-            return {attribute.name: _attribute(key, attribute) for attribute in REQUIRED}
+            return {name.name: attribute(key, name) for name in REQUIRED}
 
-    def _generate(self, kind: KeyType, parameters: bytes, mechanism: Mechanism, label: str) -> bytes:
-        with _lock:
+    def claims(self) -> list[Claims]:
+        """Return what the token says of every key in it, in the order of their ids."""
+        with calling(self._what):
+            # a session searches for one thing at a time: the list is whole before the next search
+            found = [
+                (kind, key)
+                for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY)
+                for key in list(self._session.get_objects({Attribute.CLASS: kind}))
+            ]
+            told = [_claims(self._session, kind, key) for kind, key in found]
+        return sorted(told, key=lambda each: (each.id, each.kind))
+
+    def _generate(self, kind: KeyType, curve: str, mechanism: Mechanism, label: str, size: int) -> bytes:
+        with calling(f"no key {label} was made"):
             domain = self._session.create_domain_parameters(
-                kind, {Attribute.EC_PARAMS: parameters}, local=True
+                kind, {Attribute.EC_PARAMS: encode_named_curve_parameters(curve)}, local=True
             )
             public, private = domain.generate_keypair(
                 label=label,
@@ -243,48 +243,34 @@ class Token:
                     Attribute.PRIVATE: True,
                 },
             )
-            point = bytes(public[Attribute.EC_POINT])
-            raw = _ed25519_raw(point) if kind is KeyType.EC_EDWARDS else _secp256k1_raw(point)
-            identity = key_id(raw)
-            public[Attribute.ID] = identity
-            private[Attribute.ID] = identity
-            # Only now: MODIFIABLE False forbids setting the id, and a copy may tighten but never loosen.
-            private.copy({Attribute.MODIFIABLE: False})
-            private.destroy()
-            return point
+            raw = raw_point(bytes(public[Attribute.EC_POINT]), size)
+            _name(public, private, key_id(raw))
+            return raw
 
     def _find(self, public_key: bytes) -> Any:  # noqa: ANN401 - the library ships no types
-        wanted = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.ID: key_id(public_key)}
-        return self._one(wanted, f"private keys with id {key_id(public_key).hex()}")
+        return only_object(self._session, ObjectClass.PRIVATE_KEY, key_id(public_key))
 
-    def _one(self, wanted: dict[Attribute, Any], what: str) -> Any:  # noqa: ANN401 - as above
-        found = list(self._session.get_objects(wanted))
-        if len(found) != 1:
-            raise TokenError(f"{len(found)} {what}, expected one")
-        return found[0]
-
-    def _private(self, public_key: bytes) -> Any:  # noqa: ANN401 - the library ships no types
-        with _lock:
+    def _private(self, public_key: bytes) -> Any:  # noqa: ANN401 - as above
+        identity = key_id(public_key)
+        what = f"key {identity.hex()}"
+        with calling(what, Refusal.HSM_KEY):
             key = self._find(public_key)
             # An imported or copied-out key is refused here, whatever its label says.
-            _verify(key, REQUIRED, f"key {key_id(public_key).hex()}")
+            attest(key, REQUIRED, what)
+            shown = only_object(self._session, ObjectClass.PUBLIC_KEY, identity)
+            if raw_point(bytes(shown[Attribute.EC_POINT]), len(public_key)) != public_key:
+                raise TokenError(Refusal.HSM_KEY, f"{what}: another public key lies under its id")
             return key
 
-    def _cipher(self, call: Callable[..., bytes], text: bytes, iv: bytes, associated: bytes) -> bytes:
-        with _lock:
-            try:
-                parameters = GCMParams(iv, associated, tag_bits=TAG_BITS)
-                return bytes(call(text, mechanism=Mechanism.AES_GCM, mechanism_param=parameters))
-            except (pkcs11.PKCS11Error, ValueError) as error:
-                # tokens do not say that a tag is wrong: some only say that something is
-                raise TokenError(f"the token does not seal or open this: {type(error).__name__}") from error
-
     def _sign(self, key: Any, message: bytes, mechanism: Mechanism) -> bytes:  # noqa: ANN401 - as above
-        with _lock:
-            try:
-                return bytes(key.sign(message, mechanism=mechanism))
-            except pkcs11.PKCS11Error as error:
-                raise TokenError(f"the token did not sign: {type(error).__name__} {error}") from error
+        with calling("the token did not sign"):
+            return bytes(key.sign(message, mechanism=mechanism))
+
+
+def opened(state: Path, value: object, *, pin: Callable[[str], str], clock: Callable[[], datetime]) -> Token:
+    """Open the token that a configuration names; `pin` reads what its source says."""
+    fields = TokenFields.load(value, at="/token")
+    return Token(configured(fields, state), pin=pin(fields.pin), tries=Attempts(state, clock))
 
 
 def key_id(public_key: bytes) -> bytes:
@@ -292,32 +278,28 @@ def key_id(public_key: bytes) -> bytes:
     return hashlib.sha256(public_key).digest()[:KEY_ID_BYTES]
 
 
-def _verify(key: Any, required: dict[Attribute, bool], what: str) -> None:  # noqa: ANN401 - as above
-    for attribute, expected in required.items():
-        got = _attribute(key, attribute)
-        if got is not expected:
-            raise TokenError(f"{what}: {attribute.name} is {got}, must be {expected}")
+def _name(public: Any, private: Any, identity: bytes) -> None:  # noqa: ANN401 - as above
+    public[Attribute.ID] = identity
+    private[Attribute.ID] = identity
+    # Only now: MODIFIABLE False forbids setting the id, and a copy may tighten but never loosen.
+    private.copy({Attribute.MODIFIABLE: False})
+    private.destroy()
 
 
-def _attribute(key: Any, attribute: Attribute) -> bool | None:  # noqa: ANN401 - the library ships no types
-    try:
-        return bool(key[attribute])
-    except pkcs11.PKCS11Error:
-        # Not every token knows every attribute: unknown is not the same as true.
-        return None
+def _claims(session: Any, kind: ObjectClass, key: Any) -> Claims:  # noqa: ANN401 - as above
+    wanted = SEALING_REQUIRED | REQUIRED if kind is ObjectClass.SECRET_KEY else OPENING_REQUIRED | REQUIRED
+    identity = bytes(key[Attribute.ID])
+    point = b""
+    shown = list(session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: identity}))
+    if kind is ObjectClass.PRIVATE_KEY and len(shown) == 1:
+        point = _public_bytes(shown[0])
+    attributes = {name.name: attribute(key, name) for name in wanted}
+    return Claims(kind.name.lower(), identity, str(key.label), point, attributes)
 
 
-def _secp256k1_raw(point: bytes) -> bytes:
-    """Return the 65-byte point; tokens give it bare or as a DER octet string."""
-    raw = point[2:] if point[:2] == b"\x04\x41" and len(point) == 67 else point  # noqa: PLR2004
-    if len(raw) != 65 or raw[0] != 4:  # noqa: PLR2004 - an uncompressed point
-        raise TokenError(f"not an uncompressed secp256k1 point: {len(point)} bytes")
-    return raw
-
-
-def _ed25519_raw(point: bytes) -> bytes:
-    """Return the 32-byte key; tokens give it bare or as a DER octet string."""
-    raw = point[2:] if point[:2] == b"\x04\x20" and len(point) == 34 else point  # noqa: PLR2004
-    if len(raw) != 32:  # noqa: PLR2004
-        raise TokenError(f"not an Ed25519 public key: {len(point)} bytes")
-    return raw
+def _public_bytes(public: Any) -> bytes:  # noqa: ANN401 - as above
+    if public.key_type is KeyType.RSA:
+        return bytes(public[Attribute.MODULUS])
+    point = bytes(public[Attribute.EC_POINT])
+    sizes = (size for size in (ED25519_BYTES, SECP256K1_BYTES) if len(point) in (size, size + 2))
+    return raw_point(point, next(sizes, len(point)))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cosigner.founding import DOCUMENT, Founding
+from workbench.demo.provision import configured
 from workbench.process.frames import FrameError, call
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.threshold import SignedWord
@@ -56,10 +57,9 @@ def bring(root: Place, key: str, keys: Mapping[str, Mapping[str, str]], threshol
         (root(name) / DOCUMENT).write_bytes(founding.canonical())
         config = {
             "identity_key": made["ed25519"],
-            "module": None,
             "name": name,
             "sealing_key": made["sealing"],
-            "token_label": name,
+            "token": configured(name, made["serial"]),
         }
         (root(name) / "config.json").write_text(json.dumps(config, indent=1))
 

@@ -1,8 +1,8 @@
 """Make one process's token and keys: run as a process of its own, since a process opens one token.
 
-Prints {"ed25519": hex} and, when asked, {"secp256k1": hex}: public parts only. The second is for what a chain
-knows: an account's key, or one that signs to a relay who asks. {"sealing": hex} names the key under which
-shares of keys lie.
+Prints {"serial": the token's, "ed25519": hex} and, when asked, {"secp256k1": hex}: public parts only. That
+one is for what a chain knows: an account's key, or one that signs to a relay who asks. {"sealing": name} is
+the key under which shares of keys lie.
 """
 
 from __future__ import annotations
@@ -13,9 +13,16 @@ import os
 import secrets
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from workbench.custody.token import Token, TokenError, create_softhsm, softhsm_module
+from workbench.custody.attempts import Attempts
+from workbench.custody.config import softhsm
+from workbench.custody.errors import TokenError
+from workbench.custody.token import Token, create_softhsm
+from workbench.process.config import PIN_FILE
+from workbench.rules.codes import Refusal
 
 SECONDS = 60
 
@@ -29,9 +36,14 @@ def provision(
     command += ["--sealing", sealing] if sealing else []
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     if done.returncode != 0:
-        raise TokenError(done.stderr.strip())
+        raise TokenError(Refusal.HSM_FAILED, done.stderr.strip())
     keys: dict[str, str] = json.loads(done.stdout)
     return keys
+
+
+def configured(label: str, serial: str) -> dict[str, Any]:
+    """Return what stands in a process's configuration of the token that lies in its state root."""
+    return {"module": None, "environment": {}, "label": label, "serial": serial, "pin": PIN_FILE}
 
 
 def main() -> int:
@@ -51,12 +63,14 @@ def main() -> int:
         file.write(pin)
     try:
         create_softhsm(folder, label=options.label, pin=pin, so_pin=secrets.token_hex(8))
-        token = Token(folder, module=softhsm_module(), label=options.label, pin=pin)
-        keys = {"ed25519": token.generate_ed25519("identity/1").public_key.hex()}
+        config = softhsm(folder, label=options.label)
+        token = Token(config, pin=pin, tries=Attempts(folder, lambda: datetime.now(UTC)))
+        keys = {"serial": token.about["serial"]}
+        keys |= {"ed25519": token.generate_ed25519("identity/1").public_key.hex()}
         if options.secp256k1:
             keys["secp256k1"] = token.generate_secp256k1(options.secp256k1).public_key.hex()
         if options.sealing:
-            keys["sealing"] = token.generate_sealing(options.sealing).id.hex()
+            keys["sealing"] = str(token.generate_sealing(options.sealing).name)
     except TokenError as error:
         print(error, file=sys.stderr)
         return 2

@@ -26,7 +26,7 @@ from workbench.demo import charter
 from workbench.demo.founding import ceremony
 from workbench.demo.newswap import ETHER, USDC_UNIT, Deployment, fund
 from workbench.demo.node import anvil_binary
-from workbench.demo.provision import provision
+from workbench.demo.provision import configured, provision
 from workbench.evm.fields import address_bytes
 from workbench.evm.transaction import address_of
 from workbench.rules.policy import PolicySet
@@ -264,7 +264,6 @@ def _configure(
     nodes: Mapping[str, str],
     variant: charter.Variant,
 ) -> None:
-    common: dict[str, Any] = {"module": None}
     configs: dict[str, dict[str, Any]] = {
         SERVICE: {
             "accounts": {},
@@ -311,7 +310,8 @@ def _configure(
         }
     for name, config in configs.items():
         path = places.root(name) / "config.json"
-        path.write_text(json.dumps({**common, "token_label": name, **config}, indent=1))
+        token = configured(name, keys[name]["serial"])
+        path.write_text(json.dumps({"token": token, **config}, indent=1))
     places.root(APPROVER).mkdir(mode=0o700)
     page = {**dict.fromkeys(NO_FILES), "service": str(places.socket(SERVICE))}
     (places.root(APPROVER) / "config.json").write_text(json.dumps(page, indent=1))

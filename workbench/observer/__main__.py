@@ -42,7 +42,8 @@ from workbench.chain.node import Node
 from workbench.chain.nodes import Nodes
 from workbench.chain.relay import Relay
 from workbench.chain.simulator import Simulator
-from workbench.custody.token import Token, TokenError, softhsm_module
+from workbench.custody.errors import TokenError
+from workbench.custody.token import Token, opened
 from workbench.evm.errors import EvmError
 from workbench.evm.fields import HASH_BYTES, from_decimal, from_hex
 from workbench.observer.core import Journal, Observer
@@ -59,12 +60,11 @@ CONFIG: Final = (
     "anvil",
     "feeds",
     "identity_key",
-    "module",
     "name",
     "nodes",
     "peers",
     "relay",
-    "token_label",
+    "token",
 )
 RELAY: Final = {"hints", "key", "url"}
 NODE_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -232,8 +232,7 @@ def _server(options: argparse.Namespace) -> FrameServer:
     addresses = _addresses(config["nodes"], believed)
     # without it every simulation would fail, one by one, in front of people
     anvil.require(Path(config["anvil"]))
-    module = Path(config["module"]) if config["module"] else softhsm_module()
-    token = Token(options.state, module=module, label=config["token_label"], pin=root.pin())
+    token = opened(options.state, config["token"], pin=root.pin, clock=_clock)
     signer = token.ed25519(bytes.fromhex(config["identity_key"]))
     journal = Journal(config["name"], signer, _clock, secrets.token_hex(16))
     observer = Observer(

@@ -2,6 +2,9 @@
 
 Every file is checked before it is believed: a PIN that others can read, a state
 root that belongs to somebody else, or an unknown field stops the process.
+
+A PIN's source is `file:PATH` (in the state root, or absolute), or `credential:NAME` for one that systemd
+hands over (LoadCredential=). Others may read the environment and the command line, so neither is one.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +20,11 @@ from pathlib import Path
 from typing import Any
 
 PIN_MODE_MAX = 0o600
+CREDENTIAL_MODE_MAX = 0o440
 PIN_BYTES_MAX = 256
+PIN_FILE = "file:pin"
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 
 
 class ConfigError(Exception):
@@ -38,19 +46,24 @@ class StateRoot:
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise ConfigError(f"{self.path}: mode {stat.filemode(status.st_mode)}, only the owner may enter")
 
-    def pin(self) -> str:
-        """Return the token's PIN from a file that nobody else can read."""
-        path = self.path / "pin"
+    def pin(self, source: str = PIN_FILE) -> str:
+        """Return the token's PIN from where nobody else can read it, as its vendor wants it."""
+        kind, _, name = source.partition(":")
+        if kind == "file" and name:
+            path, mode_max, owners = self.path / name, PIN_MODE_MAX, {os.geteuid()}
+        elif kind == "credential" and NAME.fullmatch(name):
+            # systemd's are root's, with an ACL that shows as the group's mode, or the user's own
+            path, mode_max, owners = _credentials() / name, CREDENTIAL_MODE_MAX, {0, os.geteuid()}
+        else:
+            raise ConfigError(f"a PIN's source is file:PATH or credential:NAME, not {source!r:.80}")
         try:
             status = path.stat()
+            raw = path.read_bytes()[: PIN_BYTES_MAX + 2]
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from error
-        if status.st_mode & 0o777 & ~PIN_MODE_MAX or status.st_uid != os.geteuid():
+        if status.st_mode & 0o777 & ~mode_max or status.st_uid not in owners:
             raise ConfigError(f"{path}: others may read the PIN; chmod 400 it")
-        pin = path.read_bytes()[: PIN_BYTES_MAX + 1].decode().strip()
-        if not 1 <= len(pin) <= PIN_BYTES_MAX:
-            raise ConfigError(f"{path}: a PIN of {len(pin)} characters")
-        return pin
+        return _pin(path, raw)
 
     def config(self, fields: Iterable[str]) -> dict[str, Any]:
         """Return config.json, which must hold exactly these fields."""
@@ -64,6 +77,24 @@ class StateRoot:
             got = sorted(value) if isinstance(value, dict) else type(value).__name__
             raise ConfigError(f"{path}: fields {got}, expected {sorted(expected)}")
         return value
+
+
+def _credentials() -> Path:
+    folder = Path(os.environ.get(CREDENTIALS, ""))
+    if not folder.is_absolute():
+        raise ConfigError(f"no {CREDENTIALS}: systemd hands over no credentials here")
+    return folder
+
+
+def _pin(path: Path, raw: bytes) -> str:
+    try:
+        # one line feed is the editor's; blanks may be the password's
+        pin = raw.decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: a PIN that is not UTF-8") from None
+    if not pin.strip() or len(pin) > PIN_BYTES_MAX or not pin.isprintable():
+        raise ConfigError(f"{path}: a PIN of {len(pin)} characters, or of none that count")
+    return pin
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

@@ -116,6 +116,14 @@ class Refusal(StrEnum):
     BANNED = "party_banned"
     ENGINE = "run_aborted"
     SHARE = "share_unusable"
+    # tokens that hold keys
+    HSM = "token_not_as_configured"
+    HSM_FAILED = "token_failed"
+    HSM_KEY = "token_key_not_attested"
+    HSM_PIN = "token_pin_wrong"
+    HSM_WAIT = "token_pin_too_soon"
+    HSM_LOCKED = "token_locked"
+    SEALED = "sealed_otherwise"
     # around the decision
     UNAVAILABLE = "unavailable"
     BUSY = "busy"

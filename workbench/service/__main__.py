@@ -37,7 +37,8 @@ from ledger.store import StoreError
 from ledger.timestamp import MissingExtraError
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from ledger.writer import Writer
-from workbench.custody.token import Token, TokenError, softhsm_module
+from workbench.custody.errors import TokenError
+from workbench.custody.token import opened
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
 from workbench.process.frames import FrameError, listener, peer_of
@@ -72,11 +73,10 @@ CONFIG: Final = (
     "anchor_every_s",
     "checkpoint_key",
     "cosigners",
-    "module",
     "observers",
     "timestamp",
     "timestamp_every_s",
-    "token_label",
+    "token",
     "watcher",
     "witnesses",
 )
@@ -275,8 +275,7 @@ def _desk(
         raise ConfigError("--testing-only-crash-at is refused under a production trust root")
     policies = _policies(options.state / "policies")
     verify_chain(policies, trust_root=trust_root, now=_clock())
-    module = Path(config["module"]) if config["module"] else softhsm_module()
-    token = Token(options.state, module=module, label=config["token_label"], pin=root.pin())
+    token = opened(options.state, config["token"], pin=root.pin, clock=_clock)
     witnesses = Witnesses(LedgerTrustRoot.parse(pinned), config["witnesses"], _clock)
     ledger = open_ledger(options.state, pinned, now=_clock, remembered=witnesses.remembered())
     if ledger.genesis.trust_root.hex() != trust_root.digest:

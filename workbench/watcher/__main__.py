@@ -14,7 +14,8 @@ from pathlib import Path
 from ledger.chain import Genesis
 from ledger.trust import TrustRoot as LedgerTrustRoot
 from ledger.witness import MemoryLostError
-from workbench.custody.token import Token, TokenError, softhsm_module
+from workbench.custody.errors import TokenError
+from workbench.custody.token import opened
 from workbench.process import witnessing
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
@@ -28,7 +29,7 @@ from workbench.watcher.memory import Memory, MemoryCorruptError
 from workbench.watcher.pushing import Pushing
 
 NAME = "watcher"
-CONFIG = ("cosigners", "identity_key", "lease_every_s", "lease_ttl_s", "module", "peers", "token_label")
+CONFIG = ("cosigners", "identity_key", "lease_every_s", "lease_ttl_s", "peers", "token")
 
 
 def main() -> int:
@@ -71,8 +72,7 @@ def _server(
     every, ttl = config["lease_every_s"], config["lease_ttl_s"]
     if type(ttl) is not int or not 1 <= every <= ttl / 2 <= TTL_S_MAX / 2:
         raise ConfigError(f"leases of {ttl} s every {every} s: at most {TTL_S_MAX} s, two of them in each")
-    module = Path(config["module"]) if config["module"] else softhsm_module()
-    token = Token(state, module=module, label=config["token_label"], pin=root.pin())
+    token = opened(state, config["token"], pin=root.pin, clock=_clock)
     key = token.ed25519(bytes.fromhex(config["identity_key"]))
     if believed.watcher != key.public_key.hex():
         raise ConfigError("the trust root pins another key for the watcher")
