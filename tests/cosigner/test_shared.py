@@ -214,6 +214,7 @@ def desk(room: Room, tmp_path: Path) -> Desk:
             witness=None,
             shared=SharedKeys(room.founders[name].runs, lambda: made.now),
             keywork=KeyWork(room.founders[name].runs, room.founders[name].epochs, heard, lambda: made.now),
+            told=None,
             _lock=threading.Lock(),
         )
     return made

@@ -27,6 +27,7 @@ from workbench.cosigner.memory import Bytes, Memory, Record
 from workbench.cosigner.orders import Heard
 from workbench.cosigner.runs import Runs
 from workbench.cosigner.shared import Agreed, SharedKeys
+from workbench.cosigner.told import Told
 from workbench.custody.threshold import Answered
 from workbench.custody.token import Ed25519Key, Token
 from workbench.evm.transaction import SignedTransaction, assemble, signature_for
@@ -63,12 +64,15 @@ class Cosigner:
     witness: Witness | None
     shared: SharedKeys | None
     keywork: KeyWork | None
+    told: Told
     _lock: threading.Lock
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer one request: a status, a checkpoint to be cosigned, or evidence."""
+        """Answer one request: a status, the token's report, a checkpoint to be cosigned, or evidence."""
         if request == {"v": 1, "operation": "status"}:
             return self.status()
+        if request == {"v": 1, "operation": "token"}:
+            return self.told.answer()
         operation = str(request.get("operation"))
         if operation.startswith("witness"):
             return witnessing.handle(self.witness, request)
@@ -452,5 +456,17 @@ def start(
     if identity.trust_root.cosigners.get(identity.name) != key.public_key.hex():
         raise RefusedError(Refusal.TRUST_ROOT, f"the trust root pins another key for {identity.name}")
     return Cosigner(
-        identity, memory, blocks, heard, token, key, clock, crash, witness, shared, keywork, threading.Lock()
+        identity=identity,
+        memory=memory,
+        blocks=blocks,
+        heard=heard,
+        token=token,
+        identity_key=key,
+        clock=clock,
+        crash=crash,
+        witness=witness,
+        shared=shared,
+        keywork=keywork,
+        told=Told(identity.name, token, key),
+        _lock=threading.Lock(),
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import os
 import secrets
 import signal
@@ -63,6 +64,7 @@ from workbench.service.recalling import Recalling
 from workbench.service.record import Recorder, open_ledger
 from workbench.service.sessions import Sessions
 from workbench.service.stamping import Stamping
+from workbench.service.tokens import Tokens
 from workbench.service.watch import Watch
 from workbench.service.watching import Watching
 from workbench.service.witnesses import Witnesses
@@ -92,7 +94,8 @@ COULD_NOT_START: Final = (
     ValueError,
 )
 NONCE_BITS = 64
-TAKE_UP_S, WATCH_S, RECALL_S = 1.0, 2.0, 2.0
+TAKE_UP_S, WATCH_S, RECALL_S, TOKENS_S = 1.0, 2.0, 2.0, 30.0
+TOKENS_AGAIN = 20
 GRACE_S = 10
 PAUSE_S = 1.0
 """Before beginning again: a disk that stays full must not keep a processor busy."""
@@ -130,6 +133,9 @@ def main() -> int:
     # what is there now stays: else every collection would look through all of it again
     gc.collect()
     gc.freeze()
+    tokens = Tokens(desk.lane.links, desk.lane.recorder)
+    _attempt(tokens.step)
+    threading.Thread(target=_tokens, args=(tokens,), daemon=True).start()
     threading.Thread(target=_take_up, args=(desk, changes), daemon=True).start()
     threading.Thread(target=_anchor, args=(anchoring,), daemon=True).start()
     threading.Thread(target=_stamp, args=(stamping,), daemon=True).start()
@@ -223,6 +229,13 @@ def _keep_watch(watch: Watch) -> None:
     while True:
         _attempt(watch.step)
         time.sleep(TAKE_UP_S)
+
+
+def _tokens(tokens: Tokens) -> None:
+    """Look after co-signers that were away; ask the others now and then whether their token has changed."""
+    for turn in itertools.count(1):
+        time.sleep(TOKENS_S)
+        _attempt(partial(tokens.step, unheard_only=turn % TOKENS_AGAIN != 0))
 
 
 def _watch(watching: Watching) -> None:

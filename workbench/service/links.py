@@ -21,6 +21,8 @@ ANCHOR_SECONDS = 60.0
 COSIGNER_SECONDS = 30.0
 WATCHER_SECONDS = 10.0
 LEASE = {"operation": "lease"}
+TOKEN_SECONDS = 10.0
+"""The self-test takes a third of a second, and the service's start waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,15 @@ class Links:
     def lease(self) -> dict[str, Any] | None:
         """Ask the watcher for a lease; None in a world that has none."""
         return None if self.watcher is None else SignedLease.load(self.watched(LEASE).get("lease")).dump()
+
+    def token(self, cosigner: str) -> object:
+        """Ask a co-signer what its token is and can do, as it signs it."""
+        answer = self._call(self._socket(cosigner), {"v": 1, "operation": "token"}, TOKEN_SECONDS)
+        refused = answer.get("refused")
+        if isinstance(refused, dict):
+            said = f"co-signer {cosigner}: {refused.get('code')}: {refused.get('detail')}"
+            raise RefusedError(Refusal.HSM_FAILED, said[:500])
+        return answer.get("token")
 
     def seen(self, cosigner: str) -> Seen:
         """Ask a co-signer from which blocks a header must come."""
