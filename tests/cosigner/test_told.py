@@ -14,6 +14,8 @@ from pkcs11.util.ec import encode_named_curve_parameters
 
 from ledger.encoding import canonical
 from tests.hsm import no_token_open, open_softhsm
+from workbench.cosigner.core import Cosigner, start
+from workbench.cosigner.gate import Identity
 from workbench.cosigner.told import Told
 from workbench.custody import selftest
 from workbench.custody.token import Ed25519Key, Token, create_softhsm
@@ -150,3 +152,20 @@ def test_the_self_test_finds_a_loose_key(token: Token, attack: str) -> None:
     assert selftest.refuses(session, private, selftest.ATTACKS[attack]) is False
     public.destroy()
     private.destroy()
+
+
+@pytest.mark.parametrize("name", ["cosigner-2", "cosigner-9"])
+def test_a_copied_token_is_no_second_cosigner(token: Token, key: Ed25519Key, name: str) -> None:
+    """Under another name, pinned or not, it does not start: one key, one name. Under its own it is itself."""
+    believed = root(cosigner_1=key.public_key.hex(), cosigner_2="ab" * 32)
+    parts: dict[str, Any] = dict.fromkeys(("memory", "blocks", "crash", "witness", "shared"))
+    parts |= {"token": token, "key": key, "clock": lambda: None}
+
+    def started(who: str) -> Cosigner:
+        identity = Identity(name=who, trust_root=believed, ledger_trust_root=SimpleNamespace())  # type: ignore[arg-type]
+        return start(identity=identity, **parts)
+
+    with pytest.raises(RefusedError) as caught:
+        started(name)
+    assert caught.value.code is Refusal.TRUST_ROOT
+    assert started(NAME).handle({"v": 1, "operation": "token"})["token"]["report"]["cosigner"] == NAME

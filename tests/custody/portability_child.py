@@ -58,11 +58,15 @@ def probed(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
 def keys(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Make the keys that a process needs."""
     token = open_token(folder, config)
+    before = objects(token)
     said = {
         "secp256k1": refusal(lambda: token.generate_secp256k1("treasury/1")),
         "ed25519": refusal(lambda: token.generate_ed25519("identity/1")),
         "sealing": refusal(lambda: token.generate_sealing("seal/1")),
+        "pair": refusal(lambda: token.generate_sealing("seal/2", Sealing.RSA_OAEP_SHA1)),
+        "wraps": refusal(lambda: token.generate_sealing("seal/3", Sealing.AES_KEY_WRAP_PAD)),
     }
+    left = objects(token) - before
     domain = token._session.create_domain_parameters(
         KeyType.EC, {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}, local=True
     )
@@ -75,6 +79,7 @@ def keys(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     secret = sealing.generate(token._session, Sealing.AES_GCM, label="aes", store=True)
     return {
         **said,
+        "left": left,
         "claims": {name.name: attribute(private, name) for name in REQUIRED},
         "p256": refusal(lambda: attest(private, REQUIRED, "p256")),
         "aes": refusal(lambda: attest(secret, SEALING_REQUIRED, "aes")),

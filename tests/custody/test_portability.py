@@ -92,7 +92,9 @@ def test_nss_holds_no_key_of_ours(nss: Ask) -> None:
     told = nss("keys")
     assert told["secp256k1"].startswith("token_failed: no key treasury/1 was made: DomainParamsInvalid")
     assert told["ed25519"].startswith("token_failed: no key identity/1 was made: ")
-    assert told["sealing"].startswith("token_")
+    for name in ("sealing", "pair", "wraps"):
+        assert told[name].startswith("token_key_not_attested: ")
+    assert told["left"] == 0
     assert told["claims"]["LOCAL"] is False
     assert told["p256"] == "token_key_not_attested: p256: LOCAL is False, must be True"
     assert told["aes"] == "token_key_not_attested: aes: LOCAL is False, must be True"

@@ -21,13 +21,14 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, PKCS11Error
 from pkcs11.util.ec import encode_named_curve_parameters
 
 from workbench.custody import attempts, library, probe, sealing, selftest
@@ -39,6 +40,7 @@ from workbench.custody.probe import Capabilities, raw_point
 from workbench.custody.sealing import Sealing, SealingKey, SealingName
 from workbench.rules.codes import Refusal
 
+Made = TypeVar("Made")
 KEY_ID_BYTES = 16
 SECP256K1_BYTES, ED25519_BYTES = 65, 32
 REQUIRED = {
@@ -159,12 +161,16 @@ class Token:
     def generate_ed25519(self, label: str) -> Ed25519Key:
         """Make an identity key inside the token."""
         curve, mechanism = probe.ED25519_OID, Mechanism.EC_EDWARDS_KEY_PAIR_GEN
-        return self.ed25519(self._generate(KeyType.EC_EDWARDS, curve, mechanism, label, ED25519_BYTES))
+        return self._generate(
+            KeyType.EC_EDWARDS, curve, mechanism, label=label, size=ED25519_BYTES, open_=self.ed25519
+        )
 
     def generate_secp256k1(self, label: str) -> Secp256k1Key:
         """Make a signing key for transactions inside the token."""
-        made = self._generate(KeyType.EC, "secp256k1", Mechanism.EC_KEY_PAIR_GEN, label, SECP256K1_BYTES)
-        return self.secp256k1(made)
+        curve, mechanism = "secp256k1", Mechanism.EC_KEY_PAIR_GEN
+        return self._generate(
+            KeyType.EC, curve, mechanism, label=label, size=SECP256K1_BYTES, open_=self.secp256k1
+        )
 
     def ed25519(self, public_key: bytes) -> Ed25519Key:
         """Return the identity key whose public part this is."""
@@ -183,13 +189,14 @@ class Token:
             raise TokenError(Refusal.SEALED, f"{self._what} seals by no mechanism that is known here")
         with calling("no sealing key was made"):
             made = sealing.generate(self._session, chosen, label=label, store=True)
-            if chosen.is_pair:
-                public, private = made
-                identity = sealing.pair_id(public)
+            if not chosen.is_pair:
+                with self._kept(bytes(made[Attribute.ID]), made):
+                    return self.sealing(str(SealingName(chosen, bytes(made[Attribute.ID]))))
+            public, private = made
+            identity = sealing.pair_id(public)
+            with self._kept(identity, public, private):
                 _name(public, private, identity)
-            else:
-                identity = bytes(made[Attribute.ID])
-        return self.sealing(str(SealingName(chosen, identity)))
+                return self.sealing(str(SealingName(chosen, identity)))
 
     def sealing(self, name: str) -> SealingKey:
         """Return the sealing key of this name; its mechanism is part of it."""
@@ -226,7 +233,16 @@ class Token:
             told = [_claims(self._session, kind, key) for kind, key in found]
         return sorted(told, key=lambda each: (each.id, each.kind))
 
-    def _generate(self, kind: KeyType, curve: str, mechanism: Mechanism, label: str, size: int) -> bytes:
+    def _generate(
+        self,
+        kind: KeyType,
+        curve: str,
+        mechanism: Mechanism,
+        *,
+        label: str,
+        size: int,
+        open_: Callable[[bytes], Made],
+    ) -> Made:
         with calling(f"no key {label} was made"):
             domain = self._session.create_domain_parameters(
                 kind, {Attribute.EC_PARAMS: encode_named_curve_parameters(curve)}, local=True
@@ -244,8 +260,21 @@ class Token:
                 },
             )
             raw = raw_point(bytes(public[Attribute.EC_POINT]), size)
-            _name(public, private, key_id(raw))
-            return raw
+            with self._kept(key_id(raw), public, private):
+                _name(public, private, key_id(raw))
+                return open_(raw)
+
+    @contextmanager
+    def _kept(self, identity: bytes, *made: Any) -> Iterator[None]:  # noqa: ANN401 - the library ships no types
+        """Destroy again what was made just now, if it does not pass as a key of ours."""
+        try:
+            yield
+        except Exception:
+            named = list(self._session.get_objects({Attribute.ID: identity}))
+            for each in (*made, *named):
+                with suppress(PKCS11Error):
+                    each.destroy()
+            raise
 
     def _find(self, public_key: bytes) -> Any:  # noqa: ANN401 - the library ships no types
         return only_object(self._session, ObjectClass.PRIVATE_KEY, key_id(public_key))
