@@ -25,6 +25,7 @@ from workbench.cosigner.shared import SharedKeys
 from workbench.demo.founding import carry as make
 from workbench.evm.transaction import UnsignedTransaction, address_of
 from workbench.process.crash import NEVER
+from workbench.process.measures import Own
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import write_time
 from workbench.rules.intent import Intent
@@ -215,6 +216,7 @@ def desk(room: Room, tmp_path: Path) -> Desk:
             shared=SharedKeys(room.founders[name].runs, lambda: made.now),
             keywork=KeyWork(room.founders[name].runs, room.founders[name].epochs, heard, lambda: made.now),
             told=None,
+            isolation=Own(folder, folder / "socket", frozenset()).isolation,
             _lock=threading.Lock(),
         )
     return made

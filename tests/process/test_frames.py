@@ -233,8 +233,11 @@ def test_another_user_gets_nothing(folder: Path) -> None:
         asked.append(message)
         return message
 
-    with serving(folder / "s", handler, uids={os.geteuid() + 1}), pytest.raises(FrameError):
-        call(folder / "s", {"v": 1}, timeout_s=SECONDS)
+    refused = pytest.raises(FrameError, match=f"s: caller_not_admitted: uid {os.geteuid()}")
+    with serving(folder / "s", handler, uids={os.geteuid() + 1}):
+        for request in ({"v": 1}, {"v": 1, "much": "x" * 1_000_000}):
+            with refused:
+                call(folder / "s", request, timeout_s=SECONDS)
     assert asked == []
 
 

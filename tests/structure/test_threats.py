@@ -94,7 +94,7 @@ def test_every_socket_is_listed(lived: tuple[World, Stack]) -> None:
     """Each socket of the runtime folder has its row."""
     rows = [row.strip("`") for row in first_column("Sockets")]
     listed = {row.replace("<n>", number) for row in rows for number in ("1", "2")}
-    sockets = {path.name for path in lived[0].places.runtime.iterdir()}
+    sockets = {path.name for path in lived[0].places.runtime.rglob("*") if path.is_socket()}
     assert sockets == {f"{name}.sock" for name in lived[1].order if name != APPROVER}
     assert sockets <= listed
 

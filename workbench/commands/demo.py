@@ -49,7 +49,7 @@ def run_lab(options: argparse.Namespace) -> int:
         return COULD_NOT_RUN
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     limits = visitor.LIMITS if options.visitor else {}
-    variant = charter.Variant(limits=limits, admitted=tuple(options.admit))
+    variant = charter.Variant(limits=limits, admitted=tuple(options.admit), jailed=run.can_jail())
     try:
         with ExitStack() as ends:
             world, _ = ends.enter_context(run.living_world(folder, variant=variant))

@@ -3,12 +3,15 @@
 State root: config.json, pin, token, genesis.json, head.json, orders.json, signed/,
 witness/; where it shares keys also
 peers.json and shares/.
+
+It shuts itself in before it hears anybody (`workbench.process.confine`), says in its status which measures
+hold, and does not start without each of them under a production trust root. What is around it, namespaces
+and read-only files, comes from whoever starts it: `workbench.process.jail`, or systemd with the unit there.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,10 +32,12 @@ from workbench.cosigner.shared import SharedKeys
 from workbench.custody.errors import TokenError
 from workbench.custody.shares import Shares
 from workbench.custody.token import Ed25519Key, Token, opened
-from workbench.process import witnessing
+from workbench.process import confine, witnessing
 from workbench.process.config import ConfigError, StateRoot, arguments
 from workbench.process.crash import CrashPoint
 from workbench.process.frames import FrameError, FrameServer
+from workbench.process.measures import Own
+from workbench.rules import isolation
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot
 
@@ -42,8 +47,8 @@ CONFIG = ("identity_key", "name", "peers", "sealing_key", "token")
 def main() -> int:
     """Serve until ended; exit code 2 when the process cannot start."""
     options = arguments("Co-signer: decides alone over evidence, signs in its own token.").parse_args()
-    # a core file would hold the PIN and, with a software token, the key
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # before the PIN is read: a core file or another process's eyes would have it, and a software token's key
+    confine.harden()
     try:
         server = _server(options.state, options.trust_root, options.socket, options.testing_only_crash_at)
     except (
@@ -78,6 +83,7 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
     )
     key = token.ed25519(bytes.fromhex(config["identity_key"]))
     heard, runs = Heard(state), _runs(state, identity, token, key, config["sealing_key"])
+    own = Own(state, socket, frozenset(config["peers"]))
     cosigner = core.start(
         identity=identity,
         memory=Memory(state, genesis_hash=genesis.hash()),
@@ -92,8 +98,16 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
         ),
         shared=SharedKeys(runs, _clock) if runs else None,
         keywork=KeyWork(runs, Epochs(runs, key.sign), heard, _clock) if runs else None,
+        isolation=own.isolation,
     )
-    return FrameServer(socket, cosigner.handle, uids={os.geteuid(), *config["peers"]})
+    server = FrameServer(socket, cosigner.handle, uids={os.geteuid(), *own.peers})
+    confine.shut()
+    try:
+        isolation.check(own.isolation(), profile=believed.profile)
+    except RefusedError:
+        server.close()
+        raise
+    return server
 
 
 def _runs(state: Path, identity: Identity, token: Token, key: Ed25519Key, sealing: str | None) -> Runs | None:

@@ -36,6 +36,7 @@ from workbench.process.crash import CrashPoint
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_time, signed_bytes
 from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, HeadUpdate, RefusedAnswer, SignedAnswer
+from workbench.rules.isolation import Isolation
 from workbench.rules.key_operation import OperationEvidence
 from workbench.rules.lease import Lease, SignedLease, verify_lease
 from workbench.rules.pause import SignedRelease
@@ -65,6 +66,7 @@ class Cosigner:
     shared: SharedKeys | None
     keywork: KeyWork | None
     told: Told
+    isolation: Callable[[], Isolation]
     _lock: threading.Lock
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -101,6 +103,7 @@ class Cosigner:
             "orders": self.heard.orders.dump(),
             "unknown_from": others.first_unknown(self.memory.snapshot()),
             "recall": self.shared.runs.recall() if self.shared else None,
+            "isolation": self.isolation().dump(),
         }
 
     def advance(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -449,6 +452,7 @@ def start(
     clock: Callable[[], datetime],
     crash: CrashPoint,
     witness: Witness | None,
+    isolation: Callable[[], Isolation],
     shared: SharedKeys | None = None,
     keywork: KeyWork | None = None,
 ) -> Cosigner:
@@ -468,5 +472,6 @@ def start(
         shared=shared,
         keywork=keywork,
         told=Told(identity.name, token, key),
+        isolation=isolation,
         _lock=threading.Lock(),
     )

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import resource
 import sys
 import threading
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from workbench.cosigner.runs import Runs
 from workbench.custody.errors import TokenError
 from workbench.custody.shares import Shares
 from workbench.custody.token import opened
+from workbench.process import confine
 from workbench.process.config import ConfigError, StateRoot
 from workbench.process.frames import FrameError, FrameServer
 from workbench.rules.codes import Refusal, RefusedError
@@ -180,7 +180,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True, help="this co-signer's own state root")
     parser.add_argument("--socket", type=Path, required=True, help="the unix socket to listen on")
     options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    confine.harden()
     try:
         server = _server(options.state, options.socket)
     except (ConfigError, TokenError, MemoryCorruptError, FrameError, RefusedError, OSError) as error:
@@ -213,7 +213,9 @@ def _server(state: Path, socket: Path) -> FrameServer:
     )
     epochs = Epochs(runs, key.sign)
     founder = Founder(founding, runs, epochs, threading.Lock())
-    return FrameServer(socket, founder.handle, uids={os.geteuid()})
+    server = FrameServer(socket, founder.handle, uids={os.geteuid()})
+    confine.shut()
+    return server
 
 
 def _clock() -> datetime:

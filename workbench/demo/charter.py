@@ -76,7 +76,8 @@ class Variant:
     `admitted` are the models of security keys that visitors may bring, by AAGUID, beside the software ones;
     `nodes` says by which nodes, named, an observer looks at the chain that is at an address; `relay`
     where its private relay is; of so many `observers`, `observer_quorum` must agree. `engine` says whether
-    the treasury's key is whole in one co-signer's token, or shared by five.
+    the treasury's key is whole in one co-signer's token, or shared by five; `jailed`, whether co-signers are
+    started shut in, by root as OS users of their own.
     """
 
     second_key: tuple[str, ...] = ()
@@ -88,6 +89,7 @@ class Variant:
     observer_quorum: int = 1
     relay: str | None = None
     engine: Literal["hsm", "mpc"] = "hsm"
+    jailed: bool = False
 
 
 TEMPLATE_ONLY = Variant()

@@ -22,6 +22,7 @@ from workbench.demo import node as chain
 from workbench.demo.people import Officer
 from workbench.demo.stack import Stack
 from workbench.demo.world import SERVICE, Places, World, build
+from workbench.process.jail import impossible
 from workbench.runner import notebook
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -68,9 +69,17 @@ def living_world(
         yield world, ends.enter_context(Stack(world))
 
 
+def can_jail() -> bool:
+    """Whether this machine starts co-signers shut in; says why not."""
+    why = impossible()
+    if why is not None:
+        print(f"co-signers are not shut in, as their status says: {why}", file=sys.stderr)
+    return why is None
+
+
 def demo(folder: Path) -> Outcome:
     """Run the worked example in an empty folder."""
-    with living_world(folder) as (world, _), officers(world):
+    with living_world(folder, variant=charter.Variant(jailed=can_jail())) as (world, _), officers(world):
         places = world.places
         report = notebook.run(
             NOTEBOOK,

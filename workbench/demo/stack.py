@@ -95,7 +95,9 @@ class Stack:
             return [*command, "--socket", str(places.socket(name))]
         command = [sys.executable, "-m", self._module(name), "--state", str(places.root(name))]
         command += ["--trust-root", str(places.trust_root)]
-        return command if name == APPROVER else [*command, "--socket", str(places.socket(name))]
+        command += [] if name == APPROVER else ["--socket", str(places.socket(name))]
+        jail = self.world.jails.get(name)
+        return command if jail is None else jail.around(command)
 
     def _module(self, name: str) -> str:
         if name in self.world.trust_root.cosigners:

@@ -8,6 +8,7 @@ the profile `demo`; under a production one the same processes refuse to run like
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from workbench.demo.node import anvil_binary
 from workbench.demo.provision import configured, provision
 from workbench.evm.fields import address_bytes
 from workbench.evm.transaction import address_of
+from workbench.process.jail import Jail
 from workbench.rules.policy import PolicySet
 from workbench.rules.trust import UNSAFE_AAGUID, VIRTUAL_AAGUID, RelyingParty, TrustRoot
 from workbench.watcher import memory as watching
@@ -49,6 +51,8 @@ LEASE_EVERY_S, LEASE_TTL_S = 3, 30
 ANCHOR_EVERY_S = 5
 TIMESTAMP_EVERY_S = 5
 """For worlds with an authority of their own; strangers would rather be asked once a day."""
+USER_FIRST = 61184
+"""Numbers of OS users that no account has (systemd gives them out while a service runs)."""
 ANCHOR_ETHER = ETHER // 10
 """Gas for some thousand anchors; nothing else is worth stealing there."""
 
@@ -83,8 +87,9 @@ class Places:
         return self.state / (folder + process)
 
     def socket(self, process: str) -> Path:
-        """Return a process's socket."""
-        return self.runtime / f"{process}.sock"
+        """Return a process's socket; a co-signer's is in a folder of its own, which it can be given alone."""
+        folder = self.runtime / process if process.startswith("cosigner-") else self.runtime
+        return folder / f"{process}.sock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,7 @@ class World:
     policy: PolicySet
     treasury: str
     packages: Path
+    jails: Mapping[str, Jail]
 
 
 def build(
@@ -114,6 +120,8 @@ def build(
     second = {ANCHOR: "gas/1"} | ({charter.COSIGNER: "treasury/1"} if variant.engine == "hsm" else {})
     second |= dict.fromkeys(observers, "relay/1") if variant.relay else {}
     sealing = dict.fromkeys(cosigners, "seal/1") if variant.engine == "mpc" else {}
+    for name in cosigners:
+        places.socket(name).parent.mkdir(mode=0o700)
     keys = {
         name: provision(places.root(name), name, secp256k1=second.get(name), sealing=sealing.get(name))
         for name in (SERVICE, *observers, *cosigners, WATCHER, ANCHOR)
@@ -164,6 +172,7 @@ def build(
         policy=policy,
         treasury=treasury,
         packages=packages,
+        jails=_jails(places, cosigners) if variant.jailed else {},
     )
 
 
@@ -293,7 +302,7 @@ def _configure(
         configs[name] = {
             "identity_key": keys[name]["ed25519"],
             "name": name,
-            "peers": [],
+            "peers": [os.geteuid()] if variant.jailed and os.geteuid() == 0 else [],
             "sealing_key": keys[name].get("sealing"),
         }
     for name in trust_root.observers:
@@ -315,3 +324,24 @@ def _configure(
     places.root(APPROVER).mkdir(mode=0o700)
     page = {**dict.fromkeys(NO_FILES), "service": str(places.socket(SERVICE))}
     (places.root(APPROVER) / "config.json").write_text(json.dumps(page, indent=1))
+
+
+def _jails(places: Places, cosigners: Sequence[str]) -> dict[str, Jail]:
+    """Return how each co-signer is started shut in; what is its own is its own user's, where root says so."""
+    uids = range(USER_FIRST, USER_FIRST + len(cosigners)) if os.geteuid() == 0 else [None] * len(cosigners)
+    made = {}
+    for name, uid in zip(cosigners, uids, strict=True):
+        state, sockets = places.root(name), places.socket(name).parent
+        made[name] = Jail(state=state, sockets=sockets, readable=(places.trust_root,), uid=uid)
+        if uid is not None:
+            for folder in (state, sockets):
+                _give(folder, uid)
+            # its socket gets the folder's group: the service may come in, and nobody else
+            os.chown(sockets, uid, os.getegid())
+            sockets.chmod(0o2750)
+    return made
+
+
+def _give(root: Path, uid: int) -> None:
+    for path in (root, *root.rglob("*")):
+        os.chown(path, uid, uid, follow_symlinks=False)

@@ -3,8 +3,9 @@
 One connection carries one request and one answer. The peer is believed in
 nothing: a frame longer than the limit, not canonical, or late closes the
 connection. Who may connect is decided by the socket's file mode and, as a second
-check, by the peer's OS user (SO_PEERCRED). What a request means is the caller's
-business; nothing here logs a payload.
+check, by the peer's OS user (SO_PEERCRED): a stranger is told so, and nothing of
+what it says is read. What a request means is the caller's business; nothing here
+logs a payload.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.encoding import EncodingError, canonical, parse
+from workbench.rules.codes import Refusal
 
 FRAME_MAX = 4 * 1024 * 1024
 """Evidence is the largest thing that travels (FORMATS: 4 MiB)."""
@@ -60,17 +62,23 @@ def call(path: Path, request: Message, *, timeout_s: float) -> Message:
     """Send one request and return the answer.
 
     Raises:
-        FrameError: nobody listens, no answer in time, or an answer that is no frame.
+        FrameError: nobody listens, no answer in time, an answer that is no frame, or that we are strangers.
 
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
-            write_frame(connection, request)
-            return read_frame(connection, timeout_s=timeout_s)
+            # whoever closes before it has read all of it has said why
+            with suppress(BrokenPipeError, ConnectionResetError):
+                write_frame(connection, request)
+            answer = read_frame(connection, timeout_s=timeout_s)
     except (OSError, EncodingError) as error:
         raise FrameError(f"{path.name}: {error}") from error
+    refused = answer.get("refused")
+    if isinstance(refused, dict) and refused.get("code") == Refusal.STRANGER.value:
+        raise FrameError(f"{path.name}: {refused['code']}: {refused.get('detail')}")
+    return answer
 
 
 def write_frame(connection: socket.socket, message: Message) -> None:
@@ -182,8 +190,12 @@ class FrameServer:
     def _answer(self, connection: socket.socket) -> None:
         try:
             with connection, suppress(OSError):
-                # A second wall behind the file mode: another user's process gets nothing.
-                if peer_of(connection).uid not in self._uids:
+                # A second wall behind the file mode: another user's process is not listened to.
+                uid = peer_of(connection).uid
+                if uid not in self._uids:
+                    connection.settimeout(self._read_s)
+                    refused = {"code": Refusal.STRANGER.value, "detail": f"uid {uid}"}
+                    write_frame(connection, {"v": 1, "refused": refused})
                     return
                 request = read_frame(connection, timeout_s=self._read_s)
                 answer = self._handler(request)
@@ -206,4 +218,6 @@ def _refuse_living(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
             return
+        except OSError as error:
+            raise FrameError(f"{path}: {error}") from error
     raise FrameError(f"{path}: a process already listens there")

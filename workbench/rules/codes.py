@@ -124,6 +124,9 @@ class Refusal(StrEnum):
     HSM_WAIT = "token_pin_too_soon"
     HSM_LOCKED = "token_locked"
     SEALED = "sealed_otherwise"
+    # around a process
+    ISOLATION = "isolation_missing"
+    STRANGER = "caller_not_admitted"
     # around the decision
     UNAVAILABLE = "unavailable"
     BUSY = "busy"
