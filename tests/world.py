@@ -35,7 +35,7 @@ from workbench.rules.policy import PolicySet
 
 MID = Decimal(2500)
 COSIGNER = charter.COSIGNER
-NOTED = frozenset({"request.refused", "session.started"})
+NOTED = frozenset({"cosigner.isolation", "request.refused", "session.started"})
 ATTEMPTS = 12
 PAUSE_S = 0.2
 

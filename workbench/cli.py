@@ -32,6 +32,7 @@ COMMANDS = {
     "revoke": ("revoke", "revoke"),
     "sessions": ("session", "sessions"),
     "states": ("tables", "states"),
+    "status": ("status", "status"),
 }
 """Module and function of each command; a module is loaded when its command is given, some take seconds."""
 
@@ -92,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     _pause(commands)
     _key(commands)
     commands.add_parser("states", help="print the lifecycle's state table")
+    status = commands.add_parser("status", help="say what runs, and what shuts each co-signer in")
+    status.add_argument("--socket", type=Path, required=True, help="the service's socket")
     return parser
 
 

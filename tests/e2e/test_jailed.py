@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import pytest
 
 from tests.e2e.test_start import production_root
 from tests.world import COSIGNER, Living, living
+from workbench import cli
 from workbench.demo import charter
+from workbench.demo.world import SERVICE
 from workbench.process.frames import call
 from workbench.rules.isolation import MEASURES, Isolation
+from workbench.service.isolating import ISOLATION
 
 OTHER = 61999
 ASK = """
@@ -129,6 +133,12 @@ def test_a_co_signer_does_not_reach_another(shared: Living) -> None:
     assert one.state.stat().st_uid != two.state.stat().st_uid
 
 
+def give(folder: Path, uid: int) -> None:
+    """Make a folder somebody's."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, uid, uid)
+
+
 def production(world: Living, folder: Path) -> Path:
     """Put a production trust root into a folder, and a genesis that names it into the co-signer's state."""
     root = production_root(world)
@@ -143,8 +153,7 @@ def test_production_demands_every_measure(world: Living, tmp_path: Path) -> None
     """Outside of the jail, under a production trust root, it names what is missing and ends with 2."""
     state = tmp_path / "state"
     shutil.copytree(world.world.places.root(COSIGNER), state)
-    for path in (state, *state.rglob("*")):
-        os.chown(path, 0, 0)
+    give(state, 0)
     config = state / "softhsm2.conf"
     config.write_text(config.read_text().replace(str(world.world.places.root(COSIGNER)), str(state)))
     trust_root = production(world, tmp_path)
@@ -196,3 +205,67 @@ def test_no_secret_in_its_command_line(world: Living) -> None:
             assert pin not in Path(f"/proc/{pid}/environ").read_bytes()
     assert seen >= 2
     assert json.loads((world.world.places.root(COSIGNER) / "config.json").read_text())["peers"] == [0]
+
+
+def recorded(world: Living) -> list[tuple[str, tuple[str, ...]]]:
+    """Return of whom the ledger says what is missing, in its order."""
+    entries = [entry for entry in world.entries() if entry["type"] == ISOLATION]
+    assert {entry["actor"] for entry in entries} <= {"service"}
+    return [(entry["subject"], Isolation.load(entry["data"]).missing) for entry in entries]
+
+
+def until(world: Living, expected: list[tuple[str, tuple[str, ...]]]) -> None:
+    """Wait until the ledger says so."""
+    deadline = time.monotonic() + 60
+    while (said := recorded(world)) != expected:
+        assert time.monotonic() < deadline, said
+        time.sleep(0.5)
+
+
+def told(world: Living, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what `workbench status` prints."""
+    assert cli.main(["status", "--socket", str(world.socket)]) == 0
+    return capsys.readouterr().out
+
+
+def until_told(world: Living, capsys: pytest.CaptureFixture[str], words: str) -> str:
+    """Wait until `workbench status` says so."""
+    deadline = time.monotonic() + 60
+    while words not in (said := told(world, capsys)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.5)
+    return said
+
+
+def test_what_is_missing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Started without the jail, a co-signer is in the ledger as such, once; started with it, once more."""
+    with living(jailed=True) as world:
+        until(world, [(COSIGNER, ())])
+        assert f"{COSIGNER}: every measure holds, by its own word" in told(world, capsys)
+        # as root, with nothing around it
+        jail = world.world.jails.pop(COSIGNER)
+        world.stack.stop_one(COSIGNER)
+        give(jail.state, 0)
+        world.stack.start(COSIGNER)
+        less = until_told(world, capsys, "MISSING user_of_its_own (uid 0, callers [0])")
+        assert "holds   system_calls_filtered (Seccomp 2)" in less
+        assert "MISSING files_read_only (/)" in less
+        missing = isolation(world, COSIGNER).missing
+        assert {"files_read_only", "other_processes_hidden", "user_of_its_own"} <= set(missing)
+        until(world, [(COSIGNER, ()), (COSIGNER, missing)])
+        # another start of either changes nothing
+        for name in (COSIGNER, SERVICE):
+            world.stack.stop_one(name)
+            world.stack.start(name)
+        until_told(world, capsys, "MISSING user_of_its_own")
+        assert recorded(world) == [(COSIGNER, ()), (COSIGNER, missing)]
+        world.stack.stop_one(COSIGNER)
+        until_told(world, capsys, f"{COSIGNER}: silent, or not asked yet")
+        assert recorded(world) == [(COSIGNER, ()), (COSIGNER, missing)]
+        assert jail.uid is not None
+        give(jail.state, jail.uid)
+        world.world.jails[COSIGNER] = jail
+        world.world.places.socket(COSIGNER).unlink()
+        world.stack.start(COSIGNER)
+        until(world, [(COSIGNER, ()), (COSIGNER, missing), (COSIGNER, ())])
+        assert world.push(world.allowance(100)).state == "confirmed"

@@ -56,10 +56,13 @@ from workbench.service.books import Books
 from workbench.service.changes import Changes, in_force, keep
 from workbench.service.credentials import Credentials
 from workbench.service.desk import Desk
+from workbench.service.enrolment import Enrolment
+from workbench.service.isolating import Isolating
 from workbench.service.keeping import Keeping
 from workbench.service.lane import Lane
 from workbench.service.links import Links
 from workbench.service.observers import Observers
+from workbench.service.pools import Pools
 from workbench.service.recalling import Recalling
 from workbench.service.record import Recorder, open_ledger
 from workbench.service.sessions import Sessions
@@ -94,7 +97,7 @@ COULD_NOT_START: Final = (
     ValueError,
 )
 NONCE_BITS = 64
-TAKE_UP_S, WATCH_S, RECALL_S, TOKENS_S = 1.0, 2.0, 2.0, 30.0
+TAKE_UP_S, WATCH_S, RECALL_S, TOKENS_S, ISOLATE_S = 1.0, 2.0, 2.0, 30.0, 5.0
 TOKENS_AGAIN = 20
 GRACE_S = 10
 PAUSE_S = 1.0
@@ -143,6 +146,8 @@ def main() -> int:
     for name in observers.sockets:
         watching = Watching(desk.lane.recorder, observers, name, desk.lane.trust_root)
         threading.Thread(target=_watch, args=(watching,), daemon=True).start()
+    isolating = Isolating.of(desk.lane.recorder, desk.lane.links, desk.lane.recorder.entries())
+    threading.Thread(target=_isolate, args=(isolating,), daemon=True).start()
     recalling = Recalling(desk.lane.links, desk.lane.recorder)
     threading.Thread(target=_recall, args=(recalling, desk), daemon=True).start()
     watch = Watch(desk.lane.links, desk.lane.recorder, lambda: desk.lane.policies)
@@ -151,16 +156,26 @@ def main() -> int:
         programs.start(accounts.build(desk, lost))
     keeping = Keeping(desk.lane)
     threading.Thread(target=_keep_keys, args=(keeping,), daemon=True).start()
-    _serve(desk, changes, keeping, options.state / "bundles", bound)
+    api = app.Api(
+        desk=desk,
+        changes=changes,
+        enrolment=Enrolment(desk),
+        keeping=keeping,
+        bundles=options.state / "bundles",
+        lost=lost,
+        pools=Pools(desk.lane.links.observers),
+        isolating=isolating,
+    )
+    _serve(api, bound)
     if programs is not None:
         programs.stop()
     desk.lane.recorder.close()
     return 0
 
 
-def _serve(desk: Desk, changes: Changes, keeping: Keeping, bundles: Path, bound: socket.socket) -> None:
+def _serve(api: app.Api, bound: socket.socket) -> None:
     config = configured(
-        app.build(desk, changes, keeping, bundles, lost),
+        app.build(api),
         connections_max=CONNECTIONS_MAX,
         grace_s=GRACE_S,
         http=PeerProtocol,
@@ -236,6 +251,13 @@ def _tokens(tokens: Tokens) -> None:
     for turn in itertools.count(1):
         time.sleep(TOKENS_S)
         _attempt(partial(tokens.step, unheard_only=turn % TOKENS_AGAIN != 0))
+
+
+def _isolate(isolating: Isolating) -> None:
+    """Ask the co-signers what shuts them in."""
+    while True:
+        _attempt(isolating.step)
+        time.sleep(ISOLATE_S)
 
 
 def _watch(watching: Watching) -> None:

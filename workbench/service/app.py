@@ -47,6 +47,7 @@ from workbench.service.changes import Changes
 from workbench.service.desk import Desk
 from workbench.service.effects import effect
 from workbench.service.enrolment import Enrolment, RegistrationAsked
+from workbench.service.isolating import Isolating
 from workbench.service.keeping import Keeping
 from workbench.service.pools import Pools
 
@@ -132,7 +133,7 @@ Lost = Callable[[StoreError], NoReturn]
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The routes over one desk."""
+    """The routes over one desk; `lost` ends the process when the ledger cannot be written any more."""
 
     desk: Desk
     changes: Changes
@@ -141,6 +142,7 @@ class Api:
     bundles: Path
     lost: Lost
     pools: Pools
+    isolating: Isolating
     strangers: Strangers = field(default_factory=Strangers)
 
     def routes(self) -> list[Route]:
@@ -217,13 +219,14 @@ class Api:
         return self.keeping.view(call.digest).dump()
 
     def status(self, _: Call) -> dict[str, Any]:
-        """Say that the service is up, and under which trust root and policy set."""
+        """Say that the service is up, under what, and what co-signers say of themselves."""
         lane = self.desk.lane
         return {
             "v": 1,
             "ledger_size": lane.recorder.ledger.head().size,
             "policy": lane.policy.digest,
             "trust_root": lane.trust_root.digest,
+            "isolation": dict(self.isolating.said()),
         }
 
     def login(self, call: Call) -> dict[str, Any]:
@@ -514,10 +517,8 @@ class Api:
         return lane.recorder.refusal(refused, actor=actor, about=asked)
 
 
-def build(desk: Desk, changes: Changes, keeping: Keeping, bundles: Path, lost: Lost) -> Starlette:
-    """Return the application; `lost` ends the process when the ledger cannot be written any more."""
-    pools = Pools(desk.lane.links.observers)
-    api = Api(desk, changes, Enrolment(desk), keeping, bundles, lost, pools)
+def build(api: Api) -> Starlette:
+    """Return the application."""
     return Starlette(routes=api.routes())
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from workbench.process.frames import FrameError, call
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.descent import Seen
+from workbench.rules.isolation import Isolation
 from workbench.rules.lease import SignedLease
 from workbench.service.observers import Observers
 
@@ -75,6 +76,11 @@ class Links:
         """Ask a co-signer from which blocks a header must come."""
         status = self._call(self._socket(cosigner), {"v": 1, "operation": "status"}, COSIGNER_SECONDS)
         return Seen.load(status.get("seen"))
+
+    def isolation(self, cosigner: str) -> Isolation:
+        """Ask a co-signer what shuts it in, as it found it."""
+        status = self._call(self._socket(cosigner), {"v": 1, "operation": "status"}, COSIGNER_SECONDS)
+        return Isolation.load(status.get("isolation"), at="/isolation")
 
     def head_size(self, cosigner: str) -> int:
         """Ask a co-signer from which ledger head on it needs leaves."""
