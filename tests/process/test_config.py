@@ -67,6 +67,30 @@ def test_no_pin_file(tmp_path: Path) -> None:
         StateRoot(root).pin()
 
 
+@pytest.mark.parametrize("source", ["credential:hsm-pin"])
+def test_two_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """A credential beside a file: neither is taken, one of them is a left-over."""
+    folder = tmp_path / "credentials"
+    folder.mkdir(mode=0o700)
+    (folder / "hsm-pin").write_bytes(b"654321")
+    (folder / "hsm-pin").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    with pytest.raises(ConfigError, match="two PINs") as caught:
+        StateRoot(written(tmp_path)).pin(source)
+    assert "654321" not in str(caught.value)
+    assert "123456" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["PIN", "HSM_PIN", "WORKBENCH_PIN", "hsm-pin"])
+def test_no_pin_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What stands there is read by whoever reads /proc: without the file there is none."""
+    root = written(tmp_path)
+    (root / "pin").unlink()
+    monkeypatch.setenv(name, "123456")
+    with pytest.raises(ConfigError, match="pin: No such file"):
+        StateRoot(root).pin()
+
+
 @pytest.mark.parametrize("mode", [0o710, 0o701, 0o750, 0o770, 0o755, 0o777])
 def test_a_root_that_others_may_enter(tmp_path: Path, mode: int) -> None:
     """Its memory is nobody else's to read or to write."""

@@ -41,8 +41,9 @@ def test_every_module_is_in_it(names: frozenset[str]) -> None:
 
 
 def test_the_threats_and_the_licence_travel_too(names: frozenset[str]) -> None:
-    """Who installs the processes gets the table of what they can do, and the terms."""
+    """Who installs the processes gets the table of what they can do, the unit, and the terms."""
     assert "workbench/THREATS.md" in names
+    assert "workbench/process/custody-cosigner@.service" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -54,6 +54,9 @@ class StateRoot:
         elif kind == "credential" and NAME.fullmatch(name):
             # systemd's are root's, with an ACL that shows as the group's mode, or the user's own
             path, mode_max, owners = _credentials() / name, CREDENTIAL_MODE_MAX, {0, os.geteuid()}
+            # of two PINs one is a left-over that lies on a disk in the clear
+            if (self.path / "pin").exists():
+                raise ConfigError(f"{self.path / 'pin'} and {path}: two PINs; remove the file")
         else:
             raise ConfigError(f"a PIN's source is file:PATH or credential:NAME, not {source!r:.80}")
         try:
