@@ -304,7 +304,7 @@ def test_shares_under_each(keys: dict[Sealing, SealingKey], mechanism: Sealing, 
     """A share is kept, used after a restart, and refused as another party's, whatever seals it."""
     made: Share = generated()[1]
     shares = Shares(tmp_path / "shares", sealing=keys[mechanism])
-    shares.keep("treasury", made, epoch=1, run="11" * 32)
+    shares.keep("treasury", made, epoch=1, run="11" * 32, parties=("one", "two", "three"))
     shares.take_up("treasury", "11" * 32)
     again = Shares(tmp_path / "shares", sealing=keys[mechanism])
     assert again.share("treasury")[1].public_key == made.public_key

@@ -416,7 +416,7 @@ def test_access_review(hall: Hall) -> None:
     assert set(reviewed) == set(hall.policy.people)
     one = reviewed["pm-1"]
     assert one["roles"] == ["portfolio_manager"]
-    assert one["permissions"] == ["export", "propose", "read", "record"]
+    assert one["permissions"] == ["export", "pause", "propose", "read", "record"]
     assert [each["session"] for each in one["sessions"]] == [speaker.digest]
     assert (one["stale"], one["left"], one["last_login"]) == (False, False, write_time(hall.now))
     assert reviewed["auditor-1"]["last_login"] is None

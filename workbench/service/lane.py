@@ -422,7 +422,7 @@ class Lane:
 
     def ground(self) -> Ground:
         """(4) Return a lease and a checkpoint, in this order: a lease names a head that must be reached."""
-        since, lease = self.clock(), self.links.lease()
+        since, lease = self.clock(), self.links.lease(self.policies)
         note = self.recorder.checkpoint()
         return Ground(since=since, lease=lease, note=note, size=notes.split(note)[0].size)
 

@@ -6,7 +6,7 @@ What comes back is data to be verified by whoever relies on it. Silence and erro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.descent import Seen
 from workbench.rules.isolation import Isolation
 from workbench.rules.lease import SignedLease
+from workbench.rules.policy import PolicySet
 from workbench.service.observers import Observers
 
 ANCHOR_SECONDS = 60.0
@@ -59,9 +60,20 @@ class Links:
             )
         return answer
 
-    def lease(self) -> dict[str, Any] | None:
-        """Ask the watcher for a lease; None in a world that has none."""
-        return None if self.watcher is None else SignedLease.load(self.watched(LEASE).get("lease")).dump()
+    def lease(self, policies: Sequence[PolicySet]) -> dict[str, Any] | None:
+        """Ask the watcher for a lease that names the set in force; None in a world that has no watcher."""
+        if self.watcher is None:
+            return None
+        found = SignedLease.load(self.watched(LEASE).get("lease"))
+        if found.lease.policy_version < policies[-1].manifest.version:
+            # it has not heard of the newest set yet
+            self.bring_policies(policies)
+            found = SignedLease.load(self.watched(LEASE).get("lease"))
+        return found.dump()
+
+    def bring_policies(self, policies: Sequence[PolicySet]) -> None:
+        """Bring the watcher the policy sets, from the genesis set on."""
+        self.watched({"operation": "policy", "sets": [each.dump() for each in policies]})
 
     def token(self, cosigner: str) -> object:
         """Ask a co-signer what its token is and can do, as it signs it."""

@@ -49,7 +49,7 @@ class Watch:
     def _bring(self, orders: Orders) -> None:
         sets = self.policies()
         if orders.policy_version < sets[-1].manifest.version:
-            self.links.watched({"operation": "policy", "sets": [each.dump() for each in sets]})
+            self.links.bring_policies(sets)
 
     def _record(self) -> None:
         told = self.links.watched({"operation": "ordered", "after": self._after}).get("ordered")
