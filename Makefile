@@ -1,5 +1,5 @@
 # The two commands are `make demo` and `make test`; each sets the checkout up first.
-.PHONY: demo lab test lint setup lock mutants bench-ledger bench-approver bench-chain
+.PHONY: demo lab test lint setup lock mutants bench-ledger bench-approver bench-chain bench-custody
 .DEFAULT_GOAL := setup
 PYTHON := .venv/bin/python
 
@@ -33,6 +33,10 @@ bench-ledger: setup
 # What looking at the chain costs: proofs, simulations, the observer over a bare call. Two minutes.
 bench-chain: setup
 	@$(PYTHON) -m tests.bench.chain
+
+# What a signature costs: key generation, 3 of 5, the gate, a token. Two minutes.
+bench-custody: setup
+	@$(PYTHON) -m tests.bench.custody
 
 # How long a person waits for the approval page.
 bench-approver: setup

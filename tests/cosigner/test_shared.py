@@ -208,7 +208,7 @@ def desk(room: Room, tmp_path: Path) -> Desk:
             memory=Memory(folder, genesis_hash=GENESIS),
             blocks=Blocks(folder),
             heard=heard,
-            token=None,
+            whole=None,
             identity_key=room.identities[name],
             clock=lambda: made.now,
             crash=NEVER,

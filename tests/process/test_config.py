@@ -195,6 +195,7 @@ def test_a_credential_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path.chmod(mode)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
     root = StateRoot(written(tmp_path))
+    (root.path / "pin").unlink()
     if mode in (0o400, 0o440):
         assert root.pin("credential:hsm-pin") == "4711"
     else:

@@ -29,7 +29,7 @@ from workbench.cosigner.runs import Runs
 from workbench.cosigner.shared import Agreed, SharedKeys
 from workbench.cosigner.told import Told
 from workbench.custody.threshold import Answered
-from workbench.custody.token import Ed25519Key, Token
+from workbench.custody.token import Ed25519Key, Token, WholeKeys
 from workbench.evm.transaction import SignedTransaction, assemble, signature_for
 from workbench.process import witnessing
 from workbench.process.crash import CrashPoint
@@ -58,7 +58,7 @@ class Cosigner:
     memory: Memory
     blocks: Blocks
     heard: Heard
-    token: Token
+    whole: WholeKeys
     identity_key: Ed25519Key
     clock: Callable[[], datetime]
     crash: CrashPoint
@@ -363,7 +363,7 @@ class Cosigner:
     def _sign(self, permission: Permission) -> Bytes:
         """(9) With a whole key."""
         public_key = bytes.fromhex(permission.key.public_key)
-        raw = self.token.secp256k1(public_key).sign_digest(permission.transaction.digest())
+        raw = self.whole.of(public_key).sign_digest(permission.transaction.digest())
         return self._complete(permission, permission.record, raw)
 
     def _complete(self, permission: Permission, record: Record, raw: bytes) -> Bytes:
@@ -464,7 +464,7 @@ def start(
         memory=memory,
         blocks=blocks,
         heard=heard,
-        token=token,
+        whole=WholeKeys(token),
         identity_key=key,
         clock=clock,
         crash=crash,

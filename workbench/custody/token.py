@@ -296,6 +296,24 @@ class Token:
             return bytes(key.sign(message, mechanism=mechanism))
 
 
+class WholeKeys:
+    """The transaction keys of a token, each found and attested once in this process's life.
+
+    Whoever changes the token's objects meanwhile gains nothing: who signs verifies each signature under the
+    policy set's public key.
+    """
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+        self._known: dict[bytes, Secp256k1Key] = {}
+
+    def of(self, public_key: bytes) -> Secp256k1Key:
+        """Return the key whose public part this is."""
+        if public_key not in self._known:
+            self._known[public_key] = self._token.secp256k1(public_key)
+        return self._known[public_key]
+
+
 def opened(state: Path, value: object, *, pin: Callable[[str], str], clock: Callable[[], datetime]) -> Token:
     """Open the token that a configuration names; `pin` reads what its source says."""
     fields = TokenFields.load(value, at="/token")

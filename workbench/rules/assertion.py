@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from fido2 import cbor
@@ -41,6 +42,7 @@ AUTHENTICATOR_DATA_BYTES = 37
 """RP id hash, flags and counter: an assertion without attested data or extensions has no more."""
 _FLAGS_AT = 32
 _COUNTER_AT = 33
+PARTIES_MAX = 16
 _COORDINATE_BYTES = 32
 
 
@@ -166,11 +168,16 @@ def public_key(credential: Credential) -> CoseKey:
     return ES256(key)
 
 
-def _complete(assertion: Assertion, credential: Credential, party: RelyingParty, challenge: bytes) -> None:
-    server = Fido2Server(
+@lru_cache(maxsize=PARTIES_MAX)
+def _server(party: RelyingParty) -> Fido2Server:
+    """Return what judges for a party: it has no state, and takes longer to build than to ask."""
+    return Fido2Server(
         PublicKeyCredentialRpEntity(name=party.id, id=party.id),
         verify_origin=lambda origin: origin == party.origin,
     )
+
+
+def _complete(assertion: Assertion, credential: Credential, party: RelyingParty, challenge: bytes) -> None:
     known = AttestedCredentialData.create(
         bytes.fromhex(credential.aaguid), websafe_decode(credential.id), public_key(credential)
     )
@@ -188,4 +195,4 @@ def _complete(assertion: Assertion, credential: Credential, party: RelyingParty,
             "signature": assertion.signature,
         },
     }
-    server.authenticate_complete(state, [known], response)
+    _server(party).authenticate_complete(state, [known], response)
