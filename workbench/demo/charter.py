@@ -132,6 +132,24 @@ def enrol(folder: Path, *, second_key: Sequence[str] = ()) -> list[dict[str, Any
     return people
 
 
+def places(engine: str) -> list[dict[str, str]]:
+    """Return where the co-signers would stand; in truth all of them are on this machine, in SoftHSM."""
+    names = COSIGNERS if engine == "mpc" else (COSIGNER,)
+    sites = ("north", "south", "elsewhere", "north", "south")
+    hands = ("operations", "security", "custody", "operations", "security")
+    return [
+        {
+            "name": name,
+            "site": site,
+            "host": "demo",
+            "vendor": "SoftHSM 2",
+            "administrator": f"administrator-of-{hand}",
+            "team": hand,
+        }
+        for name, site, hand in zip(names, sites, hands, strict=False)
+    ]
+
+
 def cosigners(variant: Variant) -> tuple[str, ...]:
     """Return who holds the treasury's key."""
     return COSIGNERS if variant.engine == "mpc" else (COSIGNER,)
@@ -211,6 +229,7 @@ def files(
             entry(deployment.router, "NewSwap router", "re-audited after the patch, no open finding", swap),
             entry(deployment.usdc, "USD Coin", "token contract, approve only", approve),
         ],
+        "cosigners.json": places(engine),
         "service_accounts.json": [],
         "roles.json": json.loads((TEMPLATE / "roles.json").read_text()),
         "limits.json": {**json.loads((TEMPLATE / "limits.json").read_text()), **limits},

@@ -116,6 +116,7 @@ class Refusal(StrEnum):
     BANNED = "party_banned"
     ENGINE = "run_aborted"
     SHARE = "share_unusable"
+    CONCENTRATED = "too_many_shares_in_one_hand"
     # tokens that hold keys
     HSM = "token_not_as_configured"
     HSM_FAILED = "token_failed"

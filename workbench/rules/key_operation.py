@@ -2,7 +2,8 @@
 
 (1) An operation names one key and one epoch, and what it needs to know. dkg makes a key that there was not;
     refresh makes the next epoch of one, of the same address; destroy ends a key for good.
-(2) A key is made by co-signers of the trust root, of whom more than half sign together.
+(2) A key is made by co-signers of the trust root, of whom more than half sign together, and of whom no hand
+    has so many (`concentration`).
 (3) Only a key that the policy set in force lists can be refreshed, at all of its co-signers. Only one that no
     policy set lists any more is destroyed: that took two quorums, and lay open for as long as a change does.
 (4) An operation counts once: each makes or ends an epoch, and no epoch is made twice.
@@ -16,6 +17,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from workbench.rules import concentration
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Hex16, Name, Said, Time, Whole, digest
 from workbench.rules.evidence import EntryProof, HeadUpdate
@@ -104,7 +106,12 @@ def arrangement(operation: KeyOperation, *, policy: PolicySet, trust_root: Trust
         unknown = sorted(set(operation.parameters.parties) - set(trust_root.cosigners))
         if unknown:
             raise RefusedError(Refusal.TRUST_ROOT, f"no co-signer of the trust root: {unknown}")
-        return operation.parameters
+        made = operation.parameters
+        hands = concentration.EVERYWHERE
+        if trust_root.profile == "production":
+            hands += concentration.PRODUCTION
+        concentration.check(operation.key, made.parties, made.threshold, places=policy.places, hands=hands)
+        return made
     if listed is None:
         raise RefusedError(Refusal.KEY_UNKNOWN, f"no key {operation.key}")
     if listed.engine != "mpc" or listed.threshold is None:

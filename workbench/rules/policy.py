@@ -29,11 +29,13 @@ from workbench.evm import calldata
 from workbench.evm.errors import EvmError
 from workbench.rules import account as accounts
 from workbench.rules import assertion as webauthn
+from workbench.rules import concentration
 from workbench.rules import roles as matrix
 from workbench.rules.account import ServiceAccount
 from workbench.rules.assertion import CONSOLE, Assertion, Credential, verify_press
 from workbench.rules.carriage import RELAY_BLOCKS_MAX
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.concentration import Place
 from workbench.rules.documents import (
     DOCUMENT_MAX,
     Address,
@@ -65,6 +67,7 @@ SIGNATURES_MAX = 64
 FILES = frozenset(
     {
         "assets.json",
+        concentration.FILE,
         "keys.json",
         "limits.json",
         "people.json",
@@ -296,6 +299,11 @@ class PolicySet:
         return _by(self._list(accounts.FILE, ServiceAccount), "id")
 
     @cached_property
+    def places(self) -> Mapping[str, Place]:
+        """Where the co-signers stand, by name."""
+        return _by(self._list(concentration.FILE, Place), "name")
+
+    @cached_property
     def assets(self) -> Mapping[str, AssetFacts]:
         """The assets by address, the chain's own coin as "ETH"."""
         return _by(self._list("assets.json", AssetFacts), "asset")
@@ -337,6 +345,7 @@ class PolicySet:
             )
         # Lanes are kept by address on the chain: two keys over one would share a nonce.
         _by(list(self.keys.values()), "address")
+        self.verify_apart(concentration.EVERYWHERE)
         for entry in self.whitelist.values():
             _callable(entry)
         accounts.check(
@@ -346,6 +355,12 @@ class PolicySet:
             keys=self.keys,
         )
         _same_worth(self.assets.values(), limits.worth)
+
+    def verify_apart(self, hands: Sequence[str]) -> None:
+        """Refuse a set in which one hand has as many shares of a key as sign together."""
+        for key in self.keys.values():
+            if key.threshold is not None:
+                concentration.check(key.id, key.cosigners, key.threshold, places=self.places, hands=hands)
 
     def person(self, person_id: str) -> Person:
         """Return a person, or refuse."""
@@ -434,6 +449,8 @@ def verify_chain(sets: Sequence[PolicySet], *, trust_root: TrustRoot, now: datet
                 second_path=previous is not None,
                 what=f"version {current.manifest.version}",
             )
+        if trust_root.profile == "production":
+            current.verify_apart(concentration.PRODUCTION)
         # (4)
         if read_time(current.manifest.activates_at) > now:
             raise RefusedError(Refusal.POLICY_CHAIN, f"version {current.manifest.version} is not active yet")
