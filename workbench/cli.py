@@ -109,6 +109,7 @@ def _speaks(command: argparse.ArgumentParser) -> None:
 def _custody(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
     custody = commands.add_parser("custody", help="look at the token of a process of yours, or unlock it")
     looked = custody.add_subparsers(dest="looked", required=True)
+    looked.add_parser("compare", help="the ways to hold a key, side by side, with what was measured")
     token = looked.add_parser("token", help="try what it can do, and print what it claims of its keys")
     unlock = looked.add_parser("unlock", help="count wrong PINs from none again, after ten of them")
     for command in (token, unlock):

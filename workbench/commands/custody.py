@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
+from workbench.commands.compare import compare
 from workbench.custody import attempts
 from workbench.custody.errors import TokenError
 from workbench.custody.token import Token, opened
@@ -23,7 +24,9 @@ WIDTH = 26
 
 
 def custody(options: argparse.Namespace) -> int:
-    """Do what is asked of one state root."""
+    """Compare the ways to hold a key, or do what is asked of one state root."""
+    if options.looked == "compare":
+        return compare()
     try:
         return token(options.state) if options.looked == "token" else unlock(options.state)
     except (TokenError, RefusedError) as refused:
