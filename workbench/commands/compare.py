@@ -107,8 +107,6 @@ def compare() -> int:
             print(f"  {label:{LABEL}}{first}")
             for line in more:
                 print(" " * (LABEL + 2) + line)
-    print(
-        "\nFigures: make bench-custody, two shared cores; where no audit is not good enough, use whole keys"
-    )
-    print("whole keys in tokens, or a contract with owners in tokens.")
+    print("\nFigures: make bench-custody, two shared cores. Where an engine without an audit is not good")
+    print("enough: whole keys in tokens, or a contract with owners in tokens.")
     return DONE
