@@ -1,0 +1,307 @@
+"""What a lying service cannot have done to a key: refusals over operations, by step and name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ledger.entry import Entry, Event
+from ledger.merkle import Frontier
+from ledger.trust import TrustRoot as LedgerTrustRoot
+from tests.rules.build import NOW, World, build, note, observer_key, public
+from workbench.cosigner import operations
+from workbench.cosigner.ground import GateError, Identity
+from workbench.cosigner.memory import Head, Snapshot
+from workbench.cosigner.operations import Allowed
+from workbench.demo import charter
+from workbench.rules.assertion import CONSOLE
+from workbench.rules.documents import signed_bytes, write_time
+from workbench.rules.key_operation import ORDERED, KeyOperation, OperationEvidence
+from workbench.rules.lease import LEASE_LINE, Lease
+from workbench.rules.pause import NOTHING_ORDERED, Orders
+from workbench.rules.policy import PolicySet, Signature
+
+NAMES = list(charter.COSIGNERS)
+GENESIS = bytes(32)
+OFFICERS = (("cro-1", CONSOLE), ("risk-1", "approval"))
+Json = dict[str, Any]
+NEW = Head(size=0, hashes=(), chain=GENESIS, policy="", policy_version=0, time_floor="", records=0)
+
+
+@dataclass
+class Lying:
+    """What a service brings, how it lies, and what the co-signer remembers."""
+
+    world: World
+    operation: Json
+    presses: tuple[tuple[str, str], ...] = OFFICERS
+    kind: str = ORDERED
+    recorded: Callable[[Json], Json] = lambda signed: signed
+    lease: Json | None = field(default_factory=dict)
+    bent: Json = field(default_factory=dict)
+    head: Head = NEW
+    orders: Orders = NOTHING_ORDERED
+    made_to: int = 0
+    name: str = NAMES[0]
+    sets: list[PolicySet] = field(default_factory=list)
+
+    def decide(self) -> Allowed:
+        """Bring it all to a co-signer."""
+        policy = self.world.policy
+        operation = KeyOperation.load(self.operation)
+        signatures = [
+            Signature(person=person, assertion=self.world.sign_as(person, operation.challenge, path=path))
+            for person, path in self.presses
+        ]
+        signed = {"operation": operation.dump(), "signatures": [each.dump() for each in signatures]}
+        event = Event(
+            source="desk",
+            id=operation.digest,
+            type=self.kind,
+            actor="service",
+            dataschema="desk/v1",
+            data=self.recorded(signed),
+        )
+        entry = Entry.write(event, seq=0, time=NOW, salt=bytes(32), prev=GENESIS)
+        frontier = Frontier()
+        frontier.append(entry.leaf)
+        assert entry.payload is not None
+        evidence = {
+            "v": 1,
+            "operation": "order",
+            "ordered": signed,
+            "entry": {
+                "seq": 0,
+                "head": entry.head.decode(),
+                "data": entry.payload.decode(),
+                "salt": "00" * 32,
+                "proof": [],
+            },
+            "policy_chain": [each.dump() for each in (self.sets or [policy])],
+            "lease": None if self.lease is None else self._lease(frontier),
+            "head": {
+                "from": 0,
+                "leaves": [entry.leaf.hex()],
+                "checkpoint": note(size=1, root=frontier.root(), chain=entry.h),
+                "consistency": {},
+            },
+        }
+        names = {name: f"{number:064x}" for number, name in enumerate(NAMES, 1)}
+        root = self.world.root(watcher=public("watcher"), cosigners=names)
+        return operations.decide(
+            OperationEvidence.load(evidence | self.bent),
+            memory=Snapshot(self.head, ()),
+            orders=self.orders,
+            made_to=self.made_to,
+            identity=Identity(
+                name=self.name, trust_root=root, ledger_trust_root=LedgerTrustRoot.of(root.dump())
+            ),
+            now=NOW,
+        )
+
+    def _lease(self, frontier: Frontier) -> Json:
+        policy = self.world.policy
+        lease = Lease.load(
+            {
+                "v": 1,
+                "policy": policy.digest,
+                "policy_version": policy.manifest.version,
+                "revocation_epoch": 0,
+                "pause_epoch": 0,
+                "paused": [],
+                "head": {"size": 1, "root": frontier.root().hex()},
+                "at": write_time(NOW),
+                "ttl_s": 20,
+                **(self.lease or {}),
+            }
+        )
+        signature = observer_key("watcher").sign(signed_bytes(LEASE_LINE, lease.canonical()))
+        return {"lease": lease.dump(), "signature": signature.hex()}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Return a desk whose policy set says where five co-signers stand."""
+    made = build(tmp_path_factory.mktemp("officers"))
+    files = made.with_file("cosigners.json", lambda _: charter.places("mpc"))
+    policy = made.sign_set(files, activates_at=write_time(NOW - timedelta(days=1)))
+    root = made.root(genesis_policy=policy.digest)
+    return World(folder=made.folder, files=files, policy=policy, trust_root=root)
+
+
+def drafted(world: World, **changes: Any) -> Json:
+    """Return an operation that makes a key."""
+    return {
+        "v": 1,
+        "operation": "dkg",
+        "key": "sweep",
+        "epoch": 1,
+        "parameters": {"parties": NAMES, "threshold": 3},
+        "policy": world.policy.digest,
+        "reason": "test",
+        "nonce": "ab" * 16,
+        "expires_at": write_time(NOW + timedelta(minutes=5)),
+        **changes,
+    }
+
+
+def test_what_nobody_has_touched_is_allowed(world: World) -> None:
+    """So nothing else is in the way of the lies below; what is to be remembered is the ledger's head."""
+    allowed = Lying(world, drafted(world)).decide()
+    assert allowed.made_by is not None
+    assert allowed.made_by.parties == NAMES
+    assert (allowed.head.size, allowed.head.policy) == (1, world.policy.digest)
+    terms = allowed.terms(NOTHING_ORDERED, share=None)
+    assert (terms.protocol, terms.subject) == ("dkg", allowed.operation.digest)
+
+
+def paused(scope: str) -> Json:
+    """Return a lease in which something is paused."""
+    return {"pause_epoch": 1, "paused": [{"scope": scope, "epoch": 1}]}
+
+
+def ended(world: World, **changes: Any) -> Json:
+    """Return an operation that ends a key."""
+    return drafted(world, operation="destroy", parameters=None, **changes)
+
+
+LIES: list[tuple[str, Json, Callable[[World], Json], int, str]] = [
+    ("no lease", {"lease": None}, drafted, 1, "lease_missing"),
+    (
+        "a lease that has run out",
+        {"lease": {"ttl_s": 1, "at": write_time(NOW - timedelta(seconds=2))}},
+        drafted,
+        1,
+        "lease_stale",
+    ),
+    (
+        "a lease that names another set",
+        {"lease": {"policy_version": 2}},
+        drafted,
+        1,
+        "lease_names_another_policy_set",
+    ),
+    ("everything is paused", {"lease": paused("all")}, drafted, 1, "paused"),
+    ("the key is paused", {"lease": paused("key:sweep")}, drafted, 1, "paused"),
+    (
+        "a pause that was heard before",
+        {"orders": NOTHING_ORDERED.ordered("all"), "lease": {"pause_epoch": 1}},
+        drafted,
+        1,
+        "paused",
+    ),
+    (
+        "a lease from before a pause",
+        {"orders": NOTHING_ORDERED.ordered("key:other")},
+        drafted,
+        1,
+        "lease_behind_what_was_heard",
+    ),
+    (
+        "a ledger that the watcher knows to be longer",
+        {"lease": {"head": {"size": 2, "root": "ab" * 32}}},
+        drafted,
+        2,
+        "ledger_head_behind",
+    ),
+    (
+        "another ledger than the watcher's",
+        {"lease": {"head": {"size": 1, "root": "ab" * 32}}},
+        drafted,
+        2,
+        "ledger_head_forked",
+    ),
+    ("an entry that is no order", {"kind": "external.note"}, drafted, 2, "reservation_not_in_ledger"),
+    (
+        "an entry of another order",
+        {"recorded": lambda signed: signed | {"signatures": []}},
+        drafted,
+        2,
+        "reservation_not_in_ledger",
+    ),
+    ("one officer", {"presses": OFFICERS[:1]}, drafted, 4, "policy_chain_broken"),
+    ("pages only", {"presses": (("cro-1", "approval"), OFFICERS[1])}, drafted, 4, "policy_chain_broken"),
+    (
+        "the proposer's people",
+        {"presses": (OFFICERS[0], ("pm-1", "approval"))},
+        drafted,
+        4,
+        "policy_chain_broken",
+    ),
+    (
+        "signed under another set",
+        {},
+        lambda world: drafted(world, policy="ab" * 32),
+        4,
+        "decision_under_another_policy",
+    ),
+    ("run out", {}, lambda world: drafted(world, expires_at=write_time(NOW)), 4, "expired"),
+    (
+        "for ever",
+        {},
+        lambda world: drafted(world, expires_at=write_time(NOW + timedelta(days=1))),
+        4,
+        "expired",
+    ),
+    ("a key that there is", {}, lambda world: drafted(world, key=charter.KEY_ID), 5, "not_in_this_state"),
+    (
+        "a key of others",
+        {"name": "cosigner-5"},
+        lambda world: drafted(world, parameters={"parties": NAMES[:3], "threshold": 2}),
+        5,
+        "key_unknown",
+    ),
+    (
+        "the end of a key that is in use",
+        {},
+        lambda world: ended(world, key=charter.KEY_ID),
+        5,
+        "not_in_this_state",
+    ),
+    ("an epoch that was made here", {"made_to": 1}, drafted, 7, "share_unusable"),
+]
+
+
+@pytest.mark.parametrize(
+    ("lie", "draft", "step", "code"), [each[1:] for each in LIES], ids=[each[0] for each in LIES]
+)
+def test_step_refuses(world: World, lie: Json, draft: Callable[[World], Json], step: int, code: str) -> None:
+    """A lie is refused at its step, by name; nothing was there to be changed."""
+    with pytest.raises(GateError) as refused:
+        Lying(world, draft(world), **lie).decide()
+    assert (refused.value.step, refused.value.refusal.code.value) == (step, code), str(refused.value)
+
+
+def test_an_end_is_not_stopped_by_a_pause(world: World) -> None:
+    """A key that is paused because it is in danger can be ended."""
+    allowed = Lying(world, ended(world), lease=paused("all")).decide()
+    assert allowed.made_by is None
+
+
+def test_older_rules(world: World) -> None:
+    """A policy set that this co-signer has seen superseded does not order anything any more."""
+    head = Head(
+        size=0, hashes=(), chain=GENESIS, policy="ab" * 32, policy_version=2, time_floor="", records=0
+    )
+    with pytest.raises(GateError) as refused:
+        Lying(world, drafted(world), head=head).decide()
+    assert (refused.value.step, refused.value.refusal.code.value) == (3, "policy_superseded")
+
+
+@pytest.mark.parametrize(
+    "bent",
+    [
+        pytest.param({"v": 2}, id="another version"),
+        pytest.param({"more": 1}, id="a field more"),
+        pytest.param({"policy_chain": []}, id="no policy set"),
+        pytest.param({"operation": "sign"}, id="a transaction's"),
+    ],
+)
+def test_what_is_malformed(world: World, bent: Json) -> None:
+    """Refused before anything is decided."""
+    with pytest.raises(Exception, match="malformed"):
+        Lying(world, drafted(world), bent=bent).decide()
