@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import time
@@ -12,17 +13,19 @@ from typing import Any
 
 import pytest
 
+from tests.approver.test_console import approve as at_console
 from tests.e2e.test_shared import NAMES, sent, signers
-from tests.e2e.test_watcher import pause, release
+from tests.e2e.test_watcher import pause, release, said, two_words
 from tests.world import Living, living
 from workbench import client
 from workbench.client import KeyWork, ProblemError
 from workbench.demo import charter
-from workbench.demo.world import SERVICE
+from workbench.demo.world import SERVICE, WATCHER
 from workbench.process.frames import call
 from workbench.rules.assertion import CONSOLE
 from workbench.rules.documents import write_time
 from workbench.rules.key_operation import KeyOperation, SignedOperation
+from workbench.rules.order_request import OrderRequest
 
 KEY = charter.KEY_ID
 MADE_S = 150.0
@@ -258,3 +261,28 @@ def test_the_service_dies_while_an_epoch_is_made(world: Living) -> None:
     assert ended(world, work) == "made"
     assert {index(world, name)["used"] for name in NAMES} == {epoch}
     assert len(signers(world, sent(world, 3_000))) == 3
+
+
+def test_the_commands(world: Living, tmp_path: Path) -> None:
+    """Drafted, signed by two officers at their own machines, handed in, done."""
+    epoch = max(index(world, name)["made_to"] for name in NAMES) + 1
+    files = [tmp_path / f"{number}.json" for number in range(3)]
+    watcher = world.world.places.socket(WATCHER)
+    draft = said(
+        "key", "refresh", KEY, "--epoch", epoch, "--reason", "due", "--watcher", watcher, "--out", files[0]
+    )
+    assert draft.returncode == 0, draft.stderr
+    request = OrderRequest.load(json.loads(files[0].read_text()))
+    for number, person in enumerate(("cro-1", "risk-1")):
+        before, after = files[number : number + 2]
+        code, screen = at_console(
+            world, before, after, "--person", person, person=person, typed=two_words(request)
+        )
+        assert code == 0, screen
+        assert f"Renew the shares of {KEY}, epoch {epoch}" in screen
+    handed = said("hand-in", files[2], "--socket", world.socket)
+    assert handed.returncode == 0, handed.stderr
+    assert "the operation is ordered" in handed.stdout
+    digest = request.order.challenge.hex()
+    assert ended(world, KeyWork(digest=digest, state="ordered", entry_seq=0)) == "made"
+    assert {index(world, name)["used"] for name in NAMES} == {epoch}

@@ -125,3 +125,11 @@ def verify_ends(operation: KeyOperation, *, policy: PolicySet) -> None:
         raise RefusedError(Refusal.MALFORMED, f"{operation.operation} ends no key")
     if operation.key in policy.keys:
         raise RefusedError(Refusal.STATE, f"{operation.key} is in the policy set: it may own something")
+
+
+def verify_allowed(operation: KeyOperation, *, policy: PolicySet, trust_root: TrustRoot) -> None:
+    """(2) (3) Refuse an operation that the policy set does not allow, whatever it is."""
+    if operation.operation == "destroy":
+        verify_ends(operation, policy=policy)
+    else:
+        arrangement(operation, policy=policy, trust_root=trust_root)

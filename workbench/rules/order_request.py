@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from workbench.rules import officers
+from workbench.rules import key_operation, officers
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Document
 from workbench.rules.key_operation import KeyOperation, SignedOperation
@@ -76,6 +76,9 @@ def verify(request: OrderRequest, *, person: str, trust_root: TrustRoot, now: da
     if order.policy != policy.digest:
         raise RefusedError(Refusal.DECISION_OTHER_POLICY, "drafted under another policy set")
     officers.verify_dated(order, policy=policy, now=now)
+    if isinstance(order, KeyOperation):
+        # nobody is asked to press a key for what every co-signer would refuse
+        key_operation.verify_allowed(order, policy=policy, trust_root=trust_root)
     asked = policy.person(person)
     role = policy.limits.policy_quorum_role
     if role not in asked.roles:

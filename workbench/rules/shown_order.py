@@ -14,6 +14,7 @@ from workbench.rules.policy import PolicySet
 from workbench.rules.rows import Row, Section, known_as
 from workbench.rules.words import words
 
+TITLES = {"dkg": "Make the key", "refresh": "Renew the shares of", "destroy": "Destroy the key"}
 DOES = {
     "dkg": "make a key that is nowhere whole",
     "refresh": "renew every share of a key: the same address, and older shares are worth nothing",
@@ -25,7 +26,7 @@ def title(asked: AskedOrder) -> str:
     """Return the whole matter in one line."""
     order = asked.order
     if isinstance(order, KeyOperation):
-        return f"{order.operation} of the key {order.key}, epoch {order.epoch}"
+        return f"{TITLES[order.operation]} {order.key}, epoch {order.epoch}"
     count = len(order.scopes)
     return f"Release {count} paused {'scope' if count == 1 else 'scopes'}: it can be signed for again"
 
