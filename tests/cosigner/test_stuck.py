@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.cosigner.test_gate import UNHURRIED, Courier, Evidence
+from tests.e2e.test_stuck import wait_for
 from tests.world import COSIGNER, living
 from workbench.demo.world import OBSERVER
 from workbench.evm.fields import to_rpc
@@ -396,7 +397,8 @@ def test_a_nonce_that_is_spent(courier: Signed) -> None:
     chain = courier.world.chain()
     chain.call("eth_sendRawTransaction", to_rpc(bytes.fromhex(courier.raw[-1])))
     chain.close()
-    assert courier.world.transactions() == 1
+    # the node mines what it is given in a moment of its own
+    wait_for(lambda: courier.world.transactions() == 1)
     evidence = courier.cancel(courier.evidence, courier.paid)
     state = courier.attested()
     evidence["attestations"] |= {"state": [state], "descent": courier.descent(state)}

@@ -154,11 +154,14 @@ def test_the_self_test_finds_a_loose_key(token: Token, attack: str) -> None:
     private.destroy()
 
 
+PARTS = ("memory", "blocks", "heard", "crash", "witness", "isolation", "shared", "keywork")
+
+
 @pytest.mark.parametrize("name", ["cosigner-2", "cosigner-9"])
 def test_a_copied_token_is_no_second_cosigner(token: Token, key: Ed25519Key, name: str) -> None:
     """Under another name, pinned or not, it does not start: one key, one name. Under its own it is itself."""
     believed = root(cosigner_1=key.public_key.hex(), cosigner_2="ab" * 32)
-    parts: dict[str, Any] = dict.fromkeys(("memory", "blocks", "heard", "crash", "witness", "shared"))
+    parts: dict[str, Any] = dict.fromkeys(PARTS)
     parts |= {"token": token, "key": key, "clock": lambda: None}
 
     def started(who: str) -> Cosigner:
