@@ -27,6 +27,7 @@ MODULES = [
     "known",
     "proof",
     "receipt",
+    "safe",
     "token_words",
     "transaction",
     "tree",

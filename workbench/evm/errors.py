@@ -13,6 +13,10 @@ class CalldataError(EvmError):
     """Calldata that an ABI does not describe byte for byte."""
 
 
+class SafeError(EvmError):
+    """A Safe's transaction, signatures or storage that are not as the contract reads them."""
+
+
 class HeaderError(EvmError):
     """A block header that is incomplete, unknown in shape, or not the one its hash names."""
 

@@ -159,6 +159,12 @@ def signature_for(digest: bytes, rs: bytes, public_key: bytes) -> tuple[int, int
     raise TransactionError(f"the signature is not one of {address_of(public_key)}")
 
 
+def recovered(digest: bytes, r: int, s: int, y_parity: int) -> str:
+    """Return the address whose key made this signature over `digest`; range and low s are checked."""
+    _check_signature(r, s, y_parity)
+    return address_of(_recover(digest, r, s, y_parity))
+
+
 def address_of(public_key: bytes) -> str:
     """Return the address of an uncompressed public key (65 bytes)."""
     return checksummed(keccak(_point(public_key)[1:])[12:])
