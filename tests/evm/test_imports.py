@@ -28,6 +28,7 @@ MODULES = [
     "proof",
     "receipt",
     "safe",
+    "safe_storage",
     "token_words",
     "transaction",
     "tree",
