@@ -108,6 +108,15 @@ class Refusal(StrEnum):
     REPLACED_OFTEN = "replaced_too_often"
     INTENT_SPENT = "intent_signed_under_another_nonce"
     OWN_LIMIT = "own_limit_exceeded"
+    # owners of a Safe
+    SAFE_OTHER = "safe_is_another"
+    SAFE_CHANGED = "safe_not_as_pinned"
+    SAFE_DELEGATECALL = "safe_runs_foreign_code"
+    SAFE_CRITICAL = "safe_would_be_changed"
+    SAFE_REFUND = "safe_pays_a_refund"
+    SAFE_MAY_FAIL = "safe_may_fail_and_go_on"
+    SAFE_OWNER = "not_an_owner_of_the_safe"
+    SAFE_SIGNATURES = "safe_signatures_do_not_count"
     # between co-signers that share a key
     RUN = "run_not_as_agreed"
     PEER_BEHIND = "peer_was_set_back"
