@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from tests.chain.world import PACKAGES
 from tests.custody.owner import Answer, Owner, Question, start
 from tests.evm.plans import Plan, multi_send
-from tests.evm.test_safe import transactions
+from tests.evm.test_safe import SORTED, signed, transactions
 from tests.rules.test_safe import CHANGES
 from workbench.chain.errors import NodeError, RpcError
 from workbench.chain.node import Node
 from workbench.chain.safe import proven_safe
+from workbench.chain.state import proven_account
 from workbench.demo import node as chain
 from workbench.demo import safe as demo
 from workbench.demo.newswap import DEPLOYER
@@ -353,3 +354,30 @@ def test_the_hash_is_the_contracts(contracts: tuple[Node, demo.SafeContracts], o
         assert tx.digest(chain_id=pinned.chain_id, safe=pinned.safe) == told
 
     same()
+
+
+TAKING = bytes.fromhex("73" + THIRD[2:] + "5f5500")
+"""PUSH20, PUSH0, SSTORE, STOP: code that puts a stranger in the singleton's place."""
+
+
+def test_what_a_blind_owner_would_have_signed(contracts: tuple[Node, demo.SafeContracts]) -> None:
+    """A hidden call, signed by keys that ask no rule, run by the MultiSend that delegates: all is lost."""
+    node, shared = contracts
+    delegating = demo._create(node, demo._artifact(PACKAGES, "libraries/MultiSend.sol/MultiSend.json"))
+    code = proven_account(node, node.head(), delegating).account.code_hash
+    opened = demo.open_safe(node, shared, owners=SORTED, threshold=3, salt=next(SALTS))
+    pinned = replace(opened, multi_send=delegating, code_hashes={**opened.code_hashes, delegating: code})
+    stranger = checksummed(b"\xbe" * 20)
+    node.call("anvil_setCode", stranger, "0x" + TAKING.hex())
+    node.call("anvil_mine", "0x1")  # so that a state root has it
+    data = multi_send(Plan(PAID, b""), Plan(stranger, b"", operation=Operation.DELEGATECALL))
+    tx = SafeTx(to=delegating, value=0, data=data, operation=Operation.DELEGATECALL, nonce=0)
+    proposed = Proposed(chain_id=pinned.chain_id, safe=pinned.safe, tx=tx)
+    proven = proven_safe(node, node.head(), pinned.safe, others=pinned.code_hashes)
+    with pytest.raises(RefusedError) as refused:
+        rules.verify_may_sign(proposed, pinned=pinned, proven=proven, approvals=(), abis={})
+    assert refused.value.code is Refusal.SAFE_DELEGATECALL
+    blob = safes.join(signed(owner, proposed.digest()) for owner in SORTED[:3])
+    chain.send(node, sender=DEPLOYER, to=pinned.safe, data=safes.execution(tx, blob))
+    singleton = node.call("eth_getStorageAt", pinned.safe, "0x0", "latest")
+    assert checksummed(node.read_hex(singleton, size=32)[12:]) == THIRD
