@@ -241,6 +241,18 @@ def test_another_keys_signature_is_not_passed_off() -> None:
         safe.owner_signature(PLAIN.struct_hash(), rs, public_key, owner=SORTED[0])
 
 
+@pytest.mark.parametrize(
+    ("behind", "digest"),
+    [(b"\0", DIGEST), (b"", DIGEST + b"\0"), (b"", DIGEST[:31])],
+    ids=["a byte behind the signature", "a digest too long", "a digest too short"],
+)
+def test_sizes(behind: bytes, digest: bytes) -> None:
+    """A signature has 65 bytes, and is over 32."""
+    raw = signed(SORTED[0]).encoded()
+    with pytest.raises(SafeError, match="over a digest of"):
+        safe.read_signature(raw + behind, digest)
+
+
 def test_a_token_that_returns_high_s() -> None:
     """What a token returns is brought to low s."""
     key = OWNERS[SORTED[0]]

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.evm.plans import Packed, Plan, aggregate3, multi_send, multicall
+from tests.evm.plans import Packed, Plan, aggregate3, multi_send, multicall, plans
 from tests.evm.plans import safe as other_safe
 from tests.evm.test_safe import OWNERS, SAFE, SORTED, signed
 from workbench.evm import safe as safes
@@ -260,6 +262,22 @@ def test_step_4_depth() -> None:
     for _ in range(9):
         data = multi_send(Plan(MULTI_SEND, data))
     assert refusal(replace(batch(), data=data)).code is Refusal.CALLDATA
+
+
+@given(plans(), st.sampled_from([Operation.CALL, Operation.DELEGATECALL]))
+def test_step_4_however_it_lies(plan: Plan, operation: Operation) -> None:
+    """Of any calls within calls: foreign code anywhere is refused, and none is blamed where there is none."""
+    tx = batch(Plan(OTHER, APPROVE), replace(plan, operation=operation))
+    hidden = operation is DELEGATE or any(each.operation is DELEGATE for each in plan.walk())
+    code = None
+    try:
+        judged(tx, abis=plan.abis())
+    except RefusedError as error:
+        code = error.code
+    if hidden:
+        assert code in (Refusal.SAFE_DELEGATECALL, Refusal.CALLDATA)
+    else:
+        assert code is not Refusal.SAFE_DELEGATECALL
 
 
 def carried(data: bytes) -> dict[str, SafeTx]:
