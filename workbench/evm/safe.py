@@ -26,7 +26,7 @@ from workbench.evm.carriers import NOBODY, WORD, Operation
 from workbench.evm.errors import SafeError, TransactionError
 from workbench.evm.fields import HASH_BYTES, UINT256_MAX, address_bytes
 from workbench.evm.known import fragment
-from workbench.evm.transaction import CURVE_ORDER, UINT64_MAX, recovered, signature_for
+from workbench.evm.transaction import UINT64_MAX, recovered, signature_for
 
 DOMAIN_TYPE: Final = "EIP712Domain(uint256 chainId,address verifyingContract)"
 DOMAIN_TYPE_HASH: Final = bytes.fromhex("47e79534a245952e8b16893a336b85a3d9ea9fa8c573f3d803afb92a79469218")
@@ -174,9 +174,8 @@ def read_signature(raw: bytes, digest: bytes) -> OwnerSignature:
     if v not in V:  # (2)
         kind = _OTHER_KINDS.get(v) or ("a signature by eth_sign" if v > 30 else "of no kind")  # noqa: PLR2004  # the contract's bound
         raise SafeError(f"v is {v}, {kind}: owners here sign with 27 or 28")
-    if not 0 < s <= CURVE_ORDER // 2:
-        raise SafeError("s is out of range or high")
     try:
+        # ranges and low s are checked there
         owner = recovered(digest, r, s, V.index(v))
     except TransactionError as error:
         raise SafeError(str(error)) from error
