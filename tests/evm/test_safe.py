@@ -141,6 +141,11 @@ def test_what_no_transaction_can_hold(changes: dict[str, Any], said: str) -> Non
         replace(PLAIN, **changes)
 
 
+def test_as_much_data_as_there_may_be() -> None:
+    """The bound itself is within it."""
+    assert len(replace(PLAIN, data=bytes(DATA_BYTES_MAX)).data) == DATA_BYTES_MAX
+
+
 def test_a_chain_id_out_of_range() -> None:
     """There is no chain zero to sign for."""
     with pytest.raises(SafeError, match="chain id 0"):

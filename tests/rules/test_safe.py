@@ -15,6 +15,7 @@ from tests.evm.plans import safe as other_safe
 from tests.evm.test_safe import OWNERS, SAFE, SORTED, signed
 from workbench.evm import safe as safes
 from workbench.evm import safe_storage
+from workbench.evm.calldata import DATA_BYTES_MAX
 from workbench.evm.carriers import NOBODY, Operation
 from workbench.evm.fields import checksummed
 from workbench.evm.proof import ABSENT, Account
@@ -254,6 +255,11 @@ HIDDEN = Plan(OTHER, TRANSFER, operation=DELEGATE)
 def test_step_4_foreign_code(tx: SafeTx, code: Refusal) -> None:
     """No code but the pinned batch's runs in the Safe's place, however deep it lies."""
     assert refusal(tx).code is code
+
+
+def test_step_4_size() -> None:
+    """A transaction that is too large to be read with what carries it out is refused."""
+    assert refusal(replace(PLAIN, data=bytes(DATA_BYTES_MAX))).code is Refusal.CALLDATA
 
 
 def test_step_4_depth() -> None:
