@@ -192,6 +192,7 @@ def test_owners_signatures_are_joined_in_order() -> None:
         pytest.param(with_v(31), "v is 31, a signature by eth_sign", id="eth_sign"),
         pytest.param(with_v(26), "v is 26, of no kind", id="no kind"),
         pytest.param(with_v(29), "v is 29, of no kind", id="no kind above"),
+        pytest.param(with_v(30), "v is 30, of no kind", id="the last of no kind"),
     ],
 )
 def test_signatures_that_do_not_count(blob: bytes, said: str) -> None:
@@ -227,12 +228,30 @@ def test_signatures_over_something_else(digest: bytes) -> None:
         pytest.param(SORTED, 6, id="more than there are"),
         pytest.param([SORTED[0], SORTED[0], SORTED[1]], 3, id="an owner who counts twice"),
         pytest.param([], 0, id="no owners"),
+        pytest.param([*SORTED, *(checksummed(bytes([each]) * 20) for each in range(28))], 3, id="too many"),
     ],
 )
 def test_quorums_that_are_none(owners: list[str], threshold: int) -> None:
     """Nothing is satisfied by an empty or impossible quorum."""
     with pytest.raises(SafeError, match="a threshold of"):
         safe.read_signatures(b"", DIGEST, owners=owners, threshold=threshold)
+
+
+MANY = [*SORTED, *(checksummed(bytes([number]) * 20) for number in range(1, 40))]
+
+
+@pytest.mark.parametrize(
+    ("owners", "threshold"),
+    [
+        pytest.param(SORTED[:1], 1, id="one of one"),
+        pytest.param(SORTED, 5, id="all of five"),
+        pytest.param(MANY[: safe.OWNERS_MAX], 2, id="as many owners as there may be"),
+    ],
+)
+def test_quorums_at_their_bounds(owners: list[str], threshold: int) -> None:
+    """The smallest and the largest that there are."""
+    made = tuple(map(signed, SORTED[:threshold]))
+    assert safe.read_signatures(safe.join(made), DIGEST, owners=owners, threshold=threshold) == made
 
 
 def test_another_keys_signature_is_not_passed_off() -> None:
