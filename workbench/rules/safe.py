@@ -264,8 +264,6 @@ def _verify_operations(tx: SafeTx, root: Node, pinned: Pinned) -> None:
 
 
 def _critical(node: Node, safe: str) -> list[str]:
-    if node.operation is Operation.COMMAND:
-        return []
     found = CRITICAL.get(_selector(node))
     if found is not None:
         return [signature(found)]
