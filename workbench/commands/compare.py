@@ -32,7 +32,7 @@ MODELS = (
     Model(
         name="whole key in a token (HSM)",
         here="engine `hsm`: one co-signer, any PKCS#11 token",
-        latency="0.28 ms in the token; 31 ms from evidence to answer, of which the gate 10 ms",
+        latency="0.28 ms in the token; 28 ms from evidence to answer, of which the gate 8.5 ms",
         gas="none beyond the transaction",
         stolen="the token and its PIN: everything the key owns",
         all_stolen="as above: there is one part",
@@ -43,12 +43,12 @@ MODELS = (
     Model(
         name="shares of five, three sign (MPC)",
         here="engine `mpc`, always in its hybrid form, below",
-        latency="250 ms from release to signed bytes, with three gates and three rounds",
+        latency="204 ms from release to signed bytes, with three gates and three rounds",
         gas="none: on chain it is an ordinary account",
         stolen="two shares: nothing; a share in the clear can be used until the next refresh",
         all_stolen="three shares of one epoch: everything",
         lost="two: nothing; three: everything, as long as there are no backups",
-        renewed="a refresh: the same address, older shares are worth nothing; 4.0 s",
+        renewed="a refresh: the same address, older shares are worth nothing; 4.2 s",
         trusts="an engine that nobody from outside has audited; three hosts of five",
     ),
     Model(
