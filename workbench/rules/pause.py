@@ -50,6 +50,8 @@ from workbench.rules.trust import TrustRoot
 
 PAUSE_LINE = "oms-pause/v1"
 RELEASE_LINE = "oms-release/v1"
+ORDERED_MAX = 99_999_999
+"""As many as the watcher counts with file names of one length."""
 SCOPES_MAX = 256
 """Who could fill the list could keep the next pause out: at the limit everything is paused instead."""
 EVERYTHING = "all"
@@ -182,6 +184,31 @@ class Orders(Document):
 
     def _with(self, **changes: object) -> Orders:
         return Orders.load(self.dump() | changes)
+
+
+class Ordered(Document):
+    """What counted the epoch up to this one: an order, or a release; `at` is when the watcher took it."""
+
+    v: Literal[1]
+    epoch: Annotated[Whole, Field(ge=1, le=ORDERED_MAX)]
+    at: Time
+    pause: SignedPause | None
+    release: SignedRelease | None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.pause is None) == (self.release is None):
+            raise ValueError("an order or a release")
+        return self
+
+    def after(self, orders: Orders) -> Orders:
+        """Return what is remembered once this was taken."""
+        if self.pause is not None:
+            return orders.ordered(self.pause.pause.scope)
+        if self.release is None:
+            raise ValueError("an order or a release")
+        released = orders.released(self.release.release)
+        return Orders.load(released.dump() | {"pause_epoch": self.epoch})
 
 
 NOTHING_ORDERED = Orders(v=1, policy_version=0, revocation_epoch=0, pause_epoch=0, paused={})

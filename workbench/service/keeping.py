@@ -172,7 +172,7 @@ class Keeping:
             told["words"] = [each.dump() for each in words]
             said = {name: ask(name, told) for name in parties}
         words = [self._word(name, each) for name, each in said.items()]
-        (public_key,) = {str(each.word.public_key) for each in words}
+        public_key = self._agreed(words, work.operation, run)
         data = {
             "key": key,
             "epoch": work.operation.epoch,
@@ -182,6 +182,18 @@ class Keeping:
             "words": [each.dump() for each in words],
         }
         self._finish(work, MADE, "made", data)
+
+    @staticmethod
+    def _agreed(words: Sequence[SignedWord], operation: KeyOperation, run: str) -> str:
+        """Return the key that all hold by their last words; refused when one says something else."""
+        said = {
+            (each.word.stage, each.word.key, each.word.epoch, each.word.run, each.word.public_key)
+            for each in words
+        }
+        public_key = words[0].word.public_key
+        if public_key is None or said != {("held", operation.key, operation.epoch, run, public_key)}:
+            raise RefusedError(Refusal.EQUIVOCATION, f"co-signers of {operation.key} hold different things")
+        return public_key
 
     def _come_to_nothing(
         self, work: Work, missing: Sequence[str], there: Mapping[str, dict[str, Any] | None], run: str

@@ -1,17 +1,17 @@
 """The service and the watcher: policy sets in force are brought to it, what was ordered there is recorded.
 
 The service is one way of several: who does not rely on it brings a set, an order or a release to the watcher
-himself. What comes back is signed by people, and stands in the ledger once, by its epoch.
+himself. What comes back stands in the ledger once, by its epoch, as the watcher tells it: people have signed
+it, which is for whoever reads it to verify.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.pause import Orders, SignedPause, SignedRelease
+from workbench.rules.pause import Ordered, Orders
 from workbench.rules.policy import PolicySet
 from workbench.service.links import Links
 from workbench.service.record import Recorder
@@ -56,29 +56,11 @@ class Watch:
         if not isinstance(told, list) or not told:
             raise RefusedError(Refusal.MALFORMED, "the watcher counts more orders than it tells of")
         for each in told:
-            epoch, data = _read(each)
-            if epoch != self._after + 1:
-                raise RefusedError(Refusal.MALFORMED, f"epoch {epoch} after {self._after}", path="/epoch")
-            kind = ORDERED if "pause" in data else RELEASED
-            self.recorder.append(kind, f"epoch-{epoch}", data, actor=WATCHER)
-            self._after = epoch
-
-
-def _read(value: object) -> tuple[int, dict[str, Any]]:
-    """Return an order's epoch and what an entry holds of it."""
-    match value:
-        case {
-            "v": 1,
-            "epoch": int(epoch),
-            "at": str(at),
-            "pause": None,
-            "release": dict(release),
-            **rest,
-        } if not rest:
-            return epoch, {"epoch": epoch, "at": at, "release": SignedRelease.load(release).dump()}
-        case {"v": 1, "epoch": int(epoch), "at": str(at), "pause": dict(pause), "release": None, **rest} if (
-            not rest
-        ):
-            return epoch, {"epoch": epoch, "at": at, "pause": SignedPause.load(pause).dump()}
-        case _:
-            raise RefusedError(Refusal.MALFORMED, "neither an order nor a release", path="/ordered")
+            ordered = Ordered.load(each)
+            if ordered.epoch != self._after + 1:
+                raise RefusedError(
+                    Refusal.MALFORMED, f"epoch {ordered.epoch} after {self._after}", path="/epoch"
+                )
+            kind = RELEASED if ordered.pause is None else ORDERED
+            self.recorder.append(kind, f"epoch-{ordered.epoch}", ordered.dump(), actor=WATCHER)
+            self._after = ordered.epoch

@@ -28,10 +28,10 @@ from workbench.rules import officers
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time, signed_bytes, write_time
 from workbench.rules.lease import LEASE_LINE, Head, Lease, Paused, SignedLease
-from workbench.rules.pause import SignedPause, SignedRelease, verify_pause
+from workbench.rules.pause import Ordered, SignedPause, SignedRelease, verify_pause
 from workbench.rules.policy import SETS_MAX, PolicySet, verify_chain
 from workbench.rules.trust import TrustRoot
-from workbench.watcher.memory import Memory, Ordered
+from workbench.watcher.memory import Memory
 
 DETAIL_MAX = 2000
 TOLD_MAX = 16

@@ -8,49 +8,20 @@ lease that knows of it. An epoch's document is written first: what a crash leave
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
-
-from pydantic import Field, model_validator
 
 from ledger import files
 from ledger.encoding import canonical, parse
 from workbench.rules.change import revocation_epoch
 from workbench.rules.codes import RefusedError
-from workbench.rules.documents import DOCUMENT_MAX, Document, Time, Whole
-from workbench.rules.pause import NOTHING_ORDERED, Orders, SignedPause, SignedRelease
+from workbench.rules.documents import DOCUMENT_MAX
+from workbench.rules.pause import NOTHING_ORDERED, Ordered, Orders
 from workbench.rules.policy import PolicySet
 
 NAME = "orders.json"
-ORDERED_MAX = 99_999_999
 
 
 class MemoryCorruptError(Exception):
     """The memory cannot be read: without it no lease may be given."""
-
-
-class Ordered(Document):
-    """What counted the epoch up to this one: an order, or a release; `at` is when the watcher took it."""
-
-    v: Literal[1]
-    epoch: Annotated[Whole, Field(ge=1, le=ORDERED_MAX)]
-    at: Time
-    pause: SignedPause | None
-    release: SignedRelease | None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.pause is None) == (self.release is None):
-            raise ValueError("an order or a release")
-        return self
-
-    def after(self, orders: Orders) -> Orders:
-        """Return what is remembered once this was taken."""
-        if self.pause is not None:
-            return orders.ordered(self.pause.pause.scope)
-        if self.release is None:
-            raise ValueError("an order or a release")
-        released = orders.released(self.release.release)
-        return Orders.load(released.dump() | {"pause_epoch": self.epoch})
 
 
 def found(folder: Path, genesis: PolicySet) -> None:
