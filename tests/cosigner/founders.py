@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.hsm import no_token_open, open_softhsm
+from tests.hsm import token_here
 from workbench.cosigner import peers
 from workbench.cosigner.epochs import Epochs
 from workbench.cosigner.founding import Founder, Founding
@@ -21,7 +21,6 @@ from workbench.cosigner.peers import Peers
 from workbench.cosigner.runs import Runs
 from workbench.custody.sealing import SealingKey
 from workbench.custody.shares import Shares
-from workbench.custody.token import create_softhsm
 from workbench.demo.founding import carry
 from workbench.rules.documents import signed_bytes
 from workbench.rules.threshold import WORD_LINE, Word
@@ -34,11 +33,8 @@ LIAR = NAMES[2]
 @contextmanager
 def sealing_key(folder: Path) -> Iterator[SealingKey]:
     """Make a sealing key in a token of this process."""
-    create_softhsm(folder, label="room", pin="1234", so_pin="123456")
-    no_token_open()
-    opened = open_softhsm(folder, "room", "1234")
-    yield opened.generate_sealing("seal/1")
-    opened.close()
+    with token_here(folder, "room") as opened:
+        yield opened.generate_sealing("seal/1")
 
 
 @dataclass

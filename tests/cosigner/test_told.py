@@ -13,12 +13,12 @@ from pkcs11 import Attribute, KeyType, MechanismFlag
 from pkcs11.util.ec import encode_named_curve_parameters
 
 from ledger.encoding import canonical
-from tests.hsm import no_token_open, open_softhsm
+from tests.hsm import token_here
 from workbench.cosigner.core import Cosigner, start
 from workbench.cosigner.gate import Identity
 from workbench.cosigner.told import Told
 from workbench.custody import selftest
-from workbench.custody.token import Ed25519Key, Token, create_softhsm
+from workbench.custody.token import Ed25519Key, Token
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import signed_bytes
 from workbench.rules.token_report import TOKEN_LINE, SignedTokenReport
@@ -29,12 +29,8 @@ NAME = "cosigner-1"
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Token]:
     """Open a token in this process."""
-    folder = tmp_path_factory.mktemp("hsm")
-    create_softhsm(folder, label="told", pin="1234", so_pin="123456")
-    no_token_open()
-    opened = open_softhsm(folder, "told", "1234")
-    yield opened
-    opened.close()
+    with token_here(tmp_path_factory.mktemp("hsm"), "told") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
 from workbench_tss import Share
 
 from tests.custody.parties import generated
-from tests.hsm import no_token_open, open_softhsm
+from tests.hsm import token_here
 from workbench.custody.errors import TokenError
 from workbench.custody.sealing import SECRET_MAX, Envelope, Sealing, SealingKey, SealingName
 from workbench.custody.shares import Shares
-from workbench.custody.token import Token, create_softhsm
+from workbench.custody.token import Token
 from workbench.rules.codes import Refusal, RefusedError
 
 HERE = (Sealing.AES_GCM, Sealing.RSA_OAEP_SHA1)
@@ -27,12 +27,8 @@ SECRET, FOR = b"k" * 32, b"treasury|1|1"
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Token]:
     """Open a token in this process."""
-    folder = tmp_path_factory.mktemp("hsm")
-    create_softhsm(folder, label="sealing", pin="1234", so_pin="123456")
-    no_token_open()
-    opened = open_softhsm(folder, "sealing", "1234")
-    yield opened
-    opened.close()
+    with token_here(tmp_path_factory.mktemp("hsm"), "sealing") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

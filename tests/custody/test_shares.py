@@ -12,10 +12,10 @@ from workbench_tss import Share
 from ledger import files
 from ledger.encoding import canonical, parse
 from tests.custody.parties import generated, refreshed, signed
-from tests.hsm import no_token_open, open_softhsm
+from tests.hsm import token_here
 from workbench.custody.sealing import SealingKey
 from workbench.custody.shares import KEPT_MAX, Entry, Shares
-from workbench.custody.token import Token, create_softhsm
+from workbench.custody.token import Token
 from workbench.rules.codes import Refusal, RefusedError
 
 KEY = "treasury"
@@ -26,12 +26,8 @@ FIRST, SECOND, OTHER = ("11" * 32, "22" * 32, "33" * 32)
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Token]:
     """Open a token in this process."""
-    folder = tmp_path_factory.mktemp("hsm")
-    create_softhsm(folder, label="shares", pin="1234", so_pin="123456")
-    no_token_open()
-    opened = open_softhsm(folder, "shares", "1234")
-    yield opened
-    opened.close()
+    with token_here(tmp_path_factory.mktemp("hsm"), "shares") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
