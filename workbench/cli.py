@@ -26,6 +26,7 @@ COMMANDS = {
     "pause": ("pause", "pause"),
     "paused": ("pause", "paused"),
     "policy": ("policy", "changes"),
+    "recovery": ("recovery", "recovery"),
     "register": ("second_path", "register"),
     "release": ("pause", "release"),
     "renew": ("session", "renew"),
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     _revoke(commands)
     _pause(commands)
     _key(commands)
+    _recovery(commands)
     commands.add_parser("states", help="print the lifecycle's state table")
     status = commands.add_parser("status", help="say what runs, and what shuts each co-signer in")
     status.add_argument("--socket", type=Path, required=True, help="the service's socket")
@@ -176,18 +178,40 @@ def _pause(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
 
 def _key(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
     key = commands.add_parser("key", help="draft an operation on a key, for officers to sign")
-    key.add_argument("operation", choices=["dkg", "refresh", "destroy"])
+    key.add_argument("operation", choices=["dkg", "refresh", "backup", "restore", "rotate", "destroy"])
     key.add_argument("key", metavar="KEY")
-    key.add_argument("--epoch", type=int, required=True, help="the one that is made, or that ends")
+    key.add_argument("--epoch", type=int, required=True, help="the one that is made, or else in use")
     key.add_argument(
         "--party", action="append", default=[], metavar="COSIGNER", help="who is to share a new key"
     )
     key.add_argument("--threshold", type=int, default=0, help="how many of them sign together")
+    key.add_argument("--backup", type=Path, metavar="FILE", help="what is to be restored")
+    key.add_argument("--successor", default="", metavar="NAME", help="of a whole key that is rotated")
     key.add_argument("--reason", required=True, help="for the audit trail, and for who decides")
     key.add_argument(
         "--watcher", type=Path, required=True, help="the watcher's socket: it knows the policy sets"
     )
     key.add_argument("--out", type=Path, required=True, help="a file for `workbench approve`")
+
+
+def _recovery(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
+    recovery = commands.add_parser("recovery", help="keep backups of shares, try them, bring them back")
+    asked = recovery.add_subparsers(dest="recovering", required=True)
+    key = asked.add_parser("key", help="make the pair to which backups are sealed, in a token")
+    fetch = asked.add_parser("fetch", help="take a backup home")
+    fetch.add_argument("backup", metavar="DIGEST", help="its name in the ledger")
+    for command in (key, fetch):
+        command.add_argument("--out", type=Path, required=True, help="a file that is not there yet")
+    trial = asked.add_parser("try", help="have its co-signer open a backup, compare, and put it away")
+    restore = asked.add_parser("restore", help="bring a share back, under an order that officers have signed")
+    for command in (trial, restore):
+        command.add_argument("backup", type=Path, metavar="FILE", help="the backup")
+    restore.add_argument("--order", required=True, metavar="DIGEST", help="of the operation")
+    for command in (key, trial, restore):
+        command.add_argument("--state", type=Path, required=True, help="the officer's own state root")
+    for command in (fetch, trial, restore):
+        command.add_argument("--trust-root", type=Path, required=True, help="your own trust root")
+        command.add_argument("--socket", type=Path, required=True, help="the service's unix socket")
 
 
 def _second_path(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it

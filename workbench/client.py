@@ -57,6 +57,7 @@ from workbench.rules.key_operation import SignedOperation
 from workbench.rules.policy import PolicySet, Signature
 from workbench.rules.price_feed import PriceQuestion, Told, agreed, verify_quotes
 from workbench.rules.receipt import Receipt
+from workbench.rules.recovery import SignedTestimony, SignedTicket
 from workbench.rules.session import REQUEST_LINE, CertifiedSession, LoginRequest, Request, Session
 from workbench.rules.storage import AttestedStorage, PoolQuestion, verify_slots
 from workbench.rules.trust import TrustRoot
@@ -672,6 +673,22 @@ class KeyWork(Document):
     digest: Digest
     state: Name
     entry_seq: Whole
+
+
+def backup(service: Path, digest: str) -> dict[str, Any]:
+    """Return a signed backup of a share, as the service has it: who opens it verifies it."""
+    return _send(service, "GET", f"/v1/backups/{digest}", b"", {})
+
+
+def backup_ticket(service: Path, digest: str, *, cosigner: str, order: str | None) -> SignedTicket:
+    """Ask a co-signer for the one-time key to which what opens its backup is encrypted."""
+    asked = canonical({"cosigner": cosigner, "order": order})
+    return SignedTicket.load(_send(service, "POST", f"/v1/backups/{digest}/tickets", asked, {}))
+
+
+def bring_back(service: Path, digest: str, way: bytes) -> SignedTestimony:
+    """Bring what opens a backup to its co-signer; return what that says came of it."""
+    return SignedTestimony.load(_send(service, "POST", f"/v1/backups/{digest}/shares", way, {}))
 
 
 def order_key(service: Path, signed: SignedOperation) -> KeyWork:

@@ -215,6 +215,7 @@ def desk(room: Room, tmp_path: Path) -> Desk:
             witness=None,
             shared=SharedKeys(room.founders[name].runs, lambda: made.now),
             keywork=KeyWork(room.founders[name].runs, room.founders[name].epochs, heard, lambda: made.now),
+            ordered=None,
             told=None,
             isolation=Own(folder, folder / "socket", frozenset()).isolation,
             _lock=threading.Lock(),

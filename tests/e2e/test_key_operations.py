@@ -228,7 +228,9 @@ def test_a_key_is_made_and_ended(world: Living) -> None:
         assert index(world, name, "sweep")["used"] == 0
         assert not list((world.world.places.root(name) / "shares" / "sweep").glob("*.share"))
     (gone,) = [entry["data"] for entry in world.entries() if entry["type"] == "key.destroyed"]
-    assert {name: len(each) for name, each in gone["destroyed"].items()} == dict.fromkeys(NAMES, 1)
+    said = {name: each["testimony"] for name, each in gone["testimonies"].items()}
+    assert {name: len(each["shares"]) for name, each in said.items()} == dict.fromkeys(NAMES, 1)
+    assert {each["did"] for each in said.values()} == {"destroyed"}
     # the key that the desk lives by is not touched by that
     assert len(signers(world, sent(world, 1_200))) == 3
 

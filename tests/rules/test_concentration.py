@@ -127,7 +127,7 @@ def operation(world: World, what: str = "dkg", **changes: Any) -> KeyOperation:
         pytest.param({"parameters": {"parties": NAMES[:1] * 3, "threshold": 2}}, id="one party thrice"),
         pytest.param({"parameters": None}, id="a key of nobody"),
         pytest.param({"operation": "refresh"}, id="a refresh with other parties"),
-        pytest.param({"operation": "restore"}, id="what there is no such operation for"),
+        pytest.param({"operation": "export"}, id="what there is no such operation for"),
         pytest.param({"epoch": 0}, id="no epoch"),
         pytest.param({"reason": ""}, id="no reason"),
     ],

@@ -1,6 +1,6 @@
 """The co-signer's process: token, memory and trust root in; a unix socket out.
 
-State root: config.json, pin, token, genesis.json, head.json, orders.json, signed/,
+State root: config.json, pin, token, genesis.json, head.json, orders.json, signed/, deeds/,
 witness/; where it shares keys also
 peers.json and shares/.
 
@@ -21,6 +21,7 @@ from ledger.trust import TrustRoot as LedgerTrustRoot
 from ledger.witness import MemoryLostError
 from workbench.cosigner import core
 from workbench.cosigner.blocks import Blocks
+from workbench.cosigner.deeds import Deeds
 from workbench.cosigner.epochs import Epochs
 from workbench.cosigner.ground import Identity
 from workbench.cosigner.keywork import KeyWork
@@ -99,6 +100,7 @@ def _server(state: Path, trust_root: Path, socket: Path, crash_at: str | None) -
         shared=SharedKeys(runs, _clock) if runs else None,
         keywork=KeyWork(runs, Epochs(runs, key.sign), heard, _clock) if runs else None,
         isolation=own.isolation,
+        deeds=Deeds(state),
     )
     server = FrameServer(socket, cosigner.handle, uids={os.geteuid(), *own.peers})
     confine.shut()

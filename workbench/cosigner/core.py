@@ -20,14 +20,18 @@ from ledger.encoding import canonical
 from ledger.witness import Witness
 from workbench.cosigner import operations, others
 from workbench.cosigner.blocks import Blocks
+from workbench.cosigner.deeds import Deeds
 from workbench.cosigner.gate import Permission, decide
 from workbench.cosigner.ground import GateError, Identity, advance, floored, release
 from workbench.cosigner.keywork import KeyWork
 from workbench.cosigner.memory import Bytes, Memory, Record
+from workbench.cosigner.ordered import Ordered
 from workbench.cosigner.orders import Heard
+from workbench.cosigner.recovering import Recovering
 from workbench.cosigner.runs import Runs
 from workbench.cosigner.shared import Agreed, SharedKeys
 from workbench.cosigner.told import Told
+from workbench.cosigner.wholework import WholeWork
 from workbench.custody.threshold import Answered
 from workbench.custody.token import Ed25519Key, Token, WholeKeys
 from workbench.evm.transaction import SignedTransaction, assemble, signature_for
@@ -65,6 +69,7 @@ class Cosigner:
     witness: Witness | None
     shared: SharedKeys | None
     keywork: KeyWork | None
+    ordered: Ordered
     told: Told
     isolation: Callable[[], Isolation]
     _lock: threading.Lock
@@ -180,7 +185,7 @@ class Cosigner:
     def work(self, request: dict[str, Any]) -> dict[str, Any]:
         """Decide over an operation on a key, or take a step of one; answer, or say why not."""
         try:
-            return {"v": 1, **self._work(self._keywork(), request)}
+            return {"v": 1, **self._work(request)}
         except GateError as error:
             if error.lease is not None:
                 self.heard.hear(error.lease)
@@ -190,7 +195,7 @@ class Cosigner:
             detail = refusal.detail[:DETAIL_MAX]
             return {"v": 1, "refused": {"step": 0, "code": refusal.code.value, "detail": detail}}
 
-    def _work(self, keywork: KeyWork, request: dict[str, Any]) -> dict[str, Any]:
+    def _work(self, request: dict[str, Any]) -> dict[str, Any]:
         match request:
             case {"operation": "order"}:
                 evidence = OperationEvidence.load(request)
@@ -198,7 +203,7 @@ class Cosigner:
                     evidence,
                     memory=self.memory.snapshot(),
                     orders=self.heard.orders,
-                    made_to=keywork.made_to(evidence.ordered.operation.key),
+                    made_to=self.ordered.made_to(evidence.ordered.operation.key),
                     identity=self.identity,
                     now=self.clock(),
                 )
@@ -206,14 +211,14 @@ class Cosigner:
                 if allowed.lease is not None:
                     self.heard.hear(allowed.lease)
                 self.memory.advance(allowed.head)
-                return keywork.allow(allowed)
+                return self.ordered.allow(allowed)
             case {"v": 1, "operation": "key-open", "order": str(order), **rest} if not rest:
                 self.crash.reached("key-open")
-                return keywork.open(order)
+                return self._keywork().open(order)
             case _:
                 if request.get("operation") == "key-words":
                     self.crash.reached("key-words")
-                return keywork.speak(request)
+                return self.ordered.speak(request)
 
     def _keywork(self) -> KeyWork:
         if self.keywork is None:
@@ -441,6 +446,11 @@ def _recollect(runs: Runs, request: dict[str, Any]) -> dict[str, Any]:
             raise RefusedError(Refusal.MALFORMED, "no such operation, or other fields than it has")
 
 
+def _recovering(identity: Identity, key: Ed25519Key, runs: Runs, clock: Callable[[], datetime]) -> Recovering:
+    pinned = dict(identity.trust_root.cosigners)
+    return Recovering(identity.name, key.sign, runs.shares, pinned, clock)
+
+
 def start(
     *,
     identity: Identity,
@@ -453,6 +463,7 @@ def start(
     crash: CrashPoint,
     witness: Witness | None,
     isolation: Callable[[], Isolation],
+    deeds: Deeds,
     shared: SharedKeys | None = None,
     keywork: KeyWork | None = None,
 ) -> Cosigner:
@@ -471,6 +482,14 @@ def start(
         witness=witness,
         shared=shared,
         keywork=keywork,
+        ordered=Ordered(
+            name=identity.name,
+            sign=key.sign,
+            keywork=keywork,
+            recovering=_recovering(identity, key, shared.runs, clock) if shared else None,
+            whole=WholeWork(token, deeds, crash),
+            crash=crash,
+        ),
         told=Told(identity.name, token, key),
         isolation=isolation,
         _lock=threading.Lock(),

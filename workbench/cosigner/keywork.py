@@ -21,6 +21,7 @@ from workbench.cosigner.epochs import Epochs
 from workbench.cosigner.operations import Allowed
 from workbench.cosigner.orders import Heard
 from workbench.cosigner.runs import Runs
+from workbench.custody.shares import Entry
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time
 from workbench.rules.pause import EVERYTHING, KEY
@@ -47,17 +48,26 @@ class KeyWork:
         return index.made_to if index is not None else 0
 
     def allow(self, allowed: Allowed) -> Said:
-        """(1) Remember what was allowed; (3) destroy at once what is to end."""
+        """(1) Remember what was allowed."""
         operation = allowed.operation
-        if allowed.made_by is None:
-            gone = self.runs.shares.end(operation.key, epoch=operation.epoch)
-            return {"destroyed": [each.dump() for each in gone]}
         now = self.clock()
         kept = {name: each for name, each in self._allowed.items() if _until(each) > now}
         if len(kept) >= ALLOWED_MAX and operation.digest not in kept:
             raise RefusedError(Refusal.BUSY, f"{ALLOWED_MAX} operations wait for their runs")
         self._allowed = kept | {operation.digest: allowed}
         return {"agreed": {"order": operation.digest, "key": operation.key, "epoch": operation.epoch}}
+
+    def end(self, allowed: Allowed) -> list[Entry]:
+        """(3) Destroy every share of a key; return all that were ever destroyed here."""
+        operation = allowed.operation
+        self.runs.put_away(operation.key)
+        # what was allowed before must not make an epoch of it again
+        self._allowed = {
+            name: each for name, each in self._allowed.items() if each.operation.key != operation.key
+        }
+        self.runs.shares.end(operation.key, epoch=operation.epoch)
+        index = self.runs.shares.index(operation.key)
+        return list(index.destroyed) if index is not None else []
 
     def concerns(self, openings: Sequence[SignedOpening]) -> bool:
         """Whether a run is one of those that make an epoch."""
@@ -70,7 +80,7 @@ class KeyWork:
 
     def open(self, order: str) -> Said:
         """(1) Open the run of an operation that was allowed."""
-        allowed = self._find(order)
+        allowed = self.find(order)
         share = None
         if allowed.operation.operation == "refresh":
             share = self.runs.shares.share(allowed.operation.key)[0].run
@@ -79,14 +89,14 @@ class KeyWork:
     def begin(self, openings: Sequence[SignedOpening]) -> Said:
         """Begin the run; give its first messages."""
         under, answered = self.runs.begin(openings)
-        self._find(under.terms.subject)
+        self.find(under.terms.subject)
         return {"run": under.party.name, "envelopes": [each.dump() for each in answered.envelopes]}
 
     def take(self, key: str, run: str, envelopes: Sequence[SignedEnvelope]) -> Said:
         """Take a round's messages; (2) seal the share that comes of them, and say so."""
         under, answered = self.runs.take(key, run, envelopes)
         try:
-            self._find(under.terms.subject)
+            self.find(under.terms.subject)
         except RefusedError:
             self.runs.put_away(key)
             raise
@@ -114,7 +124,7 @@ class KeyWork:
                 heard = self.epochs.hear(key, run, [SignedWord.load(each) for each in words])
                 return {"word": heard.dump()}
             case {"v": 1, "operation": "key-never", "order": str(order), "run": str(run), **rest} if not rest:
-                terms = self._find(order).terms(self.heard.orders, share="0" * 64)
+                terms = self.find(order).terms(self.heard.orders, share="0" * 64)
                 return {"word": self.epochs.never(terms, run).dump()}
             case {
                 "v": 1,
@@ -143,7 +153,7 @@ class KeyWork:
             "destroyed": len(index.destroyed),
         }
 
-    def _find(self, order: str) -> Allowed:
+    def find(self, order: str) -> Allowed:
         """(1) Return an operation that is allowed still."""
         allowed, now = self._allowed.get(order), self.clock()
         if allowed is None or _until(allowed) <= now:

@@ -5,14 +5,15 @@
 (3) the policy set descends from my trust root
 (4) a quorum of its officers has signed the operation, one by the second path, and it has not run out
 (5) the policy set allows it, and I take part
-(7) the epoch is one that was not made here
-(8) persist; then the process takes part in the run, or destroys.
+(7) the epoch is one that was not made here, where one is made
+(8) persist; then the process takes part in the run, gives or takes a share, makes a key, or destroys.
 
 Pure: memory, evidence and `now` in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -27,7 +28,7 @@ from workbench.cosigner.ground import (
     step,
 )
 from workbench.cosigner.memory import Head, Snapshot
-from workbench.rules import key_operation, officers
+from workbench.rules import key_operation, officers, recovery
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.key_operation import (
     ORDERED,
@@ -39,17 +40,24 @@ from workbench.rules.key_operation import (
 from workbench.rules.lease import Lease, verify_names
 from workbench.rules.pause import EVERYTHING, KEY, Orders
 from workbench.rules.policy import PolicySet
+from workbench.rules.recovery import RecoveryOfficer
 from workbench.rules.threshold import Basis, Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
-    """A yes to an operation: what to persist, and who makes the epoch (nobody, where a key ends)."""
+    """A yes to an operation: what to persist, and what the operation needs beside.
+
+    `made_by` makes the epoch (None, where none is made); `keepers` get a backup of my share; `whole` are the
+    public keys of whole keys of mine that go by the name of a key that ends.
+    """
 
     operation: KeyOperation
     lease: Lease | None
     head: Head
     made_by: Arrangement | None
+    keepers: tuple[RecoveryOfficer, ...] = ()
+    whole: tuple[str, ...] = ()
 
     def terms(self, orders: Orders, *, share: str | None) -> Terms:
         """Return the terms of the run that makes the epoch."""
@@ -126,9 +134,9 @@ def decide(
             )
             officers.verify_dated(operation, policy=policy, now=now)
         with step(5):
-            made_by = _made_by(operation, policy, identity)
+            _takes_part(operation, policy, identity)
         with step(7):
-            if made_by is not None and operation.epoch <= made_to:
+            if operation.operation in key_operation.MAKING and operation.epoch <= made_to:
                 raise RefusedError(
                     Refusal.SHARE, f"epoch {operation.epoch} of {operation.key} was made before"
                 )
@@ -143,7 +151,14 @@ def decide(
         policy=policy.digest,
         policy_version=policy.manifest.version,
     )
-    return Allowed(operation=operation, lease=lease, head=head, made_by=made_by)
+    return Allowed(
+        operation=operation,
+        lease=lease,
+        head=head,
+        made_by=_made_by(operation, policy, identity),
+        keepers=tuple(recovery.keepers(policy.recovery.values(), operation.key, identity.name)),
+        whole=_ending(operation, sets, identity),
+    )
 
 
 def _free(operation: KeyOperation, orders: Orders) -> None:
@@ -153,11 +168,23 @@ def _free(operation: KeyOperation, orders: Orders) -> None:
         raise RefusedError(Refusal.PAUSED, f"paused: {min(stopped)}")
 
 
-def _made_by(operation: KeyOperation, policy: PolicySet, identity: Identity) -> Arrangement | None:
-    if operation.operation == "destroy":
-        key_operation.verify_ends(operation, policy=policy)
-        return None
-    made_by = key_operation.arrangement(operation, policy=policy, trust_root=identity.trust_root)
-    if identity.name not in made_by.parties:
+def _takes_part(operation: KeyOperation, policy: PolicySet, identity: Identity) -> None:
+    parties = key_operation.parties(operation, policy=policy, trust_root=identity.trust_root)
+    if identity.name not in parties:
         raise RefusedError(Refusal.KEY_UNKNOWN, f"{identity.name} takes no part in {operation.key}")
-    return made_by
+
+
+def _made_by(operation: KeyOperation, policy: PolicySet, identity: Identity) -> Arrangement | None:
+    if operation.operation not in key_operation.MAKING:
+        return None
+    return key_operation.arrangement(operation, policy=policy, trust_root=identity.trust_root)
+
+
+def _ending(operation: KeyOperation, sets: Sequence[PolicySet], identity: Identity) -> tuple[str, ...]:
+    """Return the whole keys of mine that any set listed under this name; none that one in force lists."""
+    if operation.operation != "destroy":
+        return ()
+    kept = {key.public_key for key in sets[-1].keys.values()}
+    named = [policy.keys[operation.key] for policy in sets if operation.key in policy.keys]
+    mine = {key.public_key for key in named if key.engine == "hsm" and key.cosigners == [identity.name]}
+    return tuple(sorted(mine - kept))

@@ -27,6 +27,9 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pkcs11 import MGF, Attribute, GCMParams, KeyType, Mechanism, MechanismFlag
 from pydantic import Field
@@ -40,6 +43,7 @@ from workbench.rules.documents import Document, Hex, Hex16
 KEY_BYTES, IV_BYTES, TAG_BITS = 32, 12, 128
 AES_BITS = 256
 RSA_BITS = 3072
+EXPONENT = 65537
 ID_BYTES = 16
 WRAPPED_MAX = 2048
 SECRET_MAX = 1 << 20
@@ -62,6 +66,10 @@ class Sealing(StrEnum):
 _OAEP = {
     Sealing.RSA_OAEP_SHA256: (Mechanism.SHA256, MGF.SHA256, None),
     Sealing.RSA_OAEP_SHA1: (Mechanism.SHA_1, MGF.SHA1, None),
+}
+_HASHES: dict[Sealing, type[hashes.SHA256 | hashes.SHA1]] = {
+    Sealing.RSA_OAEP_SHA256: hashes.SHA256,
+    Sealing.RSA_OAEP_SHA1: hashes.SHA1,
 }
 _PARAMETERS: dict[Sealing, dict[str, str]] = {
     Sealing.RSA_OAEP_SHA256: {"hash": "SHA-256", "mgf": "MGF1-SHA-256"},
@@ -199,9 +207,38 @@ def sealing_key(name: SealingName, seals: Any, opens: Any) -> SealingKey:  # noq
     return SealingKey(name, seal, open_)
 
 
+def public_half(mechanism: str, modulus: str, exponent: int = EXPONENT) -> SealingKey:
+    """Return what seals to a pair of which only the public half is here; it opens nothing.
+
+    Args:
+        mechanism: one of the two with RSA-OAEP.
+        modulus: in hex.
+        exponent: as tokens choose it.
+
+    """
+    meant = Sealing(mechanism)
+    number = int(modulus, 16)
+    public = RSAPublicNumbers(exponent, number).public_key()
+    hashing = _HASHES[meant]
+    padded = padding.OAEP(padding.MGF1(hashing()), hashing(), None)
+
+    def seal(key: bytes, _: dict[str, str], __: bytes) -> bytes:
+        return public.encrypt(key, padded)
+
+    def open_(_: bytes, __: dict[str, str], ___: bytes) -> bytes:
+        raise TokenError(Refusal.SEALED, "the private half of this pair is in another token")
+
+    width = (number.bit_length() + 7) // 8, (exponent.bit_length() + 7) // 8
+    identity = _pair_id(number.to_bytes(width[0], "big"), exponent.to_bytes(width[1], "big"))
+    return SealingKey(SealingName(meant, identity), seal, open_)
+
+
 def pair_id(public: Any) -> bytes:  # noqa: ANN401 - as above
     """Return the CKA_ID of a pair: 16 bytes of SHA-256 over its modulus and exponent."""
-    numbers = (bytes(public[Attribute.MODULUS]), bytes(public[Attribute.PUBLIC_EXPONENT]))
+    return _pair_id(bytes(public[Attribute.MODULUS]), bytes(public[Attribute.PUBLIC_EXPONENT]))
+
+
+def _pair_id(*numbers: bytes) -> bytes:
     stripped = [number.lstrip(b"\0").hex() for number in numbers]
     return hashlib.sha256(canonical(stripped)).digest()[:ID_BYTES]
 

@@ -13,7 +13,9 @@ to key, party, epoch, run and public key. The share itself is in the engine's me
 (4) What is taken up puts the share before it aside; that is destroyed when all parties hold the new one. A
     party takes up one share of an epoch and no other, so at most one of them can come to be held by all.
     It is of the same key: what people were told that all hold, and sent money to, no other key replaces.
-(5) A file that the index does not name is what a crash left, and is removed; one that it names and that is
+(5) What is restored from a backup is the share that was in use here, or a later one: of the same party, of a
+    run that this party has not promised never to be ready for. It is in use at once; others hold it already.
+(6) A file that the index does not name is what a crash left, and is removed; one that it names and that is
     missing, altered or another's makes the key unusable here, and says so.
 """
 
@@ -215,6 +217,50 @@ class Shares:
         self._open = {run: opened}
         return entry
 
+    def restore(self, key: str, share: Share, entry: Entry) -> Entry:
+        """(5) Use a share that came back from a backup, which says what it is by `entry`.
+
+        Raises:
+            RefusedError: a later one is in use here, or it is another party's or key's. One that is here and
+                opens is left as it is.
+
+        """
+        index = self._index.get(key) or _empty(key, share.party)
+        if index.party != share.party:
+            raise RefusedError(Refusal.SHARE, f"party {share.party} of {key}, this is party {index.party}")
+        if entry.run in index.never:
+            raise RefusedError(
+                Refusal.SHARE, f"this party has promised never to be ready for run {entry.run}"
+            )
+        if entry.epoch < index.used or any(entry.run == gone.run for gone in index.destroyed):
+            raise RefusedError(Refusal.SHARE, f"epoch {entry.epoch} of {key} is over here")
+        current = index.current
+        if current is not None:
+            if current.public_key != entry.public_key or (
+                current.epoch == entry.epoch and current.run != entry.run
+            ):
+                raise RefusedError(Refusal.SHARE, f"another share of {key} is in use here")
+            if current.run == entry.run and self._opens(index, current):
+                return current
+        raw = self._seal(key, share, epoch=entry.epoch, run=entry.run).canonical()
+        kept = entry.model_copy(update={"sealed": hashlib.sha256(raw).hexdigest(), "settled": False})
+        place = self._folder / key
+        place.mkdir(mode=0o700, exist_ok=True)
+        files.replace(place / f"{entry.run}.share", raw)
+        older = [current] if current is not None and current.run != entry.run else []
+        waiting = [other for other in index.waiting if other.run != entry.run]
+        update = {"current": kept, "before": [*index.before, *older], "waiting": waiting}
+        self._write(index.model_copy(update=update))
+        self._open = {run: opened for run, opened in self._open.items() if run != entry.run}
+        return kept
+
+    def _opens(self, index: Index, entry: Entry) -> bool:
+        try:
+            self._load(index, entry)
+        except RefusedError:
+            return False
+        return True
+
     def destroy(self, key: str, run: str) -> list[Entry]:
         """(4) Destroy what came before the share in use, which is the one that all hold; return it."""
         index = self._known(key)
@@ -328,7 +374,7 @@ def _named(index: Index) -> set[str]:
 
 
 def _remove_all_but(place: Path, named: set[str]) -> None:
-    """(5) Remove what the index does not name."""
+    """(6) Remove what the index does not name."""
     for path in place.iterdir():
         if path.name not in named:
             path.unlink()

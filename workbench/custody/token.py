@@ -215,6 +215,59 @@ class Token:
                 raise TokenError(Refusal.HSM_KEY, f"{what}: another public key lies under its id")
             return sealing.sealing_key(meant, public, private)
 
+    def labelled(self, label: str) -> list[bytes]:
+        """Return the public keys of the transaction keys that have this label."""
+        with calling(self._what):
+            wanted = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.LABEL: label}
+            found = list(self._session.get_objects(wanted))
+            points = [_public_bytes(each) for each in found if each.key_type is KeyType.EC]
+        return [point for point in points if len(point) == SECP256K1_BYTES]
+
+    def destroy_secp256k1(self, public_key: bytes) -> None:
+        """Destroy both halves of a transaction key; of one that is not there any more, nothing.
+
+        Raises:
+            TokenError: the token holds something else under its id, or keeps what was to go.
+
+        """
+        if len(public_key) != SECP256K1_BYTES:
+            raise TokenError(Refusal.MALFORMED, "only a transaction key is destroyed")
+        identity = key_id(public_key)
+        with calling(f"key {identity.hex()} was not destroyed"):
+            found = list(self._session.get_objects({Attribute.ID: identity}))
+            halves = [each for each in found if each.object_class is ObjectClass.PUBLIC_KEY]
+            if any(_public_bytes(each) != public_key for each in halves):
+                raise TokenError(Refusal.HSM_KEY, f"another key lies under {identity.hex()}")
+            # the private half first: what a crash leaves is a public key without use
+            for each in sorted(found, key=lambda each: each in halves):
+                each.destroy()
+            if list(self._session.get_objects({Attribute.ID: identity})):
+                raise TokenError(Refusal.HSM_FAILED, f"key {identity.hex()} is there still")
+
+    def generate_recovery(self, label: str) -> str:
+        """Make the pair to which backups of shares are sealed; return the sealing key's name.
+
+        Raises:
+            TokenError: the token opens nothing that was sealed by RSA-OAEP outside of it.
+
+        """
+        able = self.capabilities()
+        chosen = next((each for each in Sealing if each.is_pair and able.has(each.value)), None)
+        if chosen is None:
+            raise TokenError(Refusal.SEALED, f"{self._what} opens nothing by RSA-OAEP")
+        return str(self.generate_sealing(label, chosen).name)
+
+    def modulus(self, name: str) -> str:
+        """Return the modulus of a sealing pair, in hex, by the pair's name."""
+        meant = SealingName.parse(name)
+        what = f"sealing pair {meant}"
+        with calling(what, Refusal.HSM_KEY):
+            public = only_object(self._session, ObjectClass.PUBLIC_KEY, meant.id)
+            exponent = int.from_bytes(bytes(public[Attribute.PUBLIC_EXPONENT]))
+            if sealing.pair_id(public) != meant.id or exponent != sealing.EXPONENT:
+                raise TokenError(Refusal.HSM_KEY, f"{what}: another public key than its id says")
+            return bytes(public[Attribute.MODULUS]).lstrip(b"\0").hex()
+
     def attributes(self, public_key: bytes) -> dict[str, bool | None]:
         """Return what the token claims of a private key; None where it says nothing."""
         with calling(self._what):

@@ -77,7 +77,7 @@ class Variant:
     `nodes` says by which nodes, named, an observer looks at the chain that is at an address; `relay`
     where its private relay is; of so many `observers`, `observer_quorum` must agree. `engine` says whether
     the treasury's key is whole in one co-signer's token, or shared by five; `jailed`, whether co-signers are
-    started shut in, by root as OS users of their own.
+    started shut in, by root as OS users of their own; `recovery`, whether officers keep backups of shares.
     """
 
     second_key: tuple[str, ...] = ()
@@ -90,6 +90,7 @@ class Variant:
     relay: str | None = None
     engine: Literal["hsm", "mpc"] = "hsm"
     jailed: bool = False
+    recovery: bool = False
 
 
 TEMPLATE_ONLY = Variant()
@@ -132,6 +133,30 @@ def enrol(folder: Path, *, second_key: Sequence[str] = ()) -> list[dict[str, Any
     return people
 
 
+KEEPS = {"recovery-1": COSIGNERS[:2], "recovery-2": COSIGNERS[2:4], "recovery-3": COSIGNERS[4:]}
+"""Of whose shares each recovery officer has backups: always fewer than sign together."""
+
+
+def recovery(keys: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Return who keeps backups; in truth their tokens are on this machine, too.
+
+    Args:
+        keys: the public half of each officer's pair, by name.
+
+    """
+    return [
+        {
+            "name": name,
+            "key": dict(keys[name]),
+            "site": f"vault-of-{name}",
+            "administrator": f"keeper-of-{name}",
+            "team": team,
+            "keeps": {KEY_ID: list(kept)},
+        }
+        for (name, kept), team in zip(KEEPS.items(), ("board", "finance", "legal"), strict=True)
+    ]
+
+
 def places(engine: str) -> list[dict[str, str]]:
     """Return where the co-signers would stand; in truth all of them are on this machine, in SoftHSM."""
     names = COSIGNERS if engine == "mpc" else (COSIGNER,)
@@ -164,6 +189,7 @@ def files(
     now: datetime,
     limits: Mapping[str, Limit] = TEMPLATE_ONLY.limits,
     engine: str = TEMPLATE_ONLY.engine,
+    recovery: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, bytes]:
     """Return the set's files; `code` maps each contract's address to its code hash."""
     until = write_time(now + ENTRY_LIFE)
@@ -230,6 +256,7 @@ def files(
             entry(deployment.usdc, "USD Coin", "token contract, approve only", approve),
         ],
         "cosigners.json": places(engine),
+        "recovery.json": list(recovery),
         "service_accounts.json": [],
         "roles.json": json.loads((TEMPLATE / "roles.json").read_text()),
         "limits.json": {**json.loads((TEMPLATE / "limits.json").read_text()), **limits},

@@ -119,7 +119,7 @@ def judge(
         age_s_max=LOOK_BACK_S,
     )
     loss = loss_text(simulation, policy)
-    slippage = facts.slippage_bps(simulation)
+    slippage = facts.slippage_bps(simulation, facts.ours(simulation, policy))
     if slippage is None or slippage > policy.limits.slippage_bps_max:
         return (
             "reject",

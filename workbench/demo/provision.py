@@ -2,7 +2,8 @@
 
 Prints {"serial": the token's, "ed25519": hex} and, when asked, {"secp256k1": hex}: public parts only. That
 one is for what a chain knows: an account's key, or one that signs to a relay who asks. {"sealing": name} is
-the key under which shares of keys lie.
+the key under which shares of keys lie; {"recovery": name, "modulus": hex} the pair to which backups of them
+are sealed.
 """
 
 from __future__ import annotations
@@ -28,12 +29,18 @@ SECONDS = 60
 
 
 def provision(
-    folder: Path, label: str, *, secp256k1: str | None = None, sealing: str | None = None
+    folder: Path,
+    label: str,
+    *,
+    secp256k1: str | None = None,
+    sealing: str | None = None,
+    recovery: str | None = None,
 ) -> dict[str, str]:
     """Make a state root with a token in it, in a fresh process; return the public keys in hex."""
     command = [sys.executable, "-m", "workbench.demo.provision", str(folder), label]
     command += ["--secp256k1", secp256k1] if secp256k1 else []
     command += ["--sealing", sealing] if sealing else []
+    command += ["--recovery", recovery] if recovery else []
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     if done.returncode != 0:
         raise TokenError(Refusal.HSM_FAILED, done.stderr.strip())
@@ -53,6 +60,7 @@ def main() -> int:
     parser.add_argument("label")
     parser.add_argument("--secp256k1", metavar="LABEL")
     parser.add_argument("--sealing", metavar="LABEL")
+    parser.add_argument("--recovery", metavar="LABEL")
     options = parser.parse_args()
     folder: Path = options.folder
     folder.parent.mkdir(mode=0o700, exist_ok=True)
@@ -71,6 +79,9 @@ def main() -> int:
             keys["secp256k1"] = token.generate_secp256k1(options.secp256k1).public_key.hex()
         if options.sealing:
             keys["sealing"] = str(token.generate_sealing(options.sealing).name)
+        if options.recovery:
+            keys["recovery"] = token.generate_recovery(options.recovery)
+            keys["modulus"] = token.modulus(keys["recovery"])
     except TokenError as error:
         print(error, file=sys.stderr)
         return 2

@@ -45,6 +45,12 @@ NO_FILES = ("certificate", "certificate_key", "metadata", "metadata_root")
 """An auditor's own, beside the co-signers and the watcher, which are witnesses too."""
 WITNESS_FAULTS = {3: 1, 7: 2}
 """Of so many witnesses so many may be silent: two of three make a checkpoint count, or five of seven."""
+FOLDERS = {
+    "cosigner": "cosigners/",
+    "observer": "observers/",
+    "witness": "witnesses/",
+    "recovery": "recovery/",
+}
 ORIGIN = "desk.demo/ledger"
 LEASE_EVERY_S, LEASE_TTL_S = 3, 30
 """Long enough for a machine on which everything runs at once and slowly."""
@@ -81,10 +87,7 @@ class Places:
 
     def root(self, process: str) -> Path:
         """Return a process's state root."""
-        folder = {"cosigner": "cosigners/", "observer": "observers/", "witness": "witnesses/"}.get(
-            process.split("-", maxsplit=1)[0], ""
-        )
-        return self.state / (folder + process)
+        return self.state / (FOLDERS.get(process.split("-", maxsplit=1)[0], "") + process)
 
     def socket(self, process: str) -> Path:
         """Return a process's socket; a co-signer's is in a folder of its own, which it can be given alone."""
@@ -134,6 +137,7 @@ def build(
     keys |= {name: {"ed25519": _witness(places.root(name), name)} for name in WITNESSES}
     sender = address_of(bytes.fromhex(keys[ANCHOR]["secp256k1"]))
     fund(node_url, deployment, sender, usdc=0, ether=ANCHOR_ETHER)
+    kept_by = _recovery(places) if variant.recovery else {}
     places.officers.mkdir(mode=0o700)
     treasury = address_of(bytes.fromhex(public_key))
     fund(node_url, deployment, treasury, usdc=TREASURY_USDC, ether=TREASURY_ETHER)
@@ -145,6 +149,7 @@ def build(
         now=now,
         limits=variant.limits,
         engine=variant.engine,
+        recovery=charter.recovery(kept_by) if kept_by else (),
     )
     login, approval = at_free_port(charter.LOGIN), at_free_port(charter.APPROVAL)
     policy = charter.signed(made, officers=places.officers, version=1, previous=None, now=now, party=approval)
@@ -174,6 +179,22 @@ def build(
         packages=packages,
         jails=_jails(places, cosigners) if variant.jailed else {},
     )
+
+
+def _recovery(places: Places) -> dict[str, dict[str, str]]:
+    """Make each recovery officer's token and pair; return the public halves."""
+    halves = {}
+    for name in charter.KEEPS:
+        made = provision(places.root(name), name, recovery="recovery/1")
+        config = {
+            "name": name,
+            "sealing_key": made["recovery"],
+            "token": configured(name, made["serial"]),
+        }
+        (places.root(name) / "config.json").write_text(json.dumps(config, indent=1))
+        mechanism = made["recovery"].partition(":")[0]
+        halves[name] = {"mechanism": mechanism, "modulus": made["modulus"]}
+    return halves
 
 
 def at_free_port(party: RelyingParty) -> RelyingParty:

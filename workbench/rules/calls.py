@@ -159,21 +159,25 @@ def _bounded(value: Any, bound: Bound, intent: Intent, policy: PolicySet) -> boo
         return bool(value == policy.key(intent.key).address)
     if bound.equals is not None:
         # a list, an address, a text: no number, so not what was declared
-        return _declared(intent, bound.equals) == _number(value) is not None
+        return _declared(intent, bound.equals, policy) == _number(value) is not None
     if bound.one_of is not None:
         return value in bound.one_of
     number = _number(value)
     if bound.at_least is not None:
-        floor = _declared(intent, bound.at_least)
+        floor = _declared(intent, bound.at_least, policy)
         return number is not None and floor is not None and number >= floor
     if bound.at_most is not None:
         return number is not None and number <= int(read_time(intent.expires_at).timestamp())
     return True
 
 
-def _declared(intent: Intent, what: str) -> int | None:
-    """Return the one amount of this kind that the intent declares; None when there is not exactly one."""
-    moved = [int(delta.amount) for delta in intent.deltas]
+def _declared(intent: Intent, what: str, policy: PolicySet) -> int | None:
+    """Return the one amount of this kind that the intent declares; None when there is not exactly one.
+
+    What another key of ours gains is no inflow of this one.
+    """
+    owner = policy.key(intent.key).address
+    moved = [int(delta.amount) for delta in intent.deltas if delta.account == owner]
     amounts = {
         "declared_outflow": [-amount for amount in moved if amount < 0],
         "declared_inflow": [amount for amount in moved if amount > 0],

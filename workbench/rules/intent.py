@@ -244,12 +244,15 @@ def _verify_times(intent: Intent, policy: PolicySet, ends: str, now: datetime) -
 
 
 def _verify_assets(intent: Intent, policy: PolicySet, owner: str) -> None:
+    others = {key.address for key in policy.keys.values()}
     for index, delta in enumerate(intent.deltas):
         if delta.asset not in policy.assets:
             raise RefusedError(
                 Refusal.ASSET_UNKNOWN, f"no asset {delta.asset}", path=f"/deltas/{index}/asset"
             )
-        if delta.account != owner or delta.amount == "0":
+        # another key of ours may gain: what it gives up is its own to declare
+        gains = delta.account in others and not delta.amount.startswith("-")
+        if (delta.account != owner and not gains) or delta.amount == "0":
             raise RefusedError(
                 Refusal.MALFORMED, "a delta of another account, or of nothing", path=f"/deltas/{index}"
             )
@@ -262,7 +265,7 @@ def _verify_assets(intent: Intent, policy: PolicySet, owner: str) -> None:
             raise RefusedError(
                 Refusal.MALFORMED, "an allowance of another owner", path=f"/allowances/{index}/owner"
             )
-    named = [delta.asset for delta in intent.deltas]
+    named = [(delta.account, delta.asset) for delta in intent.deltas]
     pairs = [(allowance.asset, allowance.spender) for allowance in intent.allowances]
     if len(set(named)) != len(named) or len(set(pairs)) != len(pairs):
         raise RefusedError(Refusal.MALFORMED, "the same asset or allowance declared twice", path="/deltas")

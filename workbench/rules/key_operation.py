@@ -1,12 +1,16 @@
 """What is done to a key is ordered as policy sets are signed: by a quorum of officers, one at a console.
 
 (1) An operation names one key and one epoch, and what it needs to know. dkg makes a key that there was not;
-    refresh makes the next epoch of one, of the same address; destroy ends a key for good.
+    refresh makes the next epoch of one, of the same address; backup gives each share to the recovery officers
+    whom the policy set names for it; restore brings one back to the co-signer that made it; rotate has the
+    co-signer of a whole key make the one that takes its place; destroy ends a key for good.
 (2) A key is made by co-signers of the trust root, of whom more than half sign together, and of whom no hand
     has so many (`concentration`).
 (3) Only a key that the policy set in force lists can be refreshed, at all of its co-signers. Only one that no
     policy set lists any more is destroyed: that took two quorums, and lay open for as long as a change does.
-(4) An operation counts once: each makes or ends an epoch, and no epoch is made twice.
+(4) An operation counts once: each makes or ends an epoch, and no epoch is made twice. A backup and its way
+    back are of the epoch in use.
+(5) A key is backed up when somebody keeps each of its shares, and not before (`recovery` says who may).
 
 Who verifies it: the service before it records it, and each co-signer by itself before it takes part.
 """
@@ -17,7 +21,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from workbench.rules import concentration
+from workbench.rules import concentration, recovery
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Hex16, Name, Said, Time, Whole, digest
 from workbench.rules.evidence import EntryProof, HeadUpdate
@@ -48,14 +52,34 @@ class Arrangement(Document):
         return self
 
 
+class Restoration(Document):
+    """Which share comes back, to whom: `backup` is the digest of the backup that its officer brings."""
+
+    cosigner: Name
+    backup: Digest
+    run: Digest
+
+
+class Succession(Document):
+    """The name of the key that takes a whole key's place; it is listed, and the old one swept, afterwards."""
+
+    successor: Name
+
+
+Parameters = Arrangement | Restoration | Succession
+WANTED: dict[str, type[Document]] = {"dkg": Arrangement, "restore": Restoration, "rotate": Succession}
+MAKING = frozenset({"dkg", "refresh"})
+"""What makes an epoch, in a run of all co-signers of the key."""
+
+
 class KeyOperation(Document):
-    """FORMATS' key operation; `epoch` is the one that is made, or for destroy the one in use."""
+    """FORMATS' key operation; `epoch` is the one that is made, or else the one in use (1 of a whole key)."""
 
     v: Literal[1]
-    operation: Literal["dkg", "refresh", "destroy"]
+    operation: Literal["dkg", "refresh", "backup", "restore", "rotate", "destroy"]
     key: Name
     epoch: Annotated[Whole, Field(ge=1, le=EPOCH_MAX)]
-    parameters: Arrangement | None
+    parameters: Parameters | None
     policy: Digest
     reason: Annotated[Said, Field(min_length=1)]
     nonce: Hex16
@@ -63,8 +87,10 @@ class KeyOperation(Document):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if (self.operation == "dkg") != (self.parameters is not None):
-            raise ValueError("a key that is made, and no other, has parameters")
+        wanted = WANTED.get(self.operation)
+        fits = self.parameters is None if wanted is None else isinstance(self.parameters, wanted)
+        if not fits:
+            raise ValueError(f"the parameters of {self.operation} are {wanted.__name__ if wanted else None}")
         return self
 
     @property
@@ -100,7 +126,7 @@ class OperationEvidence(Document):
 def arrangement(operation: KeyOperation, *, policy: PolicySet, trust_root: TrustRoot) -> Arrangement:
     """(2) (3) Return who makes an epoch, or refuse one that the policy set does not allow."""
     listed = policy.keys.get(operation.key)
-    if operation.parameters is not None:
+    if isinstance(operation.parameters, Arrangement):
         if listed is not None:
             raise RefusedError(Refusal.STATE, f"there is a key {operation.key}")
         unknown = sorted(set(operation.parameters.parties) - set(trust_root.cosigners))
@@ -112,11 +138,45 @@ def arrangement(operation: KeyOperation, *, policy: PolicySet, trust_root: Trust
             hands += concentration.PRODUCTION
         concentration.check(operation.key, made.parties, made.threshold, places=policy.places, hands=hands)
         return made
+    return _shared(operation, policy)
+
+
+def _shared(operation: KeyOperation, policy: PolicySet) -> Arrangement:
+    """Return who shares a key that the policy set in force lists."""
+    listed = policy.keys.get(operation.key)
     if listed is None:
         raise RefusedError(Refusal.KEY_UNKNOWN, f"no key {operation.key}")
     if listed.engine != "mpc" or listed.threshold is None:
         raise RefusedError(Refusal.STATE, f"{operation.key} is whole: it has no epochs")
     return Arrangement(parties=listed.cosigners, threshold=listed.threshold)
+
+
+def backed_up_by(operation: KeyOperation, *, policy: PolicySet) -> list[str]:
+    """(5) Return which co-signers give their share to whom keeps it, or refuse."""
+    parties = _shared(operation, policy).parties
+    recovery.verify_kept(list(policy.recovery.values()), operation.key, parties)
+    return parties
+
+
+def restored_to(operation: KeyOperation, *, policy: PolicySet) -> Restoration:
+    """(3) Return which co-signer gets a share back, or refuse one that has none of this key."""
+    given = operation.parameters
+    parties = _shared(operation, policy).parties
+    if not isinstance(given, Restoration) or given.cosigner not in parties:
+        raise RefusedError(Refusal.KEY_UNKNOWN, f"no share of {operation.key} is restored there")
+    return given
+
+
+def succeeded_by(operation: KeyOperation, *, policy: PolicySet) -> tuple[str, str]:
+    """(3) Return at which co-signer a whole key gets a successor, and its name; or refuse."""
+    listed, given = policy.keys.get(operation.key), operation.parameters
+    if listed is None:
+        raise RefusedError(Refusal.KEY_UNKNOWN, f"no key {operation.key}")
+    if listed.engine != "hsm":
+        raise RefusedError(Refusal.STATE, f"{operation.key} is shared: a refresh renews it, at its address")
+    if not isinstance(given, Succession) or given.successor in policy.keys or operation.epoch != 1:
+        raise RefusedError(Refusal.STATE, f"the successor of {operation.key} is one that there was not")
+    return listed.cosigners[0], given.successor
 
 
 def verify_ends(operation: KeyOperation, *, policy: PolicySet) -> None:
@@ -128,8 +188,21 @@ def verify_ends(operation: KeyOperation, *, policy: PolicySet) -> None:
 
 
 def verify_allowed(operation: KeyOperation, *, policy: PolicySet, trust_root: TrustRoot) -> None:
-    """(2) (3) Refuse an operation that the policy set does not allow, whatever it is."""
-    if operation.operation == "destroy":
-        verify_ends(operation, policy=policy)
-    else:
-        arrangement(operation, policy=policy, trust_root=trust_root)
+    """(2) (3) (5) Refuse an operation that the policy set does not allow, whatever it is."""
+    parties(operation, policy=policy, trust_root=trust_root)
+
+
+def parties(operation: KeyOperation, *, policy: PolicySet, trust_root: TrustRoot) -> list[str]:
+    """(2) (3) (5) Return which co-signers take part in an operation, or refuse it."""
+    match operation.operation:
+        case "destroy":
+            verify_ends(operation, policy=policy)
+            return sorted(trust_root.cosigners)
+        case "backup":
+            return backed_up_by(operation, policy=policy)
+        case "restore":
+            return [restored_to(operation, policy=policy).cosigner]
+        case "rotate":
+            return [succeeded_by(operation, policy=policy)[0]]
+        case _:
+            return arrangement(operation, policy=policy, trust_root=trust_root).parties

@@ -29,7 +29,7 @@ from workbench.evm import calldata
 from workbench.evm.errors import EvmError
 from workbench.rules import account as accounts
 from workbench.rules import assertion as webauthn
-from workbench.rules import concentration
+from workbench.rules import concentration, recovery
 from workbench.rules import roles as matrix
 from workbench.rules.account import ServiceAccount
 from workbench.rules.assertion import CONSOLE, Assertion, Credential, verify_press
@@ -54,6 +54,7 @@ from workbench.rules.documents import (
     read_time,
     write_time,
 )
+from workbench.rules.recovery import RecoveryOfficer
 from workbench.rules.roles import Permission
 from workbench.rules.threshold import PARTIES_MAX
 from workbench.rules.trust import TrustRoot
@@ -72,6 +73,7 @@ FILES = frozenset(
         "limits.json",
         "people.json",
         "policies.cedar",
+        recovery.FILE,
         "roles.json",
         "schema.cedarschema",
         accounts.FILE,
@@ -304,6 +306,11 @@ class PolicySet:
         return _by(self._list(concentration.FILE, Place), "name")
 
     @cached_property
+    def recovery(self) -> Mapping[str, RecoveryOfficer]:
+        """Who keeps backups of shares, by name."""
+        return _by(self._list(recovery.FILE, RecoveryOfficer), "name")
+
+    @cached_property
     def assets(self) -> Mapping[str, AssetFacts]:
         """The assets by address, the chain's own coin as "ETH"."""
         return _by(self._list("assets.json", AssetFacts), "asset")
@@ -346,6 +353,9 @@ class PolicySet:
         # Lanes are kept by address on the chain: two keys over one would share a nonce.
         _by(list(self.keys.values()), "address")
         self.verify_apart(concentration.EVERYWHERE)
+        shared = {key.id: key.cosigners for key in self.keys.values() if key.threshold is not None}
+        recovery.verify_known(list(self.recovery.values()), shared)
+        self.verify_kept_apart(self.recovery.values())
         for entry in self.whitelist.values():
             _callable(entry)
         accounts.check(
@@ -361,6 +371,18 @@ class PolicySet:
         for key in self.keys.values():
             if key.threshold is not None:
                 concentration.check(key.id, key.cosigners, key.threshold, places=self.places, hands=hands)
+
+    def verify_kept_apart(self, ever: Iterable[RecoveryOfficer]) -> None:
+        """Refuse a set under which one hand has or keeps as many shares of a key as sign together.
+
+        Args:
+            ever: the recovery officers as this set and those before it had them.
+
+        """
+        officers = list(ever)
+        for key in self.keys.values():
+            if key.threshold is not None:
+                recovery.verify_apart(key.id, key.cosigners, key.threshold, places=self.places, ever=officers)
 
     def person(self, person_id: str) -> Person:
         """Return a person, or refuse."""
@@ -426,6 +448,11 @@ class _Carried(Document):
     signatures: Annotated[list[Signature], Field(max_length=SIGNATURES_MAX)]
 
 
+def ever_kept(sets: Iterable[PolicySet]) -> list[RecoveryOfficer]:
+    """Return the recovery officers as each of these sets had them: what one was to keep counts for ever."""
+    return [officer for each in sets for officer in each.recovery.values()]
+
+
 def verify_chain(sets: Sequence[PolicySet], *, trust_root: TrustRoot, now: datetime) -> PolicySet:
     """Verify the sets from the genesis set on and return the last, or refuse.
 
@@ -438,6 +465,7 @@ def verify_chain(sets: Sequence[PolicySet], *, trust_root: TrustRoot, now: datet
     if not 1 <= len(sets) <= SETS_MAX:
         raise RefusedError(Refusal.POLICY_CHAIN, f"{len(sets)} policy sets")
     previous: PolicySet | None = None
+    kept: list[RecoveryOfficer] = []
     for current in sets:
         _follows(current, previous, trust_root)
         for judge in (previous or current, current):
@@ -451,6 +479,8 @@ def verify_chain(sets: Sequence[PolicySet], *, trust_root: TrustRoot, now: datet
             )
         if trust_root.profile == "production":
             current.verify_apart(concentration.PRODUCTION)
+        kept += current.recovery.values()
+        current.verify_kept_apart(kept)
         # (4)
         if read_time(current.manifest.activates_at) > now:
             raise RefusedError(Refusal.POLICY_CHAIN, f"version {current.manifest.version} is not active yet")

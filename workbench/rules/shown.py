@@ -78,7 +78,12 @@ def sections(asked: Asked, *, now: datetime) -> list[Section]:
 
 def title(asked: Asked) -> str:
     """Return the whole matter in one line."""
-    moved = [amount(asked, delta.asset, delta.amount, sign=True) for delta in asked.intent.deltas]
+    own = asked.policy.key(asked.intent.key).address
+    moved = [
+        amount(asked, delta.asset, delta.amount, sign=True)
+        + ("" if delta.account == own else f" for {named(asked, delta.account) or 'an unnamed account'}")
+        for delta in asked.intent.deltas
+    ]
     left = [
         f"Allowance of {amount(asked, each.asset, each.amount)}"
         f" to {named(asked, each.spender) or 'an unnamed spender'}"
@@ -254,11 +259,11 @@ def _simulated(asked: Asked, now: datetime) -> Iterator[Row]:
         says = ", ".join(f"{name} {value}" for name, value in sorted(change.items()))
         yield Row(label="Changes who is in charge", says=printable(says), alarm=True)
     yield from _found(asked)
-    slippage = facts.slippage_bps(simulation)
+    slippage = facts.slippage_bps(simulation, facts.ours(simulation, asked.policy))
     over = slippage is None or slippage > limits.slippage_bps_max
     yield Row(
         label="Slippage",
-        says=_slippage(simulation),
+        says=_slippage(simulation, slippage),
         remark=f"limit {limits.slippage_bps_max / 100:.2f} %"
         + (
             f", costs {amount(asked, simulation.loss.asset, simulation.loss.amount)}"
@@ -384,7 +389,9 @@ def _changes(asked: Asked) -> Iterator[Row]:
         says=f"at block {before.block.number:,}, then {after.block.number:,}",
         remark="what was decided before does not count any more",
     )
-    rows = [("Slippage", _slippage(before), _slippage(after)), ("Gas", f"{before.gas:,}", f"{after.gas:,}")]
+    own = facts.ours(after, asked.policy)
+    told = [_slippage(each, facts.slippage_bps(each, own)) for each in (before, after)]
+    rows = [("Slippage", told[0], told[1]), ("Gas", f"{before.gas:,}", f"{after.gas:,}")]
     rows.append(("Fails", printable(before.revert or "no"), printable(after.revert or "no")))
     then = {(each.account, each.asset): each.amount for each in before.deltas}
     now = {(each.account, each.asset): each.amount for each in after.deltas}
@@ -436,12 +443,10 @@ def _to(asked: Asked) -> tuple[str, bool]:
     return (entry.name, True) if entry else ("NOT on the whitelist", False)
 
 
-def _slippage(simulation: Simulation) -> str:
+def _slippage(simulation: Simulation, slippage: int | None) -> str:
     if simulation.slippage_ppm is not None:
         return f"{simulation.slippage_ppm / PPM_A_PERCENT:.4f} %"
-    return (
-        "none" if facts.slippage_bps(simulation) == 0 else "UNKNOWN: assets leave, and nobody could price it"
-    )
+    return "none" if slippage == 0 else "UNKNOWN: assets leave, and nobody could price it"
 
 
 def moment(at: str) -> str:

@@ -7,17 +7,27 @@ from datetime import datetime
 
 from workbench.rules.assertion import CONSOLE
 from workbench.rules.documents import read_time
-from workbench.rules.key_operation import KeyOperation
+from workbench.rules.key_operation import Arrangement, KeyOperation, Restoration, Succession
 from workbench.rules.order_request import AskedOrder
 from workbench.rules.pause import CONTRACT, EVERYTHING, KEY, Release
 from workbench.rules.policy import PolicySet
 from workbench.rules.rows import Row, Section, known_as
 from workbench.rules.words import words
 
-TITLES = {"dkg": "Make the key", "refresh": "Renew the shares of", "destroy": "Destroy the key"}
+TITLES = {
+    "dkg": "Make the key",
+    "refresh": "Renew the shares of",
+    "backup": "Back up the shares of",
+    "restore": "Bring back a share of",
+    "rotate": "Make the successor of",
+    "destroy": "Destroy the key",
+}
 DOES = {
     "dkg": "make a key that is nowhere whole",
     "refresh": "renew every share of a key: the same address, and older shares are worth nothing",
+    "backup": "give every share, sealed, to the recovery officers of the policy set",
+    "restore": "bring a share back from its backup to the co-signer that made it",
+    "rotate": "make a whole key that is to take another's place; nothing is listed or moved by this",
     "destroy": "destroy a key for good: what it owns then is lost",
 }
 
@@ -63,10 +73,25 @@ def _key(order: KeyOperation, policy: PolicySet) -> Iterator[Row]:
         yield Row(label="Key", says=order.key, remark="the policy set lists no such key")
     yield Row(label="Epoch", says=str(order.epoch))
     made = order.parameters
-    parties = made.parties if made else (listed.cosigners if listed else [])
-    threshold = made.threshold if made else (listed.signers if listed else 0)
+    if isinstance(made, Arrangement):
+        parties, threshold = made.parties, made.threshold
+    else:
+        parties, threshold = (listed.cosigners, listed.signers) if listed else ([], 0)
     if parties:
-        yield Row(label="Co-signers", says=", ".join(parties), remark=f"{threshold} of them sign together")
+        alone = "alone" if threshold == 1 else f"{threshold} of them sign together"
+        yield Row(label="Co-signers", says=", ".join(parties), remark=alone)
+    if isinstance(made, Restoration):
+        yield Row(label="Share of", says=made.cosigner, remark="the co-signer that made the backup")
+        yield Row(label="Backup", hex=made.backup)
+        yield Row(label="Run", says="the run that made this share", hex=made.run)
+    if isinstance(made, Succession):
+        yield Row(label="Successor", says=made.successor)
+    if order.operation == "backup":
+        for officer in policy.recovery.values():
+            kept = officer.keeps.get(order.key, [])
+            if kept:
+                where = f"{officer.site}, {officer.administrator}"
+                yield Row(label=f"To {officer.name}", says=f"of {', '.join(kept)}", remark=where)
 
 
 def _scopes(order: Release, policy: PolicySet) -> Iterator[Row]:

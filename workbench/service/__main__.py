@@ -52,6 +52,7 @@ from workbench.rules.trust import TrustRoot
 from workbench.service import accounts, app
 from workbench.service import listener as tls
 from workbench.service.anchoring import Anchoring
+from workbench.service.backing import Backing
 from workbench.service.books import Books
 from workbench.service.changes import Changes, in_force, keep
 from workbench.service.credentials import Credentials
@@ -154,7 +155,7 @@ def main() -> int:
     threading.Thread(target=_keep_watch, args=(watch,), daemon=True).start()
     if programs is not None:
         programs.start(accounts.build(desk, lost))
-    keeping = Keeping(desk.lane)
+    keeping = Keeping(desk.lane, Backing(desk.lane, options.state / "backups"))
     threading.Thread(target=_keep_keys, args=(keeping,), daemon=True).start()
     api = app.Api(
         desk=desk,

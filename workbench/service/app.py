@@ -43,6 +43,7 @@ from workbench.rules.roles import Permission
 from workbench.rules.session import CertifiedSession, Request
 from workbench.rules.storage import PoolQuestion
 from workbench.service.answers import Strangers, about, answered, body_of, problem
+from workbench.service.backing import TicketAsked, WayBack
 from workbench.service.changes import Changes
 from workbench.service.desk import Desk
 from workbench.service.effects import effect
@@ -176,6 +177,9 @@ class Api:
             *self._policy_routes(),
             ("POST", "/v1/key-operations", OPEN, self.order_key),
             ("GET", "/v1/key-operations/{digest}", READ, self.key_operation),
+            ("GET", "/v1/backups/{digest}", OPEN, self.backup),
+            ("POST", "/v1/backups/{digest}/tickets", OPEN, self.backup_ticket),
+            ("POST", "/v1/backups/{digest}/shares", OPEN, self.bring_back),
             ("POST", "/v1/pools", READ, self.pool),
             ("POST", "/v1/prices", READ, self.prices),
             ("POST", "/v1/allowances", READ, self.allowances),
@@ -217,6 +221,18 @@ class Api:
     def key_operation(self, call: Call) -> dict[str, Any]:
         """Say how far an operation on a key is."""
         return self.keeping.view(call.digest).dump()
+
+    def backup(self, call: Call) -> dict[str, Any]:
+        """Return a backup: sealed, it says nothing to whom it is not for."""
+        return self.keeping.backing.backup(call.digest).dump()
+
+    def backup_ticket(self, call: Call) -> dict[str, Any]:
+        """Carry a ticket from the co-signer that made a backup."""
+        return self.keeping.ticket(call.digest, TicketAsked.load(call.read())).dump()
+
+    def bring_back(self, call: Call) -> dict[str, Any]:
+        """Carry what a recovery officer has opened: to be tried, or restored by order."""
+        return self.keeping.back(call.digest, WayBack.load(call.read())).dump()
 
     def status(self, _: Call) -> dict[str, Any]:
         """Say that the service is up, under what, and what co-signers say of themselves."""

@@ -45,7 +45,14 @@ from workbench.rules.change_request import Word
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_json, read_time, write_time
 from workbench.rules.enrolment import check_added
-from workbench.rules.policy import Manifest, PolicySet, Signature, verify_chain, verify_signature
+from workbench.rules.policy import (
+    Manifest,
+    PolicySet,
+    Signature,
+    ever_kept,
+    verify_chain,
+    verify_signature,
+)
 from workbench.rules.session import CertifiedSession
 from workbench.service.desk import Desk
 from workbench.service.lane import SERVICE
@@ -155,6 +162,7 @@ class Changes:
             change = verify_change(lane.policy, following, proposed_at=lane.clock())
             check_added(change, lane.books.registered)
             cedar.check(following)
+            following.verify_kept_apart(ever_kept([*lane.policies, following]))
             waiting = [each for each in self._all(Standing.PENDING) if each.proposer == person]
             if len(waiting) >= OPEN_PER_PROPOSER_MAX:
                 raise RefusedError(Refusal.OWN_LIMIT, f"{len(waiting)} changes of {person} are open already")

@@ -5,32 +5,51 @@
 (c) When a run has come to shares, words are carried: all are ready, all hold, all know that all hold. This is
     taken up after a crash from what the co-signers say of themselves, whether or not the date is past.
 (d) Where some have a share of a run and others promise never to be ready for it, the run comes to nothing.
-(e) A key that ends is asked for at each co-signer, which answers what it has destroyed; who is away is asked
-    again for as long as the operation counts.
+(e) What each co-signer does by itself (give a backup, make a successor, destroy) is asked of each, and what
+    it says of it, signed, is recorded; who is away is asked again for as long as the operation counts.
+(f) What comes back waits for its officer, who brings it through here (`backing`) while the operation counts.
 The service believes nothing of it: words are verified here for the record, and by each co-signer for itself.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger.entry import Entry
 from workbench.evm.transaction import address_of
 from workbench.rules import key_operation, officers
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Name, Whole, read_time, verify_ed25519
-from workbench.rules.key_operation import ORDERED, KeyOperation, SignedOperation
+from workbench.rules.key_operation import ORDERED, KeyOperation, Restoration, SignedOperation
+from workbench.rules.recovery import Did, SignedTestimony, SignedTicket
 from workbench.rules.threshold import WORD_LINE, SignedWord
+from workbench.service.backing import TRIED, Backing, TicketAsked, WayBack, refused
 from workbench.service.courier import Courier, StepError
 from workbench.service.lane import Lane
 from workbench.service.recalling import bring
 
-MADE, DESTROYED, ENDED = "key.made", "key.destroyed", "key.ended"
+MADE, RESTORED, ENDED = "key.made", "key.restored", "key.ended"
 DETAIL_MAX = 1500
+
+
+class Ends(NamedTuple):
+    """How an operation ends that co-signers do each by themselves: what they say, and what is recorded."""
+
+    did: Did
+    kind: str
+    state: str
+
+
+ENDS: Mapping[str, Ends] = {
+    "backup": Ends("backed-up", "key.backed-up", "backed-up"),
+    "rotate": Ends("generated", "key.generated", "generated"),
+    "destroy": Ends("destroyed", "key.destroyed", "destroyed"),
+}
 
 
 class KeyWorkView(Document):
@@ -48,7 +67,7 @@ class Work:
     signed: SignedOperation
     seq: int
     state: str = "ordered"
-    destroyed: dict[str, list[Any]] = field(default_factory=dict)
+    testified: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def operation(self) -> KeyOperation:
@@ -66,8 +85,10 @@ class Keeping:
     """The operations that the ledger has."""
 
     lane: Lane
+    backing: Backing
     works: dict[str, Work] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
+    _ending: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         for entry in self.lane.books.key_entries:
@@ -85,17 +106,23 @@ class Keeping:
         )
         officers.verify_dated(operation, policy=policy, now=lane.clock())
         self._parties(operation)
-        busy = [each for each in self.works.values() if each.state == "ordered"]
-        if any(each.operation.key == operation.key for each in busy):
+        if operation.operation != "restore" and self._busy(operation.key):
             raise RefusedError(Refusal.STATE, f"another operation on {operation.key} is under way")
         self._new(operation)
         receipt = lane.recorder.append(ORDERED, operation.digest, signed.dump(), actor="service")
         self._enter(next(lane.recorder.ledger.entries(receipt.seq, receipt.seq)))
         return self.works[operation.digest].view
 
+    def _busy(self, key: str) -> bool:
+        """Whether an operation on a key is under way; one that waits for an officer keeps none from it."""
+        return any(
+            each.state == "ordered" and each.operation.key == key and each.operation.operation != "restore"
+            for each in self.works.values()
+        )
+
     def _new(self, operation: KeyOperation) -> None:
         """Refuse an epoch that somebody has already: its shares are of another order."""
-        if operation.operation == "destroy":
+        if operation.operation not in key_operation.MAKING:
             return
         for name, index in self._status(operation.key, self._parties(operation)).items():
             made_to = (index or {}).get("made_to", 0)
@@ -122,8 +149,13 @@ class Keeping:
     def _carry(self, work: Work) -> None:
         operation, now = work.operation, self.lane.clock()
         over = read_time(operation.expires_at) <= now
-        if operation.operation == "destroy":
-            self._end(work, over=over)
+        if operation.operation in ENDS:
+            self._testified(work, over=over)
+            return
+        if operation.operation == "restore":
+            # an officer brings it; until then there is nothing to carry
+            if over:
+                self._finish(work, ENDED, "lapsed", {"reason": "it ran out"})
             return
         parties = self._parties(operation)
         there = self._status(operation.key, parties)
@@ -142,7 +174,7 @@ class Keeping:
         for name in parties:
             said = lane.links.ask(name, lane.ordered(work.signed.dump(), work.seq, name, ground))
             if "agreed" not in said:
-                raise _refused(name, said)
+                raise refused(name, said)
         if operation.operation == "refresh":
             for name in parties:
                 bring(lane.links, lane.policy.key(operation.key), name)
@@ -204,7 +236,7 @@ class Keeping:
         name = missing[0]
         allowed = ask(name, self.lane.ordered(work.signed.dump(), work.seq, name, ground))
         if "agreed" not in allowed:
-            raise _refused(name, allowed)
+            raise refused(name, allowed)
         request = {"v": 1, "operation": "key-never", "order": operation.digest, "run": run}
         word = self._word(name, ask(name, request))
         for other in there:
@@ -212,41 +244,74 @@ class Keeping:
                 settle = {"v": 1, "operation": "key-settle", "key": operation.key, "run": run}
                 said = ask(other, settle | {"word": word.dump()})
                 if "refused" in said:
-                    raise _refused(other, said)
+                    raise refused(other, said)
         self._finish(work, ENDED, "failed", {"reason": f"{name} has no share of the run", "run": run})
 
-    def _end(self, work: Work, *, over: bool) -> None:
-        """(e) Have every co-signer destroy what it has of a key."""
-        ground = self.lane.ground()
+    def _testified(self, work: Work, *, over: bool) -> None:
+        """(e) Have each co-signer that takes part do it, once, and say so."""
+        operation, ground = work.operation, self.lane.ground()
+        ended = ENDS[operation.operation]
         silent = []
-        for name in sorted(self.lane.links.cosigners):
-            if name in work.destroyed:
+        for name in self._parties(operation):
+            if name in work.testified:
                 continue
             try:
                 said = self.lane.links.ask(
                     name, self.lane.ordered(work.signed.dump(), work.seq, name, ground)
                 )
+                signed = self.backing.testimony(
+                    name, said, did=ended.did, order=operation.digest, key=operation.key
+                )
+                if operation.operation == "backup":
+                    self.backing.keep(said.get("backup"), testimony=signed.testimony)
             except RefusedError as refusal:
-                silent.append(f"{name}: {refusal}")
+                silent.append(str(refusal))
                 continue
-            if not isinstance(said.get("destroyed"), list):
-                silent.append(str(_refused(name, said)))
-                continue
-            work.destroyed[name] = said["destroyed"]
+            work.testified[name] = signed.dump()
         if not silent:
-            data = {"key": work.operation.key, "destroyed": work.destroyed}
-            self._finish(work, DESTROYED, "destroyed", data)
+            data = {"key": operation.key, "testimonies": work.testified}
+            self._finish(work, ended.kind, ended.state, data)
         elif over:
             self._finish(work, ENDED, "failed", {"reason": "; ".join(silent)[:DETAIL_MAX]})
         else:
             raise RefusedError(Refusal.UNAVAILABLE, "; ".join(silent)[:DETAIL_MAX])
 
+    def ticket(self, backup: str, asked: TicketAsked) -> SignedTicket:
+        """(f) Return the one-time key of the co-signer that made a backup."""
+        if asked.order is None:
+            return self.backing.ticket(asked.cosigner, backup, None)
+        work = self._restoring(asked.order, backup)
+        name = self._parties(work.operation)[0]
+        said = self.lane.links.ask(
+            name, self.lane.ordered(work.signed.dump(), work.seq, name, self.lane.ground())
+        )
+        if "agreed" not in said:
+            raise refused(name, said)
+        return self.backing.ticket(name, backup, asked.order)
+
+    def back(self, backup: str, way: WayBack) -> SignedTestimony:
+        """(f) Carry what an officer has opened; record what came of it."""
+        if way.backup.digest != backup:
+            raise RefusedError(Refusal.MALFORMED, "another backup than the one that is named")
+        if way.order is None:
+            return self.backing.try_(way)
+        work = self._restoring(way.order, backup)
+        signed = self.backing.back(way)
+        data = {"key": work.operation.key, "testimonies": {way.backup.backup.cosigner: signed.dump()}}
+        self._finish(work, RESTORED, "restored", data)
+        return signed
+
+    def _restoring(self, order: str, backup: str) -> Work:
+        work = self.works.get(order)
+        given = work.operation.parameters if work is not None else None
+        if work is None or not isinstance(given, Restoration) or given.backup != backup:
+            raise RefusedError(Refusal.NOT_FOUND, "no order brings this backup back")
+        if work.state != "ordered":
+            raise RefusedError(Refusal.STATE, f"this order is {work.state}")
+        return work
+
     def _parties(self, operation: KeyOperation) -> list[str]:
-        policy, trust_root = self.lane.policy, self.lane.trust_root
-        if operation.operation == "destroy":
-            key_operation.verify_ends(operation, policy=policy)
-            return sorted(trust_root.cosigners)
-        return key_operation.arrangement(operation, policy=policy, trust_root=trust_root).parties
+        return key_operation.parties(operation, policy=self.lane.policy, trust_root=self.lane.trust_root)
 
     def _status(self, key: str, parties: Sequence[str]) -> dict[str, dict[str, Any] | None]:
         """Return what each co-signer says of the epochs that it has; refused while one is away."""
@@ -255,13 +320,13 @@ class Keeping:
             said = self.lane.links.ask(name, {"v": 1, "operation": "key-status", "key": key})
             index = said.get("index")
             if "index" not in said or not isinstance(index, dict | None):
-                raise _refused(name, said)
+                raise refused(name, said)
             found[name] = index
         return found
 
     def _word(self, name: str, said: dict[str, Any]) -> SignedWord:
         if "word" not in said:
-            raise _refused(name, said)
+            raise refused(name, said)
         signed = SignedWord.load(said["word"])
         key = self.lane.trust_root.cosigners[name]
         verify_ed25519(key, signed.signature, WORD_LINE, signed.word.canonical(), what=f"word of {name}")
@@ -270,15 +335,19 @@ class Keeping:
     def _finish(self, work: Work, kind: str, state: str, data: dict[str, Any]) -> None:
         digest = work.operation.digest
         whole = {"order": digest, "state": state, **data}
-        receipt = self.lane.recorder.append(kind, digest, whole, actor="service")
-        self._enter(next(self.lane.recorder.ledger.entries(receipt.seq, receipt.seq)))
+        # an officer may bring a share in the moment in which its order runs out
+        with self._ending:
+            if work.state != "ordered":
+                raise RefusedError(Refusal.STATE, f"this order is {work.state}")
+            receipt = self.lane.recorder.append(kind, digest, whole, actor="service")
+            self._enter(next(self.lane.recorder.ledger.entries(receipt.seq, receipt.seq)))
 
     def _enter(self, entry: Entry) -> None:
         data = entry.data or {}
         if entry.type == ORDERED:
             signed = SignedOperation.load(data)
             self.works[signed.operation.digest] = Work(signed, entry.seq)
-        else:
+        elif entry.type != TRIED:
             self.works[str(data["order"])].state = str(data["state"])
 
     def _tell(self, digest: str, error: Exception) -> None:
@@ -296,9 +365,3 @@ def _runs(index: dict[str, Any] | None, epoch: int) -> Iterator[str]:
         for each in (index or {})["epochs"]:
             if each["epoch"] == epoch:
                 yield str(each["run"])
-
-
-def _refused(name: str, said: dict[str, Any]) -> RefusedError:
-    refused = said.get("refused")
-    told = f"{name}: {refused.get('code')}: {refused.get('detail')}" if isinstance(refused, dict) else name
-    return RefusedError(Refusal.UNAVAILABLE, told[:DETAIL_MAX])
