@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,7 +82,9 @@ class _WithheldError(Exception):
     """The courier keeps words for itself."""
 
 
-def founded(tmp_path: Path, sealing: SealingKey) -> Room:
+def founded(
+    tmp_path: Path, sealing: SealingKey, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Room:
     """Return three co-signers with their documents, of which two sign."""
     identities = {name: Ed25519PrivateKey.generate() for name in NAMES}
     keys = {name: key.public_key().public_bytes_raw().hex() for name, key in identities.items()}
@@ -105,7 +107,7 @@ def founded(tmp_path: Path, sealing: SealingKey) -> Room:
             keys=keys,
             peers=Peers(root),
             shares=Shares(root / "shares", sealing=sealing),
-            clock=lambda: datetime.now(UTC),
+            clock=clock,
         )
         epochs = Epochs(runs, identities[name].sign)
         founders[name] = Founder(founding, runs, epochs, threading.Lock())

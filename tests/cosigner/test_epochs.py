@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cosigner.founders import KEY, LIAR, NAMES, Room, founded, sealing_key
+from tests.rules.build import refused
+from workbench.cosigner.runs import RUN_SECONDS
 from workbench.custody.sealing import SealingKey
 from workbench.demo.founding import carry
+from workbench.rules.codes import Refusal
+from workbench.rules.threshold import Word
 from workbench.service.courier import StepError
 
 
@@ -64,3 +69,54 @@ def test_who_promised_never_is_never_ready(room: Room) -> None:
     assert [room.founders[name].runs.shares.index(KEY).made_to for name in NAMES[:1]] == [0]
     # the promise is kept, and another run makes the key
     assert carry(lambda _: Path(), NAMES, room.ask, epoch=2) == room.public_key(NAMES[0])
+
+
+def never(room: Room, name: str, run: str, *, order: str | None = None) -> Word:
+    """Have one promise never to be ready, under its founding or for a run of another order."""
+    founder = room.founders[name]
+    terms = founder.founding.terms(1)
+    terms = terms if order is None else terms.model_copy(update={"subject": order})
+    return founder.epochs.never(terms, run).word
+
+
+def test_a_promise_ends_no_run_of_another_order(room: Room) -> None:
+    """Asked in each step for one that has run out, a party refuses, and the run makes its key."""
+    kept_back = []
+
+    def ask(name: str, request: dict[str, Any]) -> dict[str, Any]:
+        if request["operation"] in {"begin", "take"}:
+            with refused(Refusal.RUN) as refusal:
+                never(room, name, "ab" * 32, order="cd" * 32)
+            kept_back.append(refusal.detail)
+            assert room.founders[name].runs.shares.index(KEY) is None
+        return room.ask(name, request)
+
+    public_key = carry(lambda _: Path(), NAMES, ask)
+    assert set(kept_back) == {"another run over treasury is open here"}
+    assert {room.public_key(name) for name in NAMES} == {public_key}
+
+
+def test_who_has_a_share_does_not_promise(room: Room) -> None:
+    """It says how far it is with it, whatever order it is asked for; nobody's share is settled by that."""
+    words = room.made(1)
+    run = words[0]["word"]["run"]
+    before = [room.founders[name].runs.shares.index(KEY) for name in NAMES]
+    assert {never(room, name, run, order="cd" * 32).stage for name in NAMES} == {"ready"}
+    asked = room.say(NAMES[0], "never", run=run, epoch=1)["word"]
+    assert room.say(NAMES[1], "settle", run=run, word=asked)["refused"]["code"] == "run_not_as_agreed"
+    assert [room.founders[name].runs.shares.index(KEY) for name in NAMES] == before
+    for name in NAMES:
+        room.say(name, "words", run=run, words=words)
+    assert {never(room, name, run, order="cd" * 32).stage for name in NAMES} == {"held"}
+
+
+def test_what_takes_too_long_keeps_no_promise_back(tmp_path: Path, sealing: SealingKey) -> None:
+    """A run that nobody carries on is open for a minute; then the promise is given, and another follows."""
+    late = [timedelta()]
+    room = founded(tmp_path, sealing, clock=lambda: datetime.now(UTC) + late[0])
+    assert "opening" in room.say(NAMES[0], "open", epoch=1)
+    with refused(Refusal.RUN):
+        never(room, NAMES[0], "ab" * 32, order="cd" * 32)
+    late[0] = timedelta(seconds=RUN_SECONDS)
+    assert never(room, NAMES[0], "ab" * 32, order="cd" * 32).stage == "never"
+    assert carry(lambda _: Path(), NAMES, room.ask) == room.public_key(NAMES[0])

@@ -51,6 +51,14 @@ class Lying:
 
     def decide(self) -> Allowed:
         """Bring it all to a co-signer."""
+        return operations.decide(**self._brought(), made_to=self.made_to)
+
+    def over(self) -> Allowed:
+        """Bring it as an order that has run out."""
+        return operations.over(**self._brought())
+
+    def _brought(self) -> Json:
+        """Return what the co-signer goes by: evidence, memory, clock."""
         policy = self.world.policy
         operation = KeyOperation.load(self.operation)
         signatures = [
@@ -92,19 +100,18 @@ class Lying:
         }
         names = {name: f"{number:064x}" for number, name in enumerate(NAMES, 1)}
         root = self.world.root(watcher=public("watcher"), cosigners=names)
-        return operations.decide(
-            OperationEvidence.load(evidence | self.bent),
-            memory=Snapshot(self.head, ()),
-            orders=self.orders,
-            made_to=self.made_to,
-            identity=Identity(
+        return {
+            "evidence": OperationEvidence.load(evidence | self.bent),
+            "memory": Snapshot(self.head, ()),
+            "orders": self.orders,
+            "identity": Identity(
                 name=self.name, trust_root=root, ledger_trust_root=LedgerTrustRoot.of(root.dump())
             ),
-            now=NOW,
-        )
+            "now": NOW,
+        }
 
     def _lease(self, frontier: Frontier) -> Json:
-        policy = self.world.policy
+        policy = (self.sets or [self.world.policy])[-1]
         lease = Lease.load(
             {
                 "v": 1,
@@ -290,6 +297,117 @@ def test_older_rules(world: World) -> None:
     with pytest.raises(GateError) as refused:
         Lying(world, drafted(world), head=head).decide()
     assert (refused.value.step, refused.value.refusal.code.value) == (3, "policy_superseded")
+
+
+LATE = {"expires_at": write_time(NOW)}
+
+
+def late(world: World, **changes: Any) -> Json:
+    """Return an order that has run out at this moment."""
+    return drafted(world, **LATE | changes)
+
+
+def following(world: World) -> PolicySet:
+    """Return a set that came after the order: one of its officers has left."""
+    people = world.with_file(
+        "people.json", lambda there: [each for each in there if each["id"] != OFFICERS[0][0]]
+    )
+    at = write_time(NOW - timedelta(hours=1))
+    return world.sign_set(people, after=world.policy, activates_at=at)
+
+
+def test_what_has_run_out_is_given_up(world: World) -> None:
+    """So nothing else is in the way of the lies below; what it is good for are the terms of a promise."""
+    given_up = Lying(world, late(world)).over()
+    assert given_up.made_by is not None
+    assert (given_up.made_by.parties, given_up.head.size) == (NAMES, 1)
+    assert given_up.terms(NOTHING_ORDERED, share=None).epoch == 1
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param({"lease": paused("key:sweep")}, id="the key is paused"),
+        pytest.param({"made_to": 1}, id="the epoch was made here"),
+    ],
+)
+def test_what_keeps_no_promise_back(world: World, lie: Json) -> None:
+    """A promise makes nothing: what stops an epoch does not stop its end."""
+    assert Lying(world, late(world), **lie).over().made_by is not None
+
+
+def test_officers_who_have_left_have_signed(world: World) -> None:
+    """An order is given up under the set that it was signed under, also when another is in force by then."""
+    sets = [world.policy, following(world)]
+    assert Lying(world, late(world), sets=sets).over().head.policy == sets[-1].digest
+    with pytest.raises(GateError) as refused:
+        Lying(world, drafted(world), sets=sets).decide()
+    assert refused.value.refusal.code.value == "decision_under_another_policy"
+
+
+OVER: list[tuple[str, Json, Callable[[World], Json], int, str]] = [
+    ("it counts still", {}, drafted, 4, "not_in_this_state"),
+    (
+        "it counts for a moment still",
+        {},
+        lambda world: late(world, expires_at=write_time(NOW + timedelta(microseconds=1))),
+        4,
+        "not_in_this_state",
+    ),
+    ("one officer", {"presses": OFFICERS[:1]}, late, 4, "policy_chain_broken"),
+    ("pages only", {"presses": (("cro-1", "approval"), OFFICERS[1])}, late, 4, "policy_chain_broken"),
+    ("nobody", {"presses": ()}, late, 4, "policy_chain_broken"),
+    (
+        "signed under a set that is not of the chain",
+        {},
+        lambda world: late(world, policy="ab" * 32),
+        4,
+        "decision_under_another_policy",
+    ),
+    ("an entry that is no order", {"kind": "external.note"}, late, 2, "reservation_not_in_ledger"),
+    (
+        "an order that the ledger has with another date",
+        {"recorded": lambda signed: signed | {"operation": signed["operation"] | {"nonce": "cd" * 16}}},
+        late,
+        2,
+        "reservation_not_in_ledger",
+    ),
+    (
+        "another ledger than the watcher's",
+        {"lease": {"head": {"size": 1, "root": "ab" * 32}}},
+        late,
+        2,
+        "ledger_head_forked",
+    ),
+    ("no lease", {"lease": None}, late, 1, "lease_missing"),
+    ("a lease of another set", {"lease": {"policy_version": 2}}, late, 1, "lease_names_another_policy_set"),
+    (
+        "the end of a key",
+        {},
+        lambda world: ended(world, **LATE),
+        5,
+        "not_in_this_state",
+    ),
+    (
+        "a key of others",
+        {"name": "cosigner-5"},
+        lambda world: late(world, parameters={"parties": NAMES[:3], "threshold": 2}),
+        5,
+        "key_unknown",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("lie", "draft", "step", "code"), [each[1:] for each in OVER], ids=[each[0] for each in OVER]
+)
+def test_nothing_is_given_up(
+    world: World, lie: Json, draft: Callable[[World], Json], step: int, code: str
+) -> None:
+    """No promise by a forged order, by none, by another's, or by one that counts still."""
+    with pytest.raises(GateError) as refused:
+        Lying(world, draft(world), **lie).over()
+    assert (refused.value.step, refused.value.refusal.code.value) == (step, code), str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def test_nobody_takes_part_unasked(world: Living) -> None:
     for request in (
         {"operation": "key-open", "order": "ab" * 32},
         {"operation": "key-never", "order": "ab" * 32, "run": "cd" * 32},
+        {"operation": "key-over", "run": "cd" * 32, "evidence": {}},
         {"operation": "key-words", "key": KEY, "run": "cd" * 32, "words": []},
         {"operation": "key-settle", "key": KEY, "run": "cd" * 32, "word": {}},
         {"operation": "key-word", "key": KEY, "run": "cd" * 32},
@@ -235,7 +236,7 @@ def test_a_key_is_made_and_ended(world: Living) -> None:
     assert len(signers(world, sent(world, 1_200))) == 3
 
 
-@pytest.mark.parametrize("point", ["key-open", "key-begin", "key-take", "key-kept", "key-words"])
+@pytest.mark.parametrize("point", ["key-open", "key-begin", "key-take-1-message", "key-kept", "key-words"])
 def test_a_party_dies_while_an_epoch_is_made(world: Living, point: str) -> None:
     """Killed at any point of its part: all have the next epoch in the end, and sign."""
     victim = NAMES[2]

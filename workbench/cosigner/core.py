@@ -207,11 +207,18 @@ class Cosigner:
                     identity=self.identity,
                     now=self.clock(),
                 )
-                # (8)
-                if allowed.lease is not None:
-                    self.heard.hear(allowed.lease)
-                self.memory.advance(allowed.head)
+                self._stand(allowed)
                 return self.ordered.allow(allowed)
+            case {"v": 1, "operation": "key-over", "run": str(run), "evidence": evidence, **rest} if not rest:
+                over = operations.over(
+                    OperationEvidence.load(evidence, at="/evidence"),
+                    memory=self.memory.snapshot(),
+                    orders=self.heard.orders,
+                    identity=self.identity,
+                    now=self.clock(),
+                )
+                self._stand(over)
+                return self._keywork().give_up(over, run)
             case {"v": 1, "operation": "key-open", "order": str(order), **rest} if not rest:
                 self.crash.reached("key-open")
                 return self._keywork().open(order)
@@ -219,6 +226,12 @@ class Cosigner:
                 if request.get("operation") == "key-words":
                     self.crash.reached("key-words")
                 return self.ordered.speak(request)
+
+    def _stand(self, allowed: operations.Allowed) -> None:
+        """(8) Persist the ground on which an operation was decided."""
+        if allowed.lease is not None:
+            self.heard.hear(allowed.lease)
+        self.memory.advance(allowed.head)
 
     def _keywork(self) -> KeyWork:
         if self.keywork is None:
@@ -249,7 +262,7 @@ class Cosigner:
             } if not rest:
                 brought = [SignedEnvelope.load(each) for each in envelopes]
                 if self._keywork().does(key):
-                    self.crash.reached("key-take")
+                    self.crash.reached(f"key-take-{self._keywork().runs.stage(key)}")
                     taken = self._keywork().take(key, run, brought)
                     if "word" in taken:
                         self.crash.reached("key-kept")

@@ -4,6 +4,12 @@ Each keeps its new share sealed and says `ready`; who is shown that all are read
 `held`; who is shown that all hold it destroys what came before. Every word is signed, so the courier can only
 withhold; withheld words are brought later, by anybody. Who was never ready may promise to stay so, which lets
 the others begin another run.
+
+The promise is true whenever it is given. Who has a share of the run says `ready` or `held` instead, also
+where it is asked for the opposite. Who has none, and has not the run open, comes by none: a run's name has
+this party's own fresh randomness in it, so what was put away, or ended with the process, is never begun
+again. A promise makes nothing and destroys nothing. What it could be misused for is to stop a run that goes
+on, so it ends none but those of the order that it is asked for: another that is open keeps it back.
 """
 
 from __future__ import annotations
@@ -60,6 +66,9 @@ class Epochs:
         if index is not None and made is not None:
             return self._say(index, made, "held" if index.current == made else "ready")
         party = terms.parties.index(self.runs.name) + 1
+        there = self.runs.terms(terms.key)
+        if there is not None and there.subject != terms.subject:
+            raise RefusedError(Refusal.RUN, f"another run over {terms.key} is open here")
         # a run that is still open could end in the share: the list of promises has an end
         self.runs.put_away(terms.key)
         self.runs.shares.never(terms.key, party, run)

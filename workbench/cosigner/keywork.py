@@ -6,6 +6,8 @@
     no order any more, since everything in them was signed by the co-signers themselves, and a courier that
     brings them late, or an operation that has run out meanwhile, must not leave a key between two epochs.
 (3) What is destroyed is gone before it is said.
+(4) Of an order that has run out nothing is kept: it is decided on and answered with a promise at once
+    (`operations.over`). A run that is open here for anything else is not ended by that.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from workbench.rules.pause import EVERYTHING, KEY
 from workbench.rules.threshold import SignedEnvelope, SignedOpening, SignedWord
 
 ALLOWED_MAX = 16
+NO_SHARE = "0" * 64
+"""A promise speaks of no share: none was made."""
 
 Said = dict[str, Any]
 
@@ -68,6 +72,11 @@ class KeyWork:
         self.runs.shares.end(operation.key, epoch=operation.epoch)
         index = self.runs.shares.index(operation.key)
         return list(index.destroyed) if index is not None else []
+
+    def give_up(self, under: Allowed, run: str) -> Said:
+        """(4) Promise never to be ready for a run of an operation."""
+        share = None if under.operation.operation == "dkg" else NO_SHARE
+        return {"word": self.epochs.never(under.terms(self.heard.orders, share=share), run).dump()}
 
     def concerns(self, openings: Sequence[SignedOpening]) -> bool:
         """Whether a run is one of those that make an epoch."""
@@ -124,8 +133,7 @@ class KeyWork:
                 heard = self.epochs.hear(key, run, [SignedWord.load(each) for each in words])
                 return {"word": heard.dump()}
             case {"v": 1, "operation": "key-never", "order": str(order), "run": str(run), **rest} if not rest:
-                terms = self.find(order).terms(self.heard.orders, share="0" * 64)
-                return {"word": self.epochs.never(terms, run).dump()}
+                return self.give_up(self.find(order), run)
             case {
                 "v": 1,
                 "operation": "key-settle",

@@ -8,12 +8,19 @@
 (7) the epoch is one that was not made here, where one is made
 (8) persist; then the process takes part in the run, gives or takes a share, makes a key, or destroys.
 
+An order that has run out makes nothing any more, but a run of it may have come to shares at some. Of who has
+none it can be asked to promise never to be ready (`over`): that holds for ever, since no run that has begun
+begins again, and lets the others go on. So (1) to (3) and (5) stand as above, and no pause is asked; (4) is
+that officers of the set which the order names, one of the chain, have signed it, and that it has run out. Who
+carries could end a run of an order that still counts by keeping messages back; by a promise it cannot.
+
 Pure: memory, evidence and `now` in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -30,6 +37,7 @@ from workbench.cosigner.ground import (
 from workbench.cosigner.memory import Head, Snapshot
 from workbench.rules import key_operation, officers, recovery
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import read_time
 from workbench.rules.key_operation import (
     ORDERED,
     Arrangement,
@@ -109,29 +117,14 @@ def decide(
 
     """
     operation, now = evidence.ordered.operation, floored(memory, now)
-    with step(1):
-        lease = leased(evidence.lease, orders=orders, trust_root=identity.trust_root, now=now)
-    try:
-        with step(2):
-            checkpoint, extended = extend(evidence.head, memory, identity, lease=lease)
-            data = proven_entry(evidence.entry, checkpoint, kind=ORDERED)
-            if SignedOperation.load(data, at="/entry") != evidence.ordered:
-                raise RefusedError(Refusal.RESERVATION, "the ledger has another operation there")
-        with step(3):
-            sets = [PolicySet.load(value, at="/policy_chain") for value in evidence.policy_chain]
-            policy = in_force(sets, memory, identity.trust_root, now)
+    with _under_lease(evidence, orders, identity, now) as lease:
+        head, sets = _ground(evidence, memory, identity, lease, now)
+        policy = sets[-1]
         with step(1):
             if lease is not None:
-                verify_names(lease, policy)
                 _free(operation, lease.added_to(orders))
         with step(4):
-            officers.verify_signed(
-                operation,
-                evidence.ordered.signatures,
-                policy=policy,
-                trust_root=identity.trust_root,
-                what="the operation",
-            )
+            _signed(evidence.ordered, policy, identity)
             officers.verify_dated(operation, policy=policy, now=now)
         with step(5):
             _takes_part(operation, policy, identity)
@@ -140,17 +133,6 @@ def decide(
                 raise RefusedError(
                     Refusal.SHARE, f"epoch {operation.epoch} of {operation.key} was made before"
                 )
-    except GateError as error:
-        error.lease = lease
-        raise
-    head = replace(
-        memory.head,
-        size=checkpoint.size,
-        hashes=extended.hashes,
-        chain=extended.chain,
-        policy=policy.digest,
-        policy_version=policy.manifest.version,
-    )
     return Allowed(
         operation=operation,
         lease=lease,
@@ -161,10 +143,87 @@ def decide(
     )
 
 
+def over(
+    evidence: OperationEvidence, *, memory: Snapshot, orders: Orders, identity: Identity, now: datetime
+) -> Allowed:
+    """Return what a run was under whose order has run out: nothing is allowed by it but a promise.
+
+    Raises:
+        GateError: the step and its refusal, as of `decide`.
+
+    """
+    operation, now = evidence.ordered.operation, floored(memory, now)
+    with _under_lease(evidence, orders, identity, now) as lease:
+        head, sets = _ground(evidence, memory, identity, lease, now)
+        with step(4):
+            # its officers may have changed since it ran out: whoever signed it then has signed it
+            judge = next((each for each in sets if each.digest == operation.policy), sets[-1])
+            _signed(evidence.ordered, judge, identity)
+            if now < read_time(operation.expires_at):
+                raise RefusedError(Refusal.STATE, f"it counts until {operation.expires_at}")
+        with step(5):
+            _takes_part(operation, judge, identity)
+            made_by = _made_by(operation, judge, identity)
+            if made_by is None:
+                raise RefusedError(Refusal.STATE, "no epoch was to be made")
+    return Allowed(operation=operation, lease=lease, head=head, made_by=made_by)
+
+
+@contextmanager
+def _under_lease(
+    evidence: OperationEvidence, orders: Orders, identity: Identity, now: datetime
+) -> Iterator[Lease | None]:
+    """(1) Hold the block under a lease; what the watcher says is remembered also where the answer is no."""
+    with step(1):
+        lease = leased(evidence.lease, orders=orders, trust_root=identity.trust_root, now=now)
+    try:
+        yield lease
+    except GateError as error:
+        error.lease = lease
+        raise
+
+
+def _ground(
+    evidence: OperationEvidence, memory: Snapshot, identity: Identity, lease: Lease | None, now: datetime
+) -> tuple[Head, list[PolicySet]]:
+    """(2) and (3), and that the lease names what they end in; return the head, and all sets from genesis."""
+    with step(2):
+        checkpoint, extended = extend(evidence.head, memory, identity, lease=lease)
+        data = proven_entry(evidence.entry, checkpoint, kind=ORDERED)
+        if SignedOperation.load(data, at="/entry") != evidence.ordered:
+            raise RefusedError(Refusal.RESERVATION, "the ledger has another operation there")
+    with step(3):
+        sets = [PolicySet.load(value, at="/policy_chain") for value in evidence.policy_chain]
+        policy = in_force(sets, memory, identity.trust_root, now)
+    with step(1):
+        if lease is not None:
+            verify_names(lease, policy)
+    head = replace(
+        memory.head,
+        size=checkpoint.size,
+        hashes=extended.hashes,
+        chain=extended.chain,
+        policy=policy.digest,
+        policy_version=policy.manifest.version,
+    )
+    return head, sets
+
+
+def _signed(ordered: SignedOperation, judge: PolicySet, identity: Identity) -> None:
+    """(4) A quorum of the officers of the set has signed it."""
+    officers.verify_signed(
+        ordered.operation,
+        ordered.signatures,
+        policy=judge,
+        trust_root=identity.trust_root,
+        what="the operation",
+    )
+
+
 def _free(operation: KeyOperation, orders: Orders) -> None:
-    """(1) A key that may be in danger is not spread again; that it ends is no danger."""
+    """(1) A key that may be in danger is not spread again; that it ends, or gets a successor, is no danger."""
     stopped = {EVERYTHING, KEY + operation.key} & set(orders.paused)
-    if stopped and operation.operation != "destroy":
+    if stopped and operation.operation not in {"destroy", "rotate"}:
         raise RefusedError(Refusal.PAUSED, f"paused: {min(stopped)}")
 
 

@@ -144,9 +144,14 @@ class Runs:
         return under, answered
 
     def terms(self, key: str) -> Terms | None:
-        """Return the terms of the run of a key that is open here."""
+        """Return the terms of the run of a key that is open here, and has not taken too long."""
         under = self._runs.get(key)
-        return None if under is None else under.terms
+        return None if under is None or under.until <= self._clock() else under.terms
+
+    def stage(self, key: str) -> str:
+        """Return which messages the run of a key that is open here waits for: round and kind."""
+        under = self._runs.get(key)
+        return "" if under is None else under.party.stage
 
     def put_away(self, key: str) -> None:
         """End the run of a key that is open here, if one is."""

@@ -115,6 +115,11 @@ class Party:
         return SignedOpening(opening=self._opening, signature=signature.hex())
 
     @property
+    def stage(self) -> str:
+        """Which messages it waits for: the round, and their kind."""
+        return f"{self._round}-{self._kind}"
+
+    @property
     def transcript(self) -> str:
         """SHA-256 over the run's name and everything that was told to all: the same at every party."""
         return self._transcript.hexdigest()

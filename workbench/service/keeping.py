@@ -4,7 +4,8 @@
 (b) Each co-signer that takes part is asked over the same head; when all allow it, the run is carried.
 (c) When a run has come to shares, words are carried: all are ready, all hold, all know that all hold. This is
     taken up after a crash from what the co-signers say of themselves, whether or not the date is past.
-(d) Where some have a share of a run and others promise never to be ready for it, the run comes to nothing.
+(d) Where some have a share of a run and one promises never to be ready for it, the run comes to nothing. The
+    promise is asked for under the order, or, once that has run out, over everything that shows so.
 (e) What each co-signer does by itself (give a backup, make a successor, destroy) is asked of each, and what
     it says of it, signed, is recorded; who is away is asked again for as long as the operation counts.
 (f) What comes back waits for its officer, who brings it through here (`backing`) while the operation counts.
@@ -30,7 +31,7 @@ from workbench.rules.recovery import Did, SignedTestimony, SignedTicket
 from workbench.rules.threshold import WORD_LINE, SignedWord
 from workbench.service.backing import TRIED, Backing, TicketAsked, WayBack, refused
 from workbench.service.courier import Courier, StepError
-from workbench.service.lane import Lane
+from workbench.service.lane import Ground, Lane
 from workbench.service.recalling import bring
 
 MADE, RESTORED, ENDED = "key.made", "key.restored", "key.ended"
@@ -161,7 +162,7 @@ class Keeping:
         there = self._status(operation.key, parties)
         run = next((run for each in there.values() for run in _runs(each, operation.epoch)), None)
         if run is not None:
-            self._settle(work, parties, there, run)
+            self._settle(work, parties, there, run, over=over)
         elif over:
             self._finish(work, ENDED, "lapsed", {"reason": "it ran out"})
         else:
@@ -187,13 +188,19 @@ class Keeping:
         self._carry(work)
 
     def _settle(
-        self, work: Work, parties: Sequence[str], there: Mapping[str, dict[str, Any] | None], run: str
+        self,
+        work: Work,
+        parties: Sequence[str],
+        there: Mapping[str, dict[str, Any] | None],
+        run: str,
+        *,
+        over: bool,
     ) -> None:
         """(c) (d) Bring words about until all know that all hold the epoch, or that it comes to nothing."""
         key = work.operation.key
         missing = [name for name, each in there.items() if run not in _runs(each, work.operation.epoch)]
         if missing:
-            self._come_to_nothing(work, missing, there, run)
+            self._come_to_nothing(work, missing, there, run, over=over)
             return
         ask = self.lane.links.ask
         asked = {"v": 1, "operation": "key-word", "key": key, "run": run}
@@ -228,17 +235,17 @@ class Keeping:
         return public_key
 
     def _come_to_nothing(
-        self, work: Work, missing: Sequence[str], there: Mapping[str, dict[str, Any] | None], run: str
+        self,
+        work: Work,
+        missing: Sequence[str],
+        there: Mapping[str, dict[str, Any] | None],
+        run: str,
+        *,
+        over: bool,
     ) -> None:
         """(d) Ask for a promise of who has no share of this run; those who have one settle by it."""
         ask, operation = self.lane.links.ask, work.operation
-        ground = self.lane.ground()
-        name = missing[0]
-        allowed = ask(name, self.lane.ordered(work.signed.dump(), work.seq, name, ground))
-        if "agreed" not in allowed:
-            raise refused(name, allowed)
-        request = {"v": 1, "operation": "key-never", "order": operation.digest, "run": run}
-        word = self._word(name, ask(name, request))
+        name, word = self._promised(work, missing, run, over=over)
         for other in there:
             if other not in missing:
                 settle = {"v": 1, "operation": "key-settle", "key": operation.key, "run": run}
@@ -246,6 +253,33 @@ class Keeping:
                 if "refused" in said:
                     raise refused(other, said)
         self._finish(work, ENDED, "failed", {"reason": f"{name} has no share of the run", "run": run})
+
+    def _promised(
+        self, work: Work, missing: Sequence[str], run: str, *, over: bool
+    ) -> tuple[str, SignedWord]:
+        """(d) Return the first promise; who has settled its share before says that it is ready."""
+        ground = self.lane.ground()
+        said = []
+        for name in missing:
+            try:
+                word = self._word(name, self._never(work, name, run, ground, over=over))
+            except RefusedError as refusal:
+                said.append(str(refusal))
+                continue
+            if word.word.stage == "never":
+                return name, word
+            said.append(f"{name}: {word.word.stage}")
+        raise RefusedError(Refusal.UNAVAILABLE, "; ".join(said)[:DETAIL_MAX])
+
+    def _never(self, work: Work, name: str, run: str, ground: Ground, *, over: bool) -> dict[str, Any]:
+        ask = self.lane.links.ask
+        evidence = self.lane.ordered(work.signed.dump(), work.seq, name, ground)
+        if over:
+            return ask(name, {"v": 1, "operation": "key-over", "run": run, "evidence": evidence})
+        allowed = ask(name, evidence)
+        if "agreed" not in allowed:
+            raise refused(name, allowed)
+        return ask(name, {"v": 1, "operation": "key-never", "order": work.operation.digest, "run": run})
 
     def _testified(self, work: Work, *, over: bool) -> None:
         """(e) Have each co-signer that takes part do it, once, and say so."""
@@ -311,7 +345,10 @@ class Keeping:
         return work
 
     def _parties(self, operation: KeyOperation) -> list[str]:
-        return key_operation.parties(operation, policy=self.lane.policy, trust_root=self.lane.trust_root)
+        # the set that it was signed under: what came since does not change who takes part
+        named = (each for each in self.lane.policies if each.digest == operation.policy)
+        policy = next(named, self.lane.policy)
+        return key_operation.parties(operation, policy=policy, trust_root=self.lane.trust_root)
 
     def _status(self, key: str, parties: Sequence[str]) -> dict[str, dict[str, Any] | None]:
         """Return what each co-signer says of the epochs that it has; refused while one is away."""
