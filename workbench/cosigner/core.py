@@ -208,6 +208,7 @@ class Cosigner:
                     now=self.clock(),
                 )
                 self._stand(allowed)
+                self.crash.reached("key-ordered")
                 return self.ordered.allow(allowed)
             case {"v": 1, "operation": "key-over", "run": str(run), "evidence": evidence, **rest} if not rest:
                 over = operations.over(
@@ -223,9 +224,12 @@ class Cosigner:
                 self.crash.reached("key-open")
                 return self._keywork().open(order)
             case _:
-                if request.get("operation") == "key-words":
-                    self.crash.reached("key-words")
-                return self.ordered.speak(request)
+                if request.get("operation") != "key-words":
+                    return self.ordered.speak(request)
+                self.crash.reached("key-words")
+                word = self.ordered.speak(request)
+                self.crash.reached("key-heard")
+                return word
 
     def _stand(self, allowed: operations.Allowed) -> None:
         """(8) Persist the ground on which an operation was decided."""

@@ -221,7 +221,7 @@ def _signed(ordered: SignedOperation, judge: PolicySet, identity: Identity) -> N
 
 
 def _free(operation: KeyOperation, orders: Orders) -> None:
-    """(1) A key that may be in danger is not spread again; that it ends, or gets a successor, is no danger."""
+    """(1) A key that may be in danger is not spread again; its end, or a successor, is no danger."""
     stopped = {EVERYTHING, KEY + operation.key} & set(orders.paused)
     if stopped and operation.operation not in {"destroy", "rotate"}:
         raise RefusedError(Refusal.PAUSED, f"paused: {min(stopped)}")
