@@ -29,15 +29,20 @@ def share_of(root: Path, name: str, sealing: str, key: str) -> tuple[int, int]:
     sealed = Sealed.read((folder / f"{index['current']['run']}.share").read_bytes(), limit=2 * SEALED_MAX)
     fresh = token.sealing(sealing).open(sealed.sealed_key, sealed.associated)
     token.close()
-    closed = bytes.fromhex(sealed.share)[MAGIC:]
-    cipher = ChaCha20_Poly1305.new(key=fresh, nonce=closed[:NONCE])
-    cipher.update(sealed.associated)
-    plain = cipher.decrypt_and_verify(closed[NONCE:-TAG], closed[-TAG:])
-    secret = int.from_bytes(plain[SCALAR_AT : SCALAR_AT + 32])
+    secret = opened(bytes.fromhex(sealed.share), fresh, sealed.associated)
     # the point that everybody verified: it is the secret, and not something beside it
     point = coincurve.PrivateKey(secret.to_bytes(32)).public_key.format()
     assert point.hex() == index["current"]["points"][sealed.party - 1]
     return sealed.party, secret
+
+
+def opened(sealed: bytes, key: bytes, associated: bytes) -> int:
+    """Return the secret of a share that the engine has sealed under this key."""
+    closed = sealed[MAGIC:]
+    cipher = ChaCha20_Poly1305.new(key=key, nonce=closed[:NONCE])
+    cipher.update(associated)
+    plain = cipher.decrypt_and_verify(closed[NONCE:-TAG], closed[-TAG:])
+    return int.from_bytes(plain[SCALAR_AT : SCALAR_AT + 32])
 
 
 def whole(shares: dict[int, int]) -> int:
