@@ -29,7 +29,7 @@ from workbench.rules.policy import PolicySet, manifest_of
 
 KEY = charter.KEY_ID
 SHARED = {"parties": list(NAMES), "threshold": 3}
-LIFE_S = 20
+LIFE_S = 30
 """How long an order lives that is to run out: long enough for its run, of four seconds here."""
 LAST = "key-take-3-echo"
 """What a party takes before it has its share."""
@@ -199,6 +199,7 @@ def test_an_order_runs_out_between_shares(world: Living, what: str) -> None:
     """Four have a share, one died before its own and is away until it is over: it ends, the next is done."""
     victim, survivors = NAMES[4], NAMES[:4]
     key: dict[str, Any] = {"key": "late", "parameters": SHARED} if what == "dkg" else {"key": KEY}
+    key["policy"] = in_force(world).digest
     used = {(index(world, name, key["key"]) or {}).get("used", 0) for name in NAMES}
     (epoch,) = {each + 1 for each in used}
     dies_at(world, victim, LAST)

@@ -6,8 +6,10 @@
     no order any more, since everything in them was signed by the co-signers themselves, and a courier that
     brings them late, or an operation that has run out meanwhile, must not leave a key between two epochs.
 (3) What is destroyed is gone before it is said.
-(4) Of an order that has run out nothing is kept: it is decided on and answered with a promise at once
-    (`operations.over`). A run that is open here for anything else is not ended by that.
+(4) A promise never to be ready for a run is given for an order that counts while none is open here: by it a
+    courier ends no run that goes on, which may take a minute and no longer. Of an order that has run out
+    nothing is kept: it is decided on (`operations.over`) and answered at once, and a run of it that is open
+    is put away; one that is open for anything else keeps the promise back.
 """
 
 from __future__ import annotations
@@ -133,7 +135,10 @@ class KeyWork:
                 heard = self.epochs.hear(key, run, [SignedWord.load(each) for each in words])
                 return {"word": heard.dump()}
             case {"v": 1, "operation": "key-never", "order": str(order), "run": str(run), **rest} if not rest:
-                return self.give_up(self.find(order), run)
+                allowed = self.find(order)
+                if self.does(allowed.operation.key):
+                    raise RefusedError(Refusal.RUN, f"a run over {allowed.operation.key} is open here")
+                return self.give_up(allowed, run)
             case {
                 "v": 1,
                 "operation": "key-settle",
