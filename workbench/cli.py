@@ -13,7 +13,7 @@ ROLES = Path(__file__).resolve().parents[1] / "policies" / "desk" / "roles.json"
 COMMANDS = {
     "access": ("access", "matrix"),
     "approve": ("second_path", "approve"),
-    "audit": ("audit", "receipt"),
+    "audit": ("audit", "audit"),
     "codes": ("tables", "codes"),
     "custody": ("custody", "custody"),
     "demo": ("demo", "demo"),
@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     receipt.add_argument("file", type=Path, metavar="FILE", help="the receipt")
     receipt.add_argument("--trust-root", type=Path, required=True, help="your own trust root")
     receipt.add_argument("--json", action="store_true", help="print one JSON document")
+    keys = audited.add_parser("keys", help="the keys of a bundle: states, shares, backups, what runs out")
+    keys.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
+    keys.add_argument("--trust-root", type=Path, required=True, help="your own trust root")
     _custody(commands)
     lab_command = commands.add_parser("lab", help="start the demo world and JupyterLab over it")
     lab_command.add_argument("--state", type=Path, help="an empty folder to keep it in (default: a new one)")
@@ -94,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     _pause(commands)
     _key(commands)
     _recovery(commands)
-    commands.add_parser("states", help="print the lifecycle's state table")
+    states = commands.add_parser("states", help="print a state table")
+    states.add_argument("--of", choices=["intents", "keys"], default="intents", help="whose states")
     status = commands.add_parser("status", help="say what runs, and what shuts each co-signer in")
     status.add_argument("--socket", type=Path, required=True, help="the service's socket")
     return parser

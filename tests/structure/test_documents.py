@@ -11,6 +11,7 @@ import pytest
 
 from ledger.__main__ import main as ledger_main
 from workbench import cli
+from workbench.rules.key_life import TABLE as KEYS
 from workbench.rules.lifecycle import TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,12 @@ def test_the_state_table_is_the_codes() -> None:
     """Row for row, in the same order."""
     printed = [tuple(row) for row in rows(section("Six steps"), "state")]
     assert printed == [(state.value, event.value, after.value) for (state, event), after in TABLE.items()]
+
+
+def test_the_table_of_a_keys_life_is_the_codes() -> None:
+    """Row for row, in the same order."""
+    printed = [tuple(row) for row in rows(section("Life of a key"), "key state")]
+    assert printed == [(state.value, event.value, after.value) for (state, event), after in KEYS.items()]
 
 
 def commands(prefix: str) -> set[str]:

@@ -31,9 +31,17 @@ def people(path: Path, files: Collection[str], trust_root: TrustRoot, *, now: da
         now: the time of the last entry; no set that became active later can have mattered.
 
     """
+    sets = policy_sets(path, files, trust_root, now=now)
+    return frozenset(name for each in sets for name in (*each.people, *each.service_accounts))
+
+
+def policy_sets(
+    path: Path, files: Collection[str], trust_root: TrustRoot, *, now: datetime
+) -> list[PolicySet]:
+    """Return a bundle's policy sets, oldest first; raises RefusedError unless each of them counts."""
     sets = [_read(path, name) for name in sorted(files) if name.startswith(FOLDER)]
     verify_chain(sets, trust_root=trust_root, now=now)
-    return frozenset(name for each in sets for name in (*each.people, *each.service_accounts))
+    return sets
 
 
 def processes(trust_root: TrustRoot) -> frozenset[str]:

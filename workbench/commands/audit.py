@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from ledger.verifier import VerificationError
+from workbench.audit.keys import inventory, lines
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
 from workbench.rules.codes import RefusedError
 from workbench.rules.decision import SignedDecision
@@ -16,6 +18,11 @@ from workbench.rules.receipt import VERBS, Line, Receipt, verify_receipt
 from workbench.rules.trust import TrustRoot
 
 RECEIPT_MAX = 4 * DOCUMENT_MAX
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Verify what is asked for."""
+    return keys(options) if options.audited == "keys" else receipt(options)
 
 
 def receipt(options: argparse.Namespace) -> int:
@@ -34,6 +41,23 @@ def receipt(options: argparse.Namespace) -> int:
         return REFUSED
     entries = [{**_line(line), **_said(line)} for line in lines]
     _tell({"proven": True, "intent": read.intent, "entries": entries}, as_json=options.json)
+    return DONE
+
+
+def keys(options: argparse.Namespace) -> int:
+    """Print the keys of a bundle, their shares and backups, and what runs out."""
+    now = datetime.now(UTC)
+    try:
+        found = inventory(options.bundle, options.trust_root, now=now)
+    except (OSError, ValueError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    except (RefusedError, VerificationError) as refused:
+        print(printable(f"NOT PROVEN: {refused}"))
+        return REFUSED
+    for line in lines(found, now):
+        print(printable(line))
+    print(f"proven: a sound bundle of {found.size} entries, policy sets to version {found.policy_version}.")
     return DONE
 
 

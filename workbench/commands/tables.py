@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from workbench.commands import DONE
+from workbench.rules import key_life
 from workbench.rules.codes import Refusal
 from workbench.rules.lifecycle import TABLE
 
@@ -16,8 +17,9 @@ def codes(_: argparse.Namespace) -> int:
     return DONE
 
 
-def states(_: argparse.Namespace) -> int:
-    """Print the state table."""
-    for (state, event), after in TABLE.items():
+def states(options: argparse.Namespace) -> int:
+    """Print a state table."""
+    table = key_life.TABLE if options.of == "keys" else TABLE
+    for (state, event), after in table.items():
         print(f"{state.value:12} {event.value:24} {after.value}")
     return DONE
