@@ -29,8 +29,8 @@ from workbench.process.measures import Own
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import write_time
 from workbench.rules.intent import Intent
+from workbench.rules.keys import SharedKey
 from workbench.rules.lease import Lease
-from workbench.rules.policy import Key
 
 Said = dict[str, Any]
 INTENT, EVIDENCE, GENESIS = "ef" * 32, "aa" * 32, bytes(32)
@@ -58,7 +58,7 @@ class Desk:
     """The first two co-signers at work, with memories that begin here, and a clock by hand."""
 
     room: Room
-    key: Key
+    key: SharedKey
     cosigners: dict[str, Cosigner] = field(default_factory=dict)
     now: datetime = NOW
     lease: Lease | None = None
@@ -129,6 +129,7 @@ class Desk:
             record=record,
             transaction=transaction,
             key=self.key,
+            public_key=bytes.fromhex(self.key.public_key),
             seen=cosigner.blocks.seen,
             learned=(),
         )
@@ -185,7 +186,7 @@ def desk(room: Room, tmp_path: Path) -> Desk:
     assert index is not None
     assert index.current is not None
     public_key = bytes.fromhex(index.current.public_key)
-    key = Key(
+    key = SharedKey(
         id=KEY,
         address=address_of(public_key),
         public_key=public_key.hex(),
@@ -304,7 +305,7 @@ def test_what_was_given_is_brought_to_its_end(desk: Desk, happens: Callable[[Des
 )
 def test_a_share_of_another_arrangement(desk: Desk, changes: Said) -> None:
     """A policy set that describes the key otherwise than its shares were made is not agreed to."""
-    desk.key = Key.load(desk.key.dump() | changes)
+    desk.key = SharedKey.load(desk.key.dump() | changes)
     with pytest.raises(RefusedError, match="not one of treasury as the policy set has it"):
         desk.agree(NAMES[0])
 

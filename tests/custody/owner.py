@@ -19,7 +19,8 @@ from workbench.evm.safe import OwnerSignature
 from workbench.evm.transaction import address_of
 from workbench.evm.tree import Abi
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.safe import Pinned, Proposed, Proven
+from workbench.rules.safe import Proposed, Proven, verify_may_sign
+from workbench.rules.safe_pins import Pinned
 
 SECONDS = 60
 
@@ -102,8 +103,7 @@ def serve(pipe: Connection, folder: Path, label: str, public_key: bytes) -> None
 
 def _answer(key: Secp256k1Key, asked: Question) -> OwnerSignature | Refusal:
     try:
-        return owner_signature(
-            key,
+        verify_may_sign(
             asked.proposed,
             pinned=asked.pinned,
             proven=asked.proven,
@@ -112,3 +112,4 @@ def _answer(key: Secp256k1Key, asked: Question) -> OwnerSignature | Refusal:
         )
     except RefusedError as error:
         return error.code
+    return owner_signature(asked.proposed, key.sign_digest(asked.proposed.digest()), key.public_key)

@@ -30,7 +30,8 @@ from workbench.evm.fields import address_bytes, checksummed, from_rpc_quantity
 from workbench.evm.safe import OwnerSignature, SafeTx
 from workbench.rules import safe as rules
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.safe import Pinned, Proposed, Proven
+from workbench.rules.safe import Proposed, Proven
+from workbench.rules.safe_pins import Pinned
 
 PAID, THIRD = checksummed(b"\x99" * 20), checksummed(b"\x98" * 20)
 ETHER = 10**18
@@ -48,7 +49,8 @@ class Desk:
 
     def proven(self) -> Proven:
         """Return what is proven of the Safe at the head."""
-        return proven_safe(self.node, self.node.head(), self.pinned.safe, others=self.pinned.code_hashes)
+        found = proven_safe(self.node, self.node.head(), self.pinned.safe, others=self.pinned.code_hashes)
+        return found.proven
 
     def tx(self, **changes: Any) -> SafeTx:
         """Return a payment under the next nonce, with changes."""
@@ -297,15 +299,6 @@ def test_a_safe_that_is_not_as_pinned(desk: Desk, slot: bytes) -> None:
     assert [answer.signed for answer in answers] == signed
 
 
-def test_a_stranger_with_a_key(desk: Desk) -> None:
-    """A key that the pins do not name as an owner's signs nothing, though its token could."""
-    owner, rest = desk.owners[0], frozenset(each.address for each in desk.owners[1:])
-    question = Question(desk.proposed(desk.tx()), replace(desk.pinned, owners=rest), desk.proven(), (), {})
-    before = desk.signed()
-    assert owner.ask(question).said is Refusal.SAFE_OWNER
-    assert desk.signed() == before
-
-
 class Forgetful(Node):
     """A node that leaves an owner out, and everything else as it is."""
 
@@ -373,7 +366,7 @@ def test_what_a_blind_owner_would_have_signed(contracts: tuple[Node, demo.SafeCo
     data = multi_send(Plan(PAID, b""), Plan(stranger, b"", operation=Operation.DELEGATECALL))
     tx = SafeTx(to=delegating, value=0, data=data, operation=Operation.DELEGATECALL, nonce=0)
     proposed = Proposed(chain_id=pinned.chain_id, safe=pinned.safe, tx=tx)
-    proven = proven_safe(node, node.head(), pinned.safe, others=pinned.code_hashes)
+    proven = proven_safe(node, node.head(), pinned.safe, others=pinned.code_hashes).proven
     with pytest.raises(RefusedError) as refused:
         rules.verify_may_sign(proposed, pinned=pinned, proven=proven, approvals=(), abis={})
     assert refused.value.code is Refusal.SAFE_DELEGATECALL

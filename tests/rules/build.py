@@ -36,6 +36,7 @@ from workbench.rules.attestation import (
     HEADER_LINE,
     SIMULATION_LINE,
     AttestedState,
+    Call,
     ProvenAccount,
     Simulation,
     State,
@@ -294,7 +295,7 @@ class World:
             "chain_id": CHAIN_ID,
             "block": {"number": 100, "hash": digest_of("block")},
             "sender": TREASURY,
-            "call": intent.call(TREASURY),
+            "call": Call.of(intent, TREASURY).digest(intent),
             **outcome,
             "accounts": sorted({key.address for key in self.policy.keys.values()}),
             "again": outcome,
@@ -567,7 +568,7 @@ def build(folder: Path) -> World:
     """Make the people, the policy set and the trust root."""
     made = charter.files(
         people=charter.enrol(folder, second_key=[SECOND_KEY]),
-        public_key=TREASURY_KEY,
+        keys=charter.whole(TREASURY_KEY),
         deployment=DEPLOYMENT,
         code=CODE,
         now=NOW,

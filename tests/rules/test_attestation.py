@@ -31,6 +31,7 @@ from workbench.rules.attestation import (
     HEADER_LINE,
     SIMULATION_LINE,
     AttestedState,
+    Call,
     ProvenAccount,
     Simulation,
     State,
@@ -55,7 +56,7 @@ def seen(world: World, *statements: Statement, **root: Any) -> Simulation:
     return verify_simulation(
         statements,
         intent=world.swap(),
-        sender=TREASURY,
+        call=Call.of(world.swap(), TREASURY),
         trust_root=world.root(**root),
         now=NOW,
         age_s_max=AGE,

@@ -23,7 +23,9 @@ EXPECTED = {
     (S.OUTSTANDING, E.EXPIRED): S.EXPIRED,
     # (4)
     (S.APPROVED, E.SIMULATED): S.APPROVED,
+    (S.APPROVED, E.OWNER_SIGNED): S.APPROVED,
     (S.APPROVED, E.SIGNED): S.SIGNED,
+    (S.APPROVED, E.CANCEL_SIGNED): S.SIGNED,
     (S.APPROVED, E.SIGNING_REFUSED): S.REFUSED,
     # (5) (6)
     (S.SIGNED, E.BROADCAST): S.BROADCAST,
@@ -33,11 +35,14 @@ EXPECTED = {
     (S.BROADCAST, E.SIMULATED): S.BROADCAST,
     (S.BROADCAST, E.REPLACED): S.BROADCAST,
     (S.BROADCAST, E.REJECTED): S.BROADCAST,
+    (S.BROADCAST, E.OWNER_SIGNED): S.BROADCAST,
     (S.BROADCAST, E.CANCEL_SIGNED): S.BROADCAST,
     (S.BROADCAST, E.NONCE_TAKEN): S.TAKEN,
     (S.BROADCAST, E.INCLUDED): S.INCLUDED,
     (S.INCLUDED, E.SAFE): S.INCLUDED,
     (S.INCLUDED, E.DISPLACED): S.BROADCAST,
+    (S.INCLUDED, E.UNEXECUTED): S.APPROVED,
+    (S.INCLUDED, E.NONCE_TAKEN): S.TAKEN,
     (S.INCLUDED, E.CONFIRMED): S.CONFIRMED,
     (S.INCLUDED, E.REVERTED): S.REVERTED,
     (S.INCLUDED, E.CANCELLED): S.CANCELLED,
@@ -61,14 +66,21 @@ def test_nothing_leads_out_of_an_end() -> None:
 
 
 def test_every_state_is_reached_and_no_approval_is_skipped() -> None:
-    """From PROPOSED all states are reached; SIGNED only through APPROVED, and that only by release."""
+    """From PROPOSED all states are reached; SIGNED only through APPROVED, and that first by release.
+
+    An executor's transaction that failed leads back there, from a block.
+    """
     reached = {S.PROPOSED}
     for _ in State:
         reached |= {to for (state, _), to in TABLE.items() if state in reached}
     assert reached == set(State)
-    assert [pair for pair, to in TABLE.items() if to is S.SIGNED] == [(S.APPROVED, E.SIGNED)]
+    assert [pair for pair, to in TABLE.items() if to is S.SIGNED] == [
+        (S.APPROVED, E.SIGNED),
+        (S.APPROVED, E.CANCEL_SIGNED),
+    ]
     assert [state for (state, event), to in TABLE.items() if to is S.APPROVED and state is not to] == [
-        S.OUTSTANDING
+        S.OUTSTANDING,
+        S.INCLUDED,
     ]
 
 

@@ -24,7 +24,8 @@ from workbench.evm.safe_storage import Holding
 from workbench.evm.tree import Abi
 from workbench.rules import safe as rules
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.safe import Judged, Pinned, Proposed, Proven
+from workbench.rules.safe import Judged, Proposed, Proven
+from workbench.rules.safe_pins import Pinned
 
 CHAIN = 31337
 SINGLETON, MULTI_SEND, HANDLER, OTHER = (checksummed(bytes([each]) * 20) for each in (0x51, 0x35, 0xFA, 0x77))

@@ -24,7 +24,7 @@ from workbench.process.frames import FrameServer
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import signed_bytes
 from workbench.rules.evidence import ANSWER_LINE, Answer
-from workbench.rules.policy import Key
+from workbench.rules.keys import SharedKey
 from workbench.rules.threshold import (
     ENVELOPE_LINE,
     RECOLLECTION_LINE,
@@ -153,7 +153,7 @@ def asked(
         if address_of(point.format(compressed=False)) != address:
             raise RefusedError(Refusal.BYTES_OTHER, "another key's signature")
 
-    key = Key(
+    key = SharedKey(
         id="treasury",
         address=address,
         public_key=cosigners.shares[1].public_key.hex(),
@@ -273,7 +273,7 @@ def test_who_is_asked_what_it_remembers(unheard_max: int, asked_for: list[str]) 
         remembering.append(name)
         return {"v": 1}
 
-    key = Key(
+    key = SharedKey(
         id="treasury",
         address=address_of(coincurve.PrivateKey(b"\x07" * 32).public_key.format(compressed=False)),
         public_key="04",

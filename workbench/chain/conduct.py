@@ -23,6 +23,7 @@ from workbench.chain.errors import SimulationError
 from workbench.chain.finding import Finding
 from workbench.chain.traced import WORD, Found, Frame, Traced
 from workbench.evm.fields import address_bytes, checksummed
+from workbench.rules.attestation import borrowed
 
 FINDINGS_MAX: Final = 64
 
@@ -51,9 +52,7 @@ def findings(transactions: Iterable[Traced]) -> list[Finding]:
 def _of_frame(traced: Traced, frame: Frame) -> Iterator[Finding]:
     if frame.kind in ("DELEGATECALL", "CALLCODE"):
         if not _fixed(traced, frame.caller, frame.to):  # (1)
-            yield Finding(
-                "borrowed_code", frame.caller, f"runs code of {frame.to}, which a caller may choose"
-            )
+            yield Finding("borrowed_code", frame.caller, borrowed(frame.to))
     elif frame.kind == "CALL":
         expected = not frame.data or frame.data[:4] in _CALLBACKS
         if frame.to in frame.around and frame.to != frame.caller and not expected:  # (2)

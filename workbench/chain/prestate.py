@@ -13,8 +13,8 @@ contracts that each block writes to (EIP-2935, EIP-4788) behind the first transa
 the header's, and such a simulation is refused.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from eth_hash.auto import keccak
@@ -62,6 +62,16 @@ def prove_found(
     except NodeError as error:
         # of the node alone: what went wrong on our own fork is no fault of a node's
         raise StateError(str(error)) from error
+
+
+def without(found: Mapping[str, Found], assumed: Collection[tuple[str, bytes]]) -> dict[str, Found]:
+    """Return what was found, but for slots that were written on the fork for the run."""
+    return {
+        address: replace(
+            told, slots={slot: value for slot, value in told.slots.items() if (address, slot) not in assumed}
+        )
+        for address, told in found.items()
+    }
 
 
 def _first(run: Sequence[Mapping[str, Found]]) -> dict[str, _Found]:  # (1)

@@ -17,7 +17,10 @@
     (`probe`), and where events and answers contradict each other (`items`), are the findings.
 (8) The fork reads its node without proofs, so whatever a transaction read is proven under the header's state
     root afterwards (`prestate`): a node that lies about a balance gives no simulation.
-(9) Each token that an effect names is asked what it calls itself, and for its decimals (`token_names`).
+(9) A Safe's transaction is run before its owners have signed it: on the fork alone, and for that transaction
+    alone, these owners' approvals of it are put into the Safe's storage. The document says so (`assumed`).
+    Whose gains are tried, and whose swap is priced, is the Safe.
+(10) Each token that an effect names is asked what it calls itself, and for its decimals (`token_names`).
 
 The document is a claim until an observer signs it. Left to others: whether the effects are the wanted ones.
 """
@@ -38,17 +41,19 @@ from workbench.chain.errors import NodeError, RpcError, SimulationError
 from workbench.chain.finding import Finding
 from workbench.chain.fork import Forks, remember
 from workbench.chain.node import Json, Node
-from workbench.chain.prestate import prove_found
+from workbench.chain.prestate import prove_found, without
 from workbench.chain.probe import BLOCKS_LATER, SECONDS_LATER, Probe, Trial
 from workbench.chain.readings import Executed
 from workbench.chain.slippage import Cost, Swap, swaps_of
 from workbench.chain.token_names import token_names
-from workbench.chain.traced import Traced, traced
+from workbench.chain.traced import WORD, Traced, traced
 from workbench.evm.call import call_digest
 from workbench.evm.calldata import decode
-from workbench.evm.errors import CalldataError
+from workbench.evm.errors import CalldataError, EvmError
 from workbench.evm.fields import address_bytes, checksummed, from_decimal, from_hex, from_rpc_hex, to_rpc
 from workbench.evm.header import Header
+from workbench.evm.safe import OWNERS_MAX, SafeTx, read_execution
+from workbench.evm.safe_storage import NONCE, approval_slot
 
 # A programme of tranches with its approvals; each costs some 20 ms.
 TRANSACTIONS_MAX: Final = 16
@@ -59,6 +64,7 @@ FEE_MAX: Final = 2**64
 SECONDS_MAX: Final = 30
 BLOCK_S: Final = 12
 REASON_CHARS_MAX: Final = 200
+APPROVED_BY: Final = "approved_by"
 
 _ERROR: Final = {
     "type": "function",
@@ -83,12 +89,16 @@ class Transaction:
     gas: int
     max_fee_per_gas: int
     max_priority_fee_per_gas: int
+    approved_by: tuple[str, ...] | None = None
 
     @classmethod
     def parse(cls, document: Mapping[str, Json]) -> "Transaction":
         """Read a transaction as it is asked for; unknown or missing fields are refused."""
-        if set(document) != _FIELDS:
+        if set(document) - {APPROVED_BY} != _FIELDS:
             raise SimulationError(f"got fields {sorted(document)}, expected {sorted(_FIELDS)}")
+        owners = document.get(APPROVED_BY)
+        if owners is not None and (not isinstance(owners, list) or not 1 <= len(owners) <= OWNERS_MAX):
+            raise SimulationError(f"{APPROVED_BY}: a list of at most {OWNERS_MAX} owners is expected")
         intent, gas = document["intent"], document["gas"]
         fee, tip = document["max_fee_per_gas"], document["max_priority_fee_per_gas"]
         try:
@@ -96,6 +106,8 @@ class Transaction:
                 from_hex(intent)
             address_bytes(document["from"])
             address_bytes(document["to"])
+            for owner in owners or ():
+                address_bytes(owner)
             value, data = from_decimal(document["value"]), from_hex(document["data"])
         except (ValueError, TypeError) as error:
             raise SimulationError(str(error)) from error
@@ -112,7 +124,28 @@ class Transaction:
             gas=gas,
             max_fee_per_gas=fee,
             max_priority_fee_per_gas=tip,
+            approved_by=None if owners is None else tuple(owners),
         )
+
+    @property
+    def holder(self) -> str:
+        """Whose assets it moves: the sender's, or the Safe's that it has carry something out (9)."""
+        return self.sender if self.approved_by is None else self.to
+
+    @property
+    def inner(self) -> tuple[str, bytes]:
+        """The contract and calldata that the holder calls."""
+        if self.approved_by is None:
+            return self.to, self.data
+        tx = self.safe_tx(0)
+        return tx.to, tx.data
+
+    def safe_tx(self, nonce: int) -> SafeTx:
+        """Return what the Safe carries out under this nonce (9)."""
+        try:
+            return read_execution(self.data, nonce=nonce).tx
+        except EvmError as error:
+            raise SimulationError(f"nothing that a Safe carries out: {error}") from error
 
     @property
     def digest(self) -> str:
@@ -169,6 +202,7 @@ class _Pass:
     steps: list[_Step]
     told: Effects
     target: int
+    assumed: dict[str, Json] = field(default_factory=dict)
     tried: list[Traced] = field(default_factory=list)
     wrong: list[Finding] = field(default_factory=list)
 
@@ -221,8 +255,8 @@ class Simulator:
         with self.forks.at(node, header) as fork:  # (1)
             run = _Run(fork, header, transactions, target, watched, time.monotonic() + self.seconds_max)
             document, ran = run.document(int(at.timestamp()))
-            tokens, read = token_names(fork, node, header, _tokens(document))  # (9)
-            found = [[each.found for each in one] for one in ran]
+            tokens, read = token_names(fork, node, header, _tokens(document))  # (10)
+            found = [[without(each.found, run.assumed) for each in one] for one in ran]
             prove_found(fork, node, header, found + [[each] for each in read])  # (8)
         return {"v": 1, "chain_id": node.chain_id(), "at": clock.text(at), **document, "tokens": tokens}
 
@@ -241,9 +275,11 @@ class _Run:
     target: int
     watched: Collection[str]
     deadline: float
+    assumed: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    """The slots that were written on the fork for a Safe's transactions, and under which of its nonces."""
 
     def document(self, now: int) -> tuple[dict[str, Json], list[list[Traced]]]:
-        calls = [(each.to, each.data) for each in self.transactions]
+        calls = [each.inner for each in self.transactions]
         swaps = swaps_of(self.fork, calls, block=hex(self.header.number))  # (4)
         seconds = max(now, self.header.timestamp + 1)  # (3)
         snapshot = self.fork.call("evm_snapshot")
@@ -279,12 +315,17 @@ class _Run:
             "slippage_ppm": step.cost.slippage_ppm if step.cost else None,
             "loss": step.cost.loss() if step.cost else None,
             "sequence": _sequence(first.steps) if len(first.steps) > 1 else None,
+            **first.assumed,
         }
         return told, [first.ran, second.ran]
 
     def _pass(self, swaps: Sequence[Swap | None], seconds: int, *, behind: int, closely: bool) -> _Pass:
         steps = []
+        assumed: dict[str, Json] = {}
         for index, transaction in enumerate(self.transactions):
+            if transaction.approved_by is not None:
+                approved = self._approved(transaction, transaction.approved_by)
+                assumed = {"assumed": approved} if index == self.target else assumed
             number = self.header.number + behind + index + 1
             at = seconds + BLOCK_S * index
             tip = transaction.max_priority_fee_per_gas // (2 if behind else 1)
@@ -293,7 +334,18 @@ class _Run:
             steps.append(self._step(transaction, swaps[index], receipt, number, closely=close))
         step = steps[self.target]
         told = effects(self.fork, step.executed, step.traced, self.watched)
-        return _Pass(steps=steps, told=told, target=self.target)
+        return _Pass(steps=steps, told=told, target=self.target, assumed=assumed)
+
+    def _approved(self, transaction: Transaction, owners: Sequence[str]) -> dict[str, Json]:  # (9)
+        safe = transaction.to
+        told = self.fork.call("eth_getStorageAt", safe, to_rpc(NONCE), "latest")
+        nonce = int.from_bytes(self.fork.read_hex(told, size=WORD))
+        digest = transaction.safe_tx(nonce).digest(chain_id=self.fork.chain_id(), safe=safe)
+        for owner in owners:
+            slot = approval_slot(owner, digest)
+            self.fork.call("anvil_setStorageAt", safe, to_rpc(slot), to_rpc((1).to_bytes(WORD)))
+            self.assumed[safe, slot] = nonce
+        return {"safe": safe, "nonce": nonce, "owners": list(owners)}
 
     def _step(
         self,
@@ -318,7 +370,7 @@ class _Run:
             traced=traced(self.fork, executed.tx_hash, closely=closely),
             gas=gas,
             revert=revert,
-            cost=self._cost(executed, swap) if swap and revert is None else None,
+            cost=self._cost(executed, transaction.holder, swap) if swap and revert is None else None,
         )
 
     def _execute(
@@ -339,8 +391,8 @@ class _Run:
             raise NodeError(f"the transaction ran in block {receipt['blockNumber']!r:.20}, not in {number}")
         return receipt
 
-    def _cost(self, executed: Executed, swap: Swap) -> Cost:
-        owner = bytes(12) + address_bytes(executed.sender)
+    def _cost(self, executed: Executed, holder: str, swap: Swap) -> Cost:
+        owner = bytes(12) + address_bytes(holder)
         calls = [
             ("eth_call", [{"to": asset, "data": to_rpc(_BALANCE_OF + owner)}, hex(block)])
             for asset in (swap.token_in, swap.token_out)
@@ -370,13 +422,13 @@ class _Run:
         paid = [
             -int(each["amount"])
             for each in run.told.deltas
-            if swap is not None and each["asset"] == swap.token_in and each["account"] == transaction.sender
+            if swap is not None and each["asset"] == swap.token_in and each["account"] == transaction.holder
         ]
         trial = Trial(
-            sender=transaction.sender,
+            sender=transaction.holder,
             gains=dict(_gains(run)),
             swap=swap,
-            router=transaction.to,
+            router=transaction.inner[0],
             paid=paid[0] if paid else 0,
             salt=self._salt(),
         )
@@ -401,9 +453,9 @@ def _read(ran: Sequence[Traced]) -> set[tuple[str, str | None]]:
 
 
 def _gains(run: _Pass) -> Iterator[tuple[str, int]]:
-    sender = run.steps[run.target].transaction.sender
+    holder = run.steps[run.target].transaction.holder
     for each in run.told.deltas:
-        if each["account"] == sender and each["asset"] != ETHER and int(each["amount"]) > 0:
+        if each["account"] == holder and each["asset"] != ETHER and int(each["amount"]) > 0:
             yield each["asset"], int(each["amount"])
 
 

@@ -64,7 +64,7 @@ MODELS = (
     ),
     Model(
         name="contract with owners (Safe 1.4.1)",
-        here="rules, proofs and owners' signatures are here and run by tests; not behind the gate yet",
+        here="engine `safe`: each owner a whole key of its own co-signer; an executor pays the gas",
         latency="of each owner as a whole key; one after the other or at once",
         gas="a payment of ether by three owners 72,800, by an account 21,000; some 350,000 once",
         stolen="two owners: nothing",

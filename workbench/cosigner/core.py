@@ -21,7 +21,7 @@ from ledger.witness import Witness
 from workbench.cosigner import operations, others
 from workbench.cosigner.blocks import Blocks
 from workbench.cosigner.deeds import Deeds
-from workbench.cosigner.gate import Permission, decide
+from workbench.cosigner.gate import Payload, Permission, decide
 from workbench.cosigner.ground import GateError, Identity, advance, floored, release
 from workbench.cosigner.keywork import KeyWork
 from workbench.cosigner.memory import Bytes, Memory, Record
@@ -32,16 +32,19 @@ from workbench.cosigner.runs import Runs
 from workbench.cosigner.shared import Agreed, SharedKeys
 from workbench.cosigner.told import Told
 from workbench.cosigner.wholework import WholeWork
+from workbench.custody.safe import owner_signature
 from workbench.custody.threshold import Answered
 from workbench.custody.token import Ed25519Key, Token, WholeKeys
-from workbench.evm.transaction import SignedTransaction, assemble, signature_for
+from workbench.evm.transaction import UnsignedTransaction, assemble, signature_for
 from workbench.process import witnessing
 from workbench.process.crash import CrashPoint
+from workbench.rules import execution
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, read_time, signed_bytes
 from workbench.rules.evidence import ANSWER_LINE, Answer, Evidence, HeadUpdate, RefusedAnswer, SignedAnswer
 from workbench.rules.isolation import Isolation
 from workbench.rules.key_operation import OperationEvidence
+from workbench.rules.keys import SharedKey
 from workbench.rules.lease import Lease, SignedLease, verify_lease
 from workbench.rules.pause import SignedRelease
 from workbench.rules.policy import SETS_MAX, PolicySet
@@ -328,7 +331,7 @@ class Cosigner:
             done = self._stored(evidence)
             if done is None:
                 permission = self._decide(evidence)
-                if permission.key.engine == "mpc":
+                if isinstance(permission.key, SharedKey):
                     return self._agree(named, evidence, permission)
                 done = self._sign(permission)
         except GateError as error:
@@ -345,8 +348,7 @@ class Cosigner:
         return self._answer(named, intent, done=done).dump()
 
     def _agree(self, named: str, evidence: Evidence, permission: Permission) -> dict[str, Any]:
-        is_cancel = evidence.operation == "cancel"
-        expires = None if is_cancel else read_time(evidence.proposal.intent.expires_at)
+        expires = None if evidence.cancels else read_time(evidence.proposal.intent.expires_at)
         return self._sharing().agree(named, permission, expires=expires)
 
     def _sharing(self) -> SharedKeys:
@@ -358,7 +360,7 @@ class Cosigner:
         """Return what was signed before for exactly this intent, this operation and these bytes."""
         record = self.memory.snapshot().of(evidence.intent)
         there = None if record is None else record.of(evidence.unsigned_tx)
-        return there if there is not None and there.cancels == (evidence.operation == "cancel") else None
+        return there if there is not None and there.cancels == evidence.cancels else None
 
     def _decide(self, evidence: Evidence) -> Permission:
         memory = self.memory.snapshot()
@@ -383,19 +385,14 @@ class Cosigner:
         return permission
 
     def _sign(self, permission: Permission) -> Bytes:
-        """(9) With a whole key."""
-        public_key = bytes.fromhex(permission.key.public_key)
-        raw = self.whole.of(public_key).sign_digest(permission.transaction.digest())
+        """(9) With a whole key, an account's or that of an owner of a Safe."""
+        raw = self.whole.of(permission.public_key).sign_digest(permission.transaction.digest())
         return self._complete(permission, permission.record, raw)
 
     def _complete(self, permission: Permission, record: Record, raw: bytes) -> Bytes:
-        """(9) Check r ‖ s under the key, assemble the transaction, persist."""
-        public_key = bytes.fromhex(permission.key.public_key)
-        digest = permission.transaction.digest()
-        r, s, y_parity = signature_for(digest, raw, public_key)
-        signed = assemble(permission.transaction, r, s, y_parity)
+        """(9) Check r ‖ s under the key, put it to what it signs, persist."""
+        signed, signature = _signed(permission.transaction, raw, permission.public_key)
         self.crash.reached("4-signed")
-        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([y_parity])
         done = self.memory.complete(record, raw_tx=signed.hex(), signature=signature.hex())
         return done.bytes[-1]
 
@@ -440,12 +437,22 @@ class Cosigner:
             raw_tx=done.raw_tx if done else None,
             refused=refusal,
             signed_before=before[-1] if before and refusal is not None else None,
-            others=[SignedTransaction.parse(bytes.fromhex(raw)).tx_hash.hex() for raw in before],
+            others=[execution.named(bytes.fromhex(raw)) for raw in before],
         )
         if record is not None and record.in_doubt:
             answer = Answer.load(answer.dump() | {"gave": True})
         signature = self.identity_key.sign(signed_bytes(ANSWER_LINE, answer.canonical()))
         return SignedAnswer(answer=answer, signature=signature.hex())
+
+
+def _signed(payload: Payload, raw: bytes, public_key: bytes) -> tuple[bytes, bytes]:
+    """(9) Return what is signed together with its signature, and the signature alone."""
+    if isinstance(payload, UnsignedTransaction):
+        r, s, y_parity = signature_for(payload.digest(), raw, public_key)
+        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([y_parity])
+        return assemble(payload, r, s, y_parity), signature
+    signature = owner_signature(payload, raw, public_key).encoded()
+    return payload.encode(signature), signature
 
 
 def _recollect(runs: Runs, request: dict[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,17 @@
     I know what every nonce before carried, whoever signed it (`others`)
 (8) persist and (9) sign are the process's; it does exactly what the gate returns.
 
+Of a Safe each owner decides by the same steps, about the Safe's transaction under the Safe's nonce; in (6)
+the Safe is proven to be as it was pinned, and what would run foreign code in its place, or change it, is
+refused (`rules.safe`). Its executor decides once more, by the same steps: (5) is that the bytes carry out
+exactly what owners have signed, and (7) is about the executor's own nonce.
+
 A cancel takes the nonce of bytes that I have signed and does nothing: it was approved with them. Of the
 steps it keeps (0) to (3), though no pause stops it: it is what an emergency needs. (4) is that the intent
 is expired, by the latest of the clocks, or that somebody entitled has rejected it since; (5)
 that the bytes are its cancel; (7) that I signed for this very intent and
-nonce, that the nonce is not spent, and that the fees outbid what I signed last. Who proposed is not asked
+nonce, that the nonce is not spent, and that the fees outbid what I signed last (an owner of a Safe, who pays
+no fee, may not have signed: others have). Who proposed is not asked
 again, nor what was simulated: a cancel moves nothing, and must be possible also when its proposer has left.
 
 Everything arrives through the service, which is not believed: each part is verified
@@ -24,9 +30,10 @@ under this co-signer's own copy of the trust root. Pure: memory, evidence and `n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from ledger.checkpoint import Checkpoint
 from ledger.merkle import ProofError, verify_consistency
@@ -45,20 +52,45 @@ from workbench.cosigner.ground import (
 from workbench.cosigner.memory import Head, Record, Snapshot
 from workbench.evm.header import Header
 from workbench.evm.transaction import UnsignedTransaction, address_of
-from workbench.rules import attestation, carried, cedar, decision, facts, worth
+from workbench.rules import (
+    attestation,
+    calls,
+    carried,
+    cedar,
+    decision,
+    execution,
+    facts,
+    safe,
+    storage,
+    worth,
+)
 from workbench.rules.attestation import Simulation, State, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.descent import Seen, verify_descent
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.evidence import Evidence, HeadUpdate, Reservation
 from workbench.rules.intent import Intent, outflows, verify_proposal
+from workbench.rules.keys import Key, SafeKey, SharedKey
 from workbench.rules.lease import Lease, verify_names
 from workbench.rules.lifecycle import Event
 from workbench.rules.pause import Orders
-from workbench.rules.policy import Key, PolicySet
+from workbench.rules.policy import PolicySet
+from workbench.rules.safe import Proposed
 from workbench.rules.trust import TrustRoot
 
 LIMIT_WINDOW = timedelta(hours=24)
+
+
+Payload: TypeAlias = UnsignedTransaction | Proposed
+"""What is signed: an account's transaction, or a Safe's by one of its owners."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """The key that this co-signer is asked to use, and the point of what its token holds of it."""
+
+    key: Key
+    public_key: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +101,9 @@ class Permission:
     lease: Lease | None
     head: Head
     record: Record
-    transaction: UnsignedTransaction
+    transaction: Payload
     key: Key
+    public_key: bytes
     seen: Seen
     learned: tuple[Record, ...]
 
@@ -121,17 +154,18 @@ def _decide(
         reservation = _reservation(evidence, checkpoint)
     with step(3):
         policy, sets = _policy(evidence, memory, trust_root, now)
-        key = _key(policy, intent, identity.name)
+        key, hand = policy.key(intent.key), _hand(policy, evidence, identity.name)
     with step(1):
         _free(evidence, lease, orders, policy)
     with step(7):
-        learned = _learn(evidence, memory, key, sets=sets, trust_root=trust_root, now=now)
+        learned = _learn(evidence, memory, hand.key, sets=sets, trust_root=trust_root, now=now)
         memory = memory.with_records(learned)
     ground = _Ground(
         evidence=evidence,
         lease=lease,
         policy=policy,
         key=key,
+        hand=hand,
         reservation=reservation,
         checkpoint=checkpoint,
         head=head,
@@ -142,7 +176,7 @@ def _decide(
         learned=learned,
     )
     try:
-        return _weigh_cancel(ground) if evidence.operation == "cancel" else _weigh(ground)
+        return _weigh_cancel(ground) if evidence.cancels else _weigh(ground)
     except GateError as error:
         # what is refused under a newer policy set must not be tried again under an older one
         error.seen = policy
@@ -158,6 +192,7 @@ class _Ground:
     lease: Lease | None
     policy: PolicySet
     key: Key
+    hand: Hand
     reservation: Reservation
     checkpoint: Checkpoint
     head: Extended
@@ -192,11 +227,12 @@ def _weigh(ground: _Ground) -> Permission:
         _somebody(approvals)
         _same_ledger(evidence.head, approvals, ground.checkpoint)
     with step(5):
-        transaction = _bytes(evidence, intent, reservation)
+        payload, carries = _bytes(ground)
         fresh = _simulation(ground, evidence.attestations.fresh, policy.limits.simulation_age_s_max)
         _same_chain(approved, fresh, state)
         _state_diff(intent, approved, fresh, policy, approvals)
     with step(6):
+        _judge(ground, state, carries, approvals=approvals.roles)
         weighed = worth.weigh(
             intent,
             fresh,
@@ -209,7 +245,7 @@ def _weigh(ground: _Ground) -> Permission:
         given = facts.Given(
             intent=intent,
             policy=policy,
-            transaction=transaction,
+            transaction=carries,
             reserved_nonce=reservation.nonce,
             state=state,
             approved=approved,
@@ -223,38 +259,32 @@ def _weigh(ground: _Ground) -> Permission:
             policy, "sign", proposer=policy.proposer(intent.proposer), key=key, facts=computed
         ).require()
     with step(7):
-        lane = (intent.chain_id, key.address, transaction.nonce)
+        lane = _lane(ground, payload)
         _all_known(ground, lane)
-        record = nonces.admit(
-            memory,
-            lane,
-            transaction,
-            intent=intent.digest,
-            usd_cents=int(computed["amount_usd_cents"]),
-            at=write_time(now),
-        )
-        nonces.verify_next(lane, state)
+        cents = int(computed["amount_usd_cents"])
+        record = _admit(ground, lane, payload, usd_cents=cents)
+        nonces.verify_next(lane, execution.next_nonce(state, ground.hand.key))
         _own_limit(record, memory, policy, approvals, now)
-    return _permission(ground, record, transaction, seen)
+    return _permission(ground, record, payload, seen)
 
 
 def _weigh_cancel(ground: _Ground) -> Permission:
     """(4), (5) and (7) of a cancel."""
-    evidence, policy, key = ground.evidence, ground.policy, ground.key
-    intent, nonce = evidence.proposal.intent, ground.reservation.nonce
+    evidence, policy = ground.evidence, ground.policy
     with step(4):
         state = _state(evidence, policy, ground.trust_root, ground.now)
         seen = _descends(ground)
         _no_longer_wanted(ground, max(ground.now, state.block_time))
     with step(5):
-        transaction = UnsignedTransaction.parse(bytes.fromhex(evidence.unsigned_tx))
-        carried.verify_cancels(transaction, intent, nonce=nonce, address=key.address)
+        payload, carries = _bytes(ground)
+    with step(6):
+        _judge(ground, state, carries, approvals=())
     with step(7):
-        lane = (intent.chain_id, key.address, nonce)
+        lane = _lane(ground, payload)
         _all_known(ground, lane)
-        record = nonces.cancel(ground.memory, lane, transaction, intent=intent.digest)
-        nonces.verify_next(lane, state)
-    return _permission(ground, record, transaction, seen)
+        record = _admit(ground, lane, payload, usd_cents=0)
+        nonces.verify_next(lane, execution.next_nonce(state, ground.hand.key))
+    return _permission(ground, record, payload, seen)
 
 
 def _no_longer_wanted(ground: _Ground, latest: datetime) -> None:
@@ -283,7 +313,7 @@ def _no_longer_wanted(ground: _Ground, latest: datetime) -> None:
     )
 
 
-def _permission(ground: _Ground, record: Record, transaction: UnsignedTransaction, seen: Seen) -> Permission:
+def _permission(ground: _Ground, record: Record, payload: Payload, seen: Seen) -> Permission:
     head, policy = ground.head, ground.policy
     return Permission(
         intent=ground.evidence.proposal.intent,
@@ -298,8 +328,9 @@ def _permission(ground: _Ground, record: Record, transaction: UnsignedTransactio
             records=ground.memory.head.records,
         ),
         record=record,
-        transaction=transaction,
-        key=ground.key,
+        transaction=payload,
+        key=ground.hand.key,
+        public_key=ground.hand.public_key,
         seen=seen,
         learned=ground.learned,
     )
@@ -310,7 +341,7 @@ def _free(evidence: Evidence, lease: Lease | None, orders: Orders, policy: Polic
     if lease is None:
         return
     verify_names(lease, policy)
-    if evidence.operation != "cancel":
+    if not evidence.cancels:
         lease.added_to(orders).verify_free(evidence.proposal.intent)
 
 
@@ -341,7 +372,7 @@ def _learn(
     now: datetime,
 ) -> tuple[Record, ...]:
     """(7) Take what others signed; a whole key has no others."""
-    if key.engine == "hsm":
+    if not isinstance(key, SharedKey):
         if evidence.spent:
             raise RefusedError(Refusal.MALFORMED, "a whole key has no other signers", path="/spent")
         return ()
@@ -350,7 +381,7 @@ def _learn(
 
 
 def _all_known(ground: _Ground, lane: tuple[int, str, int]) -> None:
-    if ground.key.engine != "hsm":
+    if isinstance(ground.hand.key, SharedKey):
         others.verify_all_known(ground.memory, lane)
 
 
@@ -365,20 +396,25 @@ def _policy(
     return in_force(sets, memory, trust_root, now), sets
 
 
-def _key(policy: PolicySet, intent: Intent, name: str) -> Key:
-    key = policy.key(intent.key)
-    if name not in key.cosigners:
-        raise RefusedError(Refusal.KEY_UNKNOWN, f"{name} is no co-signer of {key.id}")
-    if address_of(bytes.fromhex(key.public_key)) != key.address:
-        raise RefusedError(Refusal.POLICY_INVALID, f"the address of {key.id} is not that of its public key")
-    return key
+def _hand(policy: PolicySet, evidence: Evidence, name: str) -> Hand:
+    """(3) Return the key that this co-signer is asked to use: the intent's own, or a Safe's executor's."""
+    key = policy.key(evidence.proposal.intent.key)
+    if evidence.executes and not isinstance(key, SafeKey):
+        raise RefusedError(Refusal.KEY_UNKNOWN, f"nobody carries out what {key.id} signs")
+    used = policy.sender(key.id) if evidence.executes else key
+    if isinstance(used, SafeKey):
+        return Hand(used, bytes.fromhex(used.owner(name).public_key))
+    if name not in used.cosigners:
+        raise RefusedError(Refusal.KEY_UNKNOWN, f"{name} is no co-signer of {used.id}")
+    public_key = bytes.fromhex(used.public_key)
+    if address_of(public_key) != used.address:
+        raise RefusedError(Refusal.POLICY_INVALID, f"the address of {used.id} is not that of its public key")
+    return Hand(used, public_key)
 
 
 def _state(evidence: Evidence, policy: PolicySet, trust_root: TrustRoot, now: datetime) -> State:
     age = policy.limits.attestation_age_s_max
-    return attestation.verify_state(
-        evidence.attestations.state, trust_root=trust_root, now=now, age_s_max=age
-    )
+    return storage.verify_held(evidence.attestations.state, trust_root=trust_root, now=now, age_s_max=age)
 
 
 def _descends(ground: _Ground) -> Seen:
@@ -393,7 +429,7 @@ def _simulation(ground: _Ground, statements: Sequence[Statement], age_s_max: int
     return attestation.verify_simulation(
         statements,
         intent=ground.evidence.proposal.intent,
-        sender=ground.key.address,
+        call=execution.simulated(ground.evidence.proposal.intent, ground.policy),
         trust_root=ground.trust_root,
         now=ground.now,
         age_s_max=age_s_max,
@@ -438,12 +474,61 @@ def _same_chain(approved: Simulation, fresh: Simulation, state: State) -> None:
             raise RefusedError(Refusal.ATTESTATION_STALE, f"two blocks of number {number}")
 
 
-def _bytes(evidence: Evidence, intent: Intent, reservation: Reservation) -> UnsignedTransaction:
-    """(5) Take the bytes apart myself: they must be this intent under the reserved nonce."""
-    raw = bytes.fromhex(evidence.unsigned_tx)
+def _bytes(ground: _Ground) -> tuple[Payload, Payload]:
+    """(5) Take the bytes apart myself: they must be this intent, or its cancel, under the reserved nonce.
+
+    Returns what is to be signed, and what that carries out: of a Safe's executor not the same.
+    """
+    evidence, key, nonce = ground.evidence, ground.key, ground.reservation.nonce
+    intent, raw = evidence.proposal.intent, bytes.fromhex(evidence.unsigned_tx)
+    if isinstance(key, SafeKey) and not evidence.executes:
+        proposed = execution.verify_owners_bytes(raw, intent, key, nonce=nonce, cancels=evidence.cancels)
+        return proposed, proposed
     transaction = UnsignedTransaction.parse(raw)
-    carried.verify_carries(transaction, intent, nonce=reservation.nonce)
-    return transaction
+    if isinstance(key, SafeKey):
+        carries = execution.verify_executes(transaction, intent, key, nonce=nonce, cancels=evidence.cancels)
+        return transaction, carries
+    if evidence.cancels:
+        carried.verify_cancels(transaction, intent, nonce=nonce, address=key.address)
+    else:
+        carried.verify_carries(transaction, intent, nonce=nonce)
+    return transaction, transaction
+
+
+def _judge(ground: _Ground, state: State, carries: Payload, *, approvals: Collection[str]) -> None:
+    """(6) Refuse by name what a Safe is not to do, whoever has approved it."""
+    key = ground.key
+    if not isinstance(key, SafeKey) or isinstance(carries, UnsignedTransaction):
+        return
+    safe.verify_may_sign(
+        carries,
+        pinned=key.pinned(ground.trust_root.chain_id),
+        proven=safe.proven(state, key.address),
+        approvals=approvals,
+        abis=calls.abis(ground.policy),
+    )
+
+
+def _lane(ground: _Ground, payload: Payload) -> nonces.Lane:
+    """(7) A Safe's owners count its nonces, its executor those of an account of its own."""
+    return (ground.trust_root.chain_id, ground.hand.key.address, execution.nonce_of(payload))
+
+
+def _admit(ground: _Ground, lane: nonces.Lane, payload: Payload, *, usd_cents: int) -> Record:
+    """(7) Return the record with which this may be signed."""
+    evidence, memory = ground.evidence, ground.memory
+    intent, at = evidence.intent, write_time(ground.now)
+    if not isinstance(payload, UnsignedTransaction):
+        return nonces.own(
+            memory, lane, payload, intent=intent, usd_cents=usd_cents, at=at, cancels=evidence.cancels
+        )
+    if evidence.executes:
+        return nonces.execute(
+            memory, lane, payload, intent=intent, usd_cents=usd_cents, at=at, cancels=evidence.cancels
+        )
+    if evidence.cancels:
+        return nonces.cancel(memory, lane, payload, intent=intent)
+    return nonces.admit(memory, lane, payload, intent=intent, usd_cents=usd_cents, at=at)
 
 
 def _state_diff(

@@ -132,8 +132,9 @@ class Snapshot:
         return replace(self, records=(*(each for each in self.records if each.lane not in lanes), *records))
 
     def of(self, intent: str) -> Record | None:
-        """Return the record of this intent."""
-        return next((record for record in self.records if record.intent == intent), None)
+        """Return the record of this intent; of an executor's several, the newest."""
+        found = (record for record in self.records if record.intent == intent)
+        return max(found, key=lambda record: record.nonce, default=None)
 
 
 def found(folder: Path, *, genesis_hash: bytes) -> None:

@@ -11,6 +11,11 @@
 (g) Only the account's next nonce: everything before it is mined, and it is not. Bytes signed for a later
     nonce would wait, without an end, for whoever fills the gap; and a row of them, each simulated alone,
     would together cost what none of them shows.
+(h) An owner of a Safe signs for one of its nonces an intent's transaction, and its cancel. Neither pays a
+    fee, and whichever is carried out first is the only one. An owner may sign the cancel of what only others
+    have signed: it does nothing.
+(i) An executor pays for one intent at a time; one that failed leaves its nonce spent, and the same intent, or
+    its cancel, may have the next: that it is carried out once is the Safe's nonce's to keep.
 
 Whether the bytes are the intent's, or its cancel, was verified before (`rules.carried`). Pure.
 """
@@ -22,8 +27,8 @@ from dataclasses import replace
 from workbench.cosigner.memory import BYTES_MAX, Bytes, Record, Snapshot
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.rules import carried
-from workbench.rules.attestation import State
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.safe import Proposed
 
 Lane = tuple[int, str, int]
 REPLACEMENTS_MAX = BYTES_MAX // 2
@@ -33,29 +38,14 @@ def admit(
     memory: Snapshot, lane: Lane, transaction: UnsignedTransaction, *, intent: str, usd_cents: int, at: str
 ) -> Record:
     """Return the record with which bytes of an intent may be signed, by (a) to (c), (e) and (f)."""
-    there, before = memory.at(lane), memory.of(intent)
-    if there is not None and there.intent != intent:
-        raise RefusedError(Refusal.NONCE_USED, f"nonce {lane[2]} belongs to intent {there.intent[:12]}")
-    if before is not None and before.lane != lane:
-        raise RefusedError(Refusal.INTENT_SPENT, f"this intent holds nonce {before.nonce}")
+    there = _one_intent(memory, lane, intent)
     unsigned = transaction.encode().hex()
     if there is None:
-        chain_id, address, nonce = lane
-        first = Bytes(unsigned_tx=unsigned, cancels=False, raw_tx=None, signature=None)
-        return Record(
-            chain_id=chain_id,
-            address=address,
-            nonce=nonce,
-            intent=intent,
-            usd_cents=usd_cents,
-            at=at,
-            bytes=(first,),
-        )
+        return _first(lane, unsigned, intent=intent, usd_cents=usd_cents, at=at, cancels=False)
     last = there.bytes[-1]
     if last.unsigned_tx == unsigned and last.given and not last.cancels:
         return there  # (b)
-    if any(each.cancels for each in there.signed):
-        raise RefusedError(Refusal.CANCELLED, f"a cancel of nonce {lane[2]} is signed")  # (e)
+    _not_after_cancel(there, cancels=False)
     _outbids(there, transaction, most=REPLACEMENTS_MAX)
     # the day's sum counts it from its last signature on
     return replace(there.then(unsigned, cancels=False), usd_cents=usd_cents, at=at)
@@ -73,12 +63,73 @@ def cancel(memory: Snapshot, lane: Lane, transaction: UnsignedTransaction, *, in
     return there.then(unsigned, cancels=True)
 
 
-def verify_next(lane: Lane, state: State) -> None:
-    """Verify that the account's next nonce is this one, by (g)."""
-    _, address, nonce = lane
-    account = state.account(address)
-    if account.nonce != nonce:
-        raise RefusedError(Refusal.NONCE_GAP, f"nonce {nonce}, the account's next is {account.nonce}")
+def own(
+    memory: Snapshot, lane: Lane, proposed: Proposed, *, intent: str, usd_cents: int, at: str, cancels: bool
+) -> Record:
+    """Return the record with which an owner of a Safe may sign, by (a), (e) and (h)."""
+    there = _one_intent(memory, lane, intent)
+    unsigned = proposed.encode().hex()
+    if there is None:
+        return _first(lane, unsigned, intent=intent, usd_cents=usd_cents, at=at, cancels=cancels)
+    _not_after_cancel(there, cancels=cancels)
+    return there.then(unsigned, cancels=cancels)
+
+
+def execute(
+    memory: Snapshot,
+    lane: Lane,
+    transaction: UnsignedTransaction,
+    *,
+    intent: str,
+    usd_cents: int,
+    at: str,
+    cancels: bool,
+) -> Record:
+    """Return the record with which an executor may carry out what owners signed, by (c), (e), (f), (i)."""
+    there = memory.at(lane)
+    if there is not None and there.intent != intent:
+        raise RefusedError(Refusal.NONCE_USED, f"nonce {lane[2]} belongs to intent {there.intent[:12]}")
+    unsigned = transaction.encode().hex()
+    if there is None:
+        return _first(lane, unsigned, intent=intent, usd_cents=usd_cents, at=at, cancels=cancels)
+    _not_after_cancel(there, cancels=cancels)
+    _outbids(there, transaction, most=BYTES_MAX if cancels else REPLACEMENTS_MAX)
+    return replace(there.then(unsigned, cancels=cancels), usd_cents=usd_cents or there.usd_cents, at=at)
+
+
+def verify_next(lane: Lane, next_nonce: int) -> None:
+    """Verify that the lane's next nonce, as it is proven, is this one, by (g)."""
+    if next_nonce != lane[2]:
+        raise RefusedError(Refusal.NONCE_GAP, f"nonce {lane[2]}, the account's next is {next_nonce}")
+
+
+def _one_intent(memory: Snapshot, lane: Lane, intent: str) -> Record | None:
+    """Return what this nonce carries, by (a)."""
+    there, before = memory.at(lane), memory.of(intent)
+    if there is not None and there.intent != intent:
+        raise RefusedError(Refusal.NONCE_USED, f"nonce {lane[2]} belongs to intent {there.intent[:12]}")
+    if before is not None and before.lane != lane:
+        raise RefusedError(Refusal.INTENT_SPENT, f"this intent holds nonce {before.nonce}")
+    return there
+
+
+def _first(lane: Lane, unsigned: str, *, intent: str, usd_cents: int, at: str, cancels: bool) -> Record:
+    chain_id, address, nonce = lane
+    first = Bytes(unsigned_tx=unsigned, cancels=cancels, raw_tx=None, signature=None)
+    return Record(
+        chain_id=chain_id,
+        address=address,
+        nonce=nonce,
+        intent=intent,
+        usd_cents=usd_cents,
+        at=at,
+        bytes=(first,),
+    )
+
+
+def _not_after_cancel(there: Record, *, cancels: bool) -> None:
+    if not cancels and any(each.cancels for each in there.signed):
+        raise RefusedError(Refusal.CANCELLED, f"a cancel of nonce {there.nonce} is signed")  # (e)
 
 
 def _outbids(there: Record, transaction: UnsignedTransaction, *, most: int) -> None:

@@ -45,6 +45,7 @@ from workbench.rules.key_operation import (
     OperationEvidence,
     SignedOperation,
 )
+from workbench.rules.keys import points
 from workbench.rules.lease import Lease, verify_names
 from workbench.rules.pause import EVERYTHING, KEY, Orders
 from workbench.rules.policy import PolicySet
@@ -243,7 +244,7 @@ def _ending(operation: KeyOperation, sets: Sequence[PolicySet], identity: Identi
     """Return the whole keys of mine that any set listed under this name; none that one in force lists."""
     if operation.operation != "destroy":
         return ()
-    kept = {key.public_key for key in sets[-1].keys.values()}
+    kept = {point for key in sets[-1].keys.values() for point in points(key)}
     named = [policy.keys[operation.key] for policy in sets if operation.key in policy.keys]
     mine = {key.public_key for key in named if key.engine == "hsm" and key.cosigners == [identity.name]}
     return tuple(sorted(mine - kept))

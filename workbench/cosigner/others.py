@@ -26,7 +26,8 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.evidence import Spent
 from workbench.rules.intent import Proposal, verify_author
-from workbench.rules.policy import Key, PolicySet
+from workbench.rules.keys import SharedKey
+from workbench.rules.policy import PolicySet
 from workbench.rules.trust import TrustRoot
 
 Lane = tuple[int, str, int]
@@ -36,7 +37,7 @@ def learn(
     told: Sequence[Spent],
     memory: Snapshot,
     *,
-    key: Key,
+    key: SharedKey,
     sets: Sequence[PolicySet],
     trust_root: TrustRoot,
     now: datetime,

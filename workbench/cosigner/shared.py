@@ -20,6 +20,7 @@ from workbench.cosigner.gate import Permission
 from workbench.cosigner.runs import RUN_SECONDS, Runs, Under
 from workbench.custody.threshold import Answered
 from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.keys import SharedKey
 from workbench.rules.pause import Orders
 from workbench.rules.threshold import Basis, SignedEnvelope, SignedOpening, Terms
 
@@ -48,6 +49,8 @@ class SharedKeys:
         """(1) Remember what was allowed until its intent expires; return what the courier needs to know."""
         intent, key = permission.record.intent, permission.key
         now = self.clock()
+        if not isinstance(key, SharedKey):
+            raise RefusedError(Refusal.SHARE, f"{key.id} is no shared key")
         entry, share = self.runs.shares.share(key.id)
         mine = (share.public_key.hex(), share.parties, share.threshold, share.party)
         place = key.cosigners.index(self.runs.name) + 1

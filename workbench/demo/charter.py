@@ -9,14 +9,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from eth_hash.auto import keccak
+
 from ledger.encoding import canonical
 from workbench.demo.authenticator import UnsafeSoftwareAuthenticator
 from workbench.demo.newswap import Deployment
+from workbench.evm import known
 from workbench.evm.calldata import APPROVE, EXACT_INPUT_SINGLE
+from workbench.evm.fields import checksummed
 from workbench.evm.transaction import address_of
 from workbench.identity.ctap import Authenticator
 from workbench.rules.documents import write_time
 from workbench.rules.policy import Manifest, PolicySet, Signature, manifest_of
+from workbench.rules.safe_pins import Pinned
 from workbench.rules.trust import UNSAFE_AAGUID, RelyingParty
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "policies" / "desk"
@@ -33,6 +38,10 @@ COSIGNER = "cosigner-1"
 COSIGNERS = ("cosigner-1", "cosigner-2", "cosigner-3", "cosigner-4", "cosigner-5")
 """Where the key is shared, and three of them sign together."""
 THRESHOLD = 3
+EXECUTOR_ID, EXECUTOR = "carrier", "cosigner-6"
+"""Where the treasury is a Safe: the key that pays for what its owners sign, and who has it."""
+PAYEE = checksummed(keccak(b"payee of the demo")[12:])
+"""Whom a Safe's treasury may pay."""
 WHOLE = {"engine": "hsm", "cosigners": [COSIGNER]}
 SHARED = {"engine": "mpc", "cosigners": list(COSIGNERS), "threshold": THRESHOLD}
 
@@ -76,8 +85,9 @@ class Variant:
     `admitted` are the models of security keys that visitors may bring, by AAGUID, beside the software ones;
     `nodes` says by which nodes, named, an observer looks at the chain that is at an address; `relay`
     where its private relay is; of so many `observers`, `observer_quorum` must agree. `engine` says whether
-    the treasury's key is whole in one co-signer's token, or shared by five; `jailed`, whether co-signers are
-    started shut in, by root as OS users of their own; `recovery`, whether officers keep backups of shares.
+    the treasury's key is whole in one co-signer's token, shared by five, or a Safe that five own; `jailed`,
+    whether co-signers are started shut in, by root as OS users of their own; `recovery`, whether officers
+    keep backups of shares.
     """
 
     second_key: tuple[str, ...] = ()
@@ -88,7 +98,7 @@ class Variant:
     observers: int = 1
     observer_quorum: int = 1
     relay: str | None = None
-    engine: Literal["hsm", "mpc"] = "hsm"
+    engine: Literal["hsm", "mpc", "safe"] = "hsm"
     jailed: bool = False
     recovery: bool = False
 
@@ -159,9 +169,9 @@ def recovery(keys: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
 
 def places(engine: str) -> list[dict[str, str]]:
     """Return where the co-signers would stand; in truth all of them are on this machine, in SoftHSM."""
-    names = COSIGNERS if engine == "mpc" else (COSIGNER,)
-    sites = ("north", "south", "elsewhere", "north", "south")
-    hands = ("operations", "security", "custody", "operations", "security")
+    names = _cosigners(engine)
+    sites = ("north", "south", "elsewhere", "north", "south", "elsewhere")
+    hands = ("operations", "security", "custody", "operations", "security", "custody")
     return [
         {
             "name": name,
@@ -176,14 +186,61 @@ def places(engine: str) -> list[dict[str, str]]:
 
 
 def cosigners(variant: Variant) -> tuple[str, ...]:
-    """Return who holds the treasury's key."""
-    return COSIGNERS if variant.engine == "mpc" else (COSIGNER,)
+    """Return who holds the treasury's key, and what carries out what its owners sign."""
+    return _cosigners(variant.engine)
+
+
+def _cosigners(engine: str) -> tuple[str, ...]:
+    if engine == "safe":
+        return (*COSIGNERS, EXECUTOR)
+    return COSIGNERS if engine == "mpc" else (COSIGNER,)
+
+
+def whole(public_key: str, *, engine: str = TEMPLATE_ONLY.engine) -> list[dict[str, Any]]:
+    """Return the treasury's key as the set lists it, where it has a point."""
+    return [
+        {
+            "id": KEY_ID,
+            "address": address_of(bytes.fromhex(public_key)),
+            "public_key": public_key,
+            "tier": "hot",
+            "purpose": "treasury of the desk",
+            **(SHARED if engine == "mpc" else WHOLE),
+        }
+    ]
+
+
+def owned(pinned: Pinned, owners: Mapping[str, str], executor: str) -> list[dict[str, Any]]:
+    """Return a treasury that is a Safe as the set lists it, and its executor's key; owners by co-signer."""
+    pins = {
+        "singleton": pinned.singleton,
+        "multi_send": pinned.multi_send,
+        "guard": pinned.guard,
+        "fallback_handler": pinned.fallback_handler,
+        "modules": sorted(pinned.modules),
+        "code_hashes": {address: code.hex() for address, code in pinned.code_hashes.items()},
+    }
+    carrier = whole(executor)[0] | {"id": EXECUTOR_ID, "cosigners": [EXECUTOR]}
+    return [
+        {
+            "id": KEY_ID,
+            "address": pinned.safe,
+            "tier": "hot",
+            "engine": "safe",
+            "purpose": "treasury of the desk",
+            "owners": [{"cosigner": name, "public_key": point} for name, point in owners.items()],
+            "threshold": pinned.threshold,
+            "pins": pins,
+            "executor": EXECUTOR_ID,
+        },
+        carrier | {"purpose": "pays the gas for the treasury's Safe"},
+    ]
 
 
 def files(
     *,
     people: list[dict[str, Any]],
-    public_key: str,
+    keys: list[dict[str, Any]],
     deployment: Deployment,
     code: Mapping[str, str],
     now: datetime,
@@ -191,10 +248,13 @@ def files(
     engine: str = TEMPLATE_ONLY.engine,
     recovery: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, bytes]:
-    """Return the set's files; `code` maps each contract's address to its code hash."""
+    """Return the set's files; `code` maps each contract's address to its code hash.
+
+    A treasury that is a Safe may pay, and may do several things at once.
+    """
     until = write_time(now + ENTRY_LIFE)
 
-    def entry(address: str, name: str, audit: str, function: dict[str, Any]) -> dict[str, Any]:
+    def entry(address: str, name: str, audit: str, *functions: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "address": address,
             "name": name,
@@ -202,7 +262,7 @@ def files(
             "code_hash": code[address],
             "expires_at": until,
             "audit": audit,
-            "functions": [function],
+            "functions": list(functions),
         }
 
     swap = {
@@ -224,16 +284,7 @@ def files(
     }
     documents: dict[str, Any] = {
         "people.json": people,
-        "keys.json": [
-            {
-                "id": KEY_ID,
-                "address": address_of(bytes.fromhex(public_key)),
-                "public_key": public_key,
-                "tier": "hot",
-                "purpose": "treasury of the desk",
-                **(SHARED if engine == "mpc" else WHOLE),
-            }
-        ],
+        "keys.json": keys,
         "assets.json": [
             {"asset": "ETH", "symbol": "ETH", "decimals": 18, "unit_usd_cents": 250_000, "priced_as": "ETH"},
             {
@@ -253,7 +304,8 @@ def files(
         ],
         "whitelist.json": [
             entry(deployment.router, "NewSwap router", "re-audited after the patch, no open finding", swap),
-            entry(deployment.usdc, "USD Coin", "token contract, approve only", approve),
+            entry(deployment.usdc, "USD Coin", "token contract, approve only", approve, *_pays(keys)),
+            *(entry(each, "MultiSendCallOnly", "the Safe's own batch", BATCH) for each in batches(keys)),
         ],
         "cosigners.json": places(engine),
         "recovery.json": list(recovery),
@@ -265,6 +317,26 @@ def files(
     for name in ("policies.cedar", "schema.cedarschema"):
         made[name] = (TEMPLATE / name).read_bytes()
     return made
+
+
+PAY: Mapping[str, Any] = {
+    "fragment": known.fragment("transfer(address to, uint256 amount)"),
+    "bounds": {"to": {"one_of": [PAYEE]}, "amount": {"equals": "declared_outflow"}},
+}
+BATCH: Mapping[str, Any] = {
+    "fragment": known.fragment("multiSend(bytes transactions)"),
+    "bounds": {"transactions": {"any": True}},
+}
+"""Of the bytes that it carries, each call is judged as if it were the only one."""
+
+
+def batches(keys: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the contract that runs the batches of each Safe among these keys."""
+    return [each["pins"]["multi_send"] for each in keys if each["engine"] == "safe"]
+
+
+def _pays(keys: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [PAY] if batches(keys) else []
 
 
 def signed(

@@ -16,7 +16,7 @@ from typing import Literal, Self
 from workbench import client
 from workbench.client import Client, IntentView
 from workbench.demo import charter
-from workbench.rules import approval, attestation, calls, facts
+from workbench.rules import approval, attestation, calls, execution, facts
 from workbench.rules.approval import Verb
 from workbench.rules.assertion import APPROVAL, CONSOLE
 from workbench.rules.codes import Refusal, RefusedError
@@ -113,7 +113,7 @@ def judge(
     simulation = attestation.verify_simulation(
         view.simulations,
         intent=view.intent,
-        sender=policy.key(view.intent.key).address,
+        call=execution.simulated(view.intent, policy),
         trust_root=trust_root,
         now=datetime.now(UTC),
         age_s_max=LOOK_BACK_S,

@@ -19,7 +19,7 @@ from workbench.demo.newswap import DEPLOYER
 from workbench.evm import calldata, known
 from workbench.evm.carriers import NOBODY
 from workbench.evm.fields import checksummed, from_rpc_hex, to_rpc
-from workbench.rules.safe import Pinned
+from workbench.rules.safe_pins import Pinned
 
 _FOLDER: Final = "@safe-global/safe-contracts/build/artifacts/contracts"
 _ARTIFACTS: Final = {

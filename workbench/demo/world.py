@@ -23,7 +23,7 @@ from ledger.encoding import canonical
 from workbench.chain.node import Node
 from workbench.chain.state import proven_account
 from workbench.cosigner import blocks, memory, orders
-from workbench.demo import charter
+from workbench.demo import charter, safe
 from workbench.demo.founding import ceremony
 from workbench.demo.newswap import ETHER, USDC_UNIT, Deployment, fund
 from workbench.demo.node import anvil_binary
@@ -43,14 +43,14 @@ WITNESSES = ("witness-1",)
 NO_FILES = ("certificate", "certificate_key", "metadata", "metadata_root")
 """The demo's pages have no TLS, and no vendor vouches for its keys."""
 """An auditor's own, beside the co-signers and the watcher, which are witnesses too."""
-WITNESS_FAULTS = {3: 1, 7: 2}
-"""Of so many witnesses so many may be silent: two of three make a checkpoint count, or five of seven."""
 FOLDERS = {
     "cosigner": "cosigners/",
     "observer": "observers/",
     "witness": "witnesses/",
     "recovery": "recovery/",
 }
+WITNESS_FAULTS = {3: 1, 7: 2, 8: 3}
+"""Of so many witnesses so many may be silent: two of three make a checkpoint count, or five of more."""
 ORIGIN = "desk.demo/ledger"
 LEASE_EVERY_S, LEASE_TTL_S = 3, 30
 """Long enough for a machine on which everything runs at once and slowly."""
@@ -120,7 +120,7 @@ def build(
     now = datetime.now(UTC)
     observers = [f"observer-{number + 1}" for number in range(variant.observers)]
     cosigners = charter.cosigners(variant)
-    second = {ANCHOR: "gas/1"} | ({charter.COSIGNER: "treasury/1"} if variant.engine == "hsm" else {})
+    second = {ANCHOR: "gas/1"} | _wholes(variant)
     second |= dict.fromkeys(observers, "relay/1") if variant.relay else {}
     sealing = dict.fromkeys(cosigners, "seal/1") if variant.engine == "mpc" else {}
     for name in cosigners:
@@ -132,20 +132,24 @@ def build(
     if variant.engine == "mpc":
         holders = {name: keys[name] for name in cosigners}
         public_key = ceremony(places.root, places.socket, charter.KEY_ID, holders, charter.THRESHOLD)
+        listed = charter.whole(public_key, engine="mpc")
+    elif variant.engine == "safe":
+        listed = _safe(node_url, packages, {name: keys[name]["secp256k1"] for name in cosigners})
+        fund(node_url, deployment, listed[1]["address"], usdc=0, ether=TREASURY_ETHER)
     else:
-        public_key = keys[charter.COSIGNER]["secp256k1"]
+        listed = charter.whole(keys[charter.COSIGNER]["secp256k1"])
     keys |= {name: {"ed25519": _witness(places.root(name), name)} for name in WITNESSES}
     sender = address_of(bytes.fromhex(keys[ANCHOR]["secp256k1"]))
     fund(node_url, deployment, sender, usdc=0, ether=ANCHOR_ETHER)
     kept_by = _recovery(places) if variant.recovery else {}
     places.officers.mkdir(mode=0o700)
-    treasury = address_of(bytes.fromhex(public_key))
+    treasury = str(listed[0]["address"])
     fund(node_url, deployment, treasury, usdc=TREASURY_USDC, ether=TREASURY_ETHER)
     made = charter.files(
         people=charter.enrol(places.officers, second_key=variant.second_key),
-        public_key=public_key,
+        keys=listed,
         deployment=deployment,
-        code=_code_hashes(node_url, deployment),
+        code=_code_hashes(node_url, deployment, charter.batches(listed)),
         now=now,
         limits=variant.limits,
         engine=variant.engine,
@@ -195,6 +199,26 @@ def _recovery(places: Places) -> dict[str, dict[str, str]]:
         mechanism = made["recovery"].partition(":")[0]
         halves[name] = {"mechanism": mechanism, "modulus": made["modulus"]}
     return halves
+
+
+def _wholes(variant: charter.Variant) -> dict[str, str]:
+    """Return the whole keys that co-signers have, by what they are labelled."""
+    if variant.engine == "safe":
+        return {name: f"owner/{name}" for name in charter.COSIGNERS} | {charter.EXECUTOR: "carrier/1"}
+    return {charter.COSIGNER: "treasury/1"} if variant.engine == "hsm" else {}
+
+
+def _safe(node_url: str, packages: Path, points: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Make a Safe whose owners are all these co-signers but one, its executor; return both keys."""
+    owners = {name: points[name] for name in charter.COSIGNERS}
+    addresses = [address_of(bytes.fromhex(each)) for each in owners.values()]
+    node = Node(node_url)
+    try:
+        contracts = safe.deploy(node, packages)
+        pinned = safe.open_safe(node, contracts, owners=addresses, threshold=charter.THRESHOLD)
+    finally:
+        node.close()
+    return charter.owned(pinned, owners, points[charter.EXECUTOR])
 
 
 def at_free_port(party: RelyingParty) -> RelyingParty:
@@ -251,13 +275,13 @@ def _trust_root(
     }
 
 
-def _code_hashes(node_url: str, deployment: Deployment) -> dict[str, str]:
+def _code_hashes(node_url: str, deployment: Deployment, more: Sequence[str]) -> dict[str, str]:
     node = Node(node_url)
     try:
         header = node.head()
         return {
             address: proven_account(node, header, address).account.code_hash.hex()
-            for address in (deployment.router, deployment.usdc)
+            for address in (deployment.router, deployment.usdc, *more)
         }
     finally:
         node.close()

@@ -24,7 +24,16 @@ from workbench.desk.drafts import Market
 from workbench.desk.show import Shown, facts, percent
 from workbench.desk.show import table as plain
 from workbench.evm.tree import Node
-from workbench.rules import attestation, calls, items, shown_items, shown_tokens, shown_worth, worth
+from workbench.rules import (
+    attestation,
+    calls,
+    execution,
+    items,
+    shown_items,
+    shown_tokens,
+    shown_worth,
+    worth,
+)
 from workbench.rules.attestation import Simulation
 from workbench.rules.codes import RefusedError
 from workbench.rules.documents import printable
@@ -237,7 +246,7 @@ def transaction(client: Client, digest: str, trust_root: Path) -> Review:
     simulation = attestation.verify_simulation(
         view.simulations,
         intent=view.intent,
-        sender=policy.key(view.intent.key).address,
+        call=execution.simulated(view.intent, policy),
         trust_root=believed,
         now=now,
         age_s_max=ANY_AGE_S,

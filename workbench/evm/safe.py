@@ -9,6 +9,8 @@
     threshold: the contract reads no more than those, so one behind them would be believed unread.
 (4) Calldata is read by round trip. `execTransaction` names no nonce: the reader says under which one it
     means to judge it.
+(5) What is carried between processes before anybody pays for it names chain, Safe and nonce as well; it
+    begins with 0x19, as nothing does that a chain takes for a transaction.
 
 Left to others: whether an owner may sign (`workbench.rules.safe`), and what a Safe holds (`safe_storage`).
 Pure; all bytes are taken as hostile.
@@ -24,7 +26,7 @@ from workbench.evm import calldata
 from workbench.evm.calldata import DATA_BYTES_MAX, Fragment
 from workbench.evm.carriers import NOBODY, WORD, Operation
 from workbench.evm.errors import SafeError, TransactionError
-from workbench.evm.fields import HASH_BYTES, UINT256_MAX, address_bytes
+from workbench.evm.fields import ADDRESS_BYTES, HASH_BYTES, UINT256_MAX, address_bytes, checksummed
 from workbench.evm.known import fragment
 from workbench.evm.transaction import UINT64_MAX, recovered, signature_for
 
@@ -39,11 +41,15 @@ EXECUTE: Final[Fragment] = fragment(
     "execTransaction(address to, uint256 value, bytes data, uint8 operation, uint256 safeTxGas, "
     "uint256 baseGas, uint256 gasPrice, address gasToken, address refundReceiver, bytes signatures)"
 )
+CARRIED: Final = b"\x19"
+EXECUTED: Final = keccak(b"ExecutionSuccess(bytes32,uint256)")
+"""The first topic of what a Safe says of a transaction that it has carried out; the second is its hash."""
 OWNERS_MAX: Final = 32
 """More owners than any desk has; a threshold is at most their number."""
 SIGNATURE_BYTES: Final = 65
 V: Final = (27, 28)
 _OTHER_KINDS: Final = {0: "a contract's signature", 1: "an approved hash"}
+_CARRIED_HEAD: Final = 1 + 3 * WORD
 _NUMBERS: Final = {Operation.CALL: 0, Operation.DELEGATECALL: 1}
 
 
@@ -198,6 +204,30 @@ def execution(tx: SafeTx, signatures: bytes) -> bytes:
     ]
     names = [each["name"] for each in EXECUTE["inputs"]]
     return calldata.encode(EXECUTE, dict(zip(names, values, strict=True)))
+
+
+def approved(owners: Iterable[str]) -> bytes:
+    """Return the signatures of owners whose approval stands on chain (v 1), for a simulation alone: (2)."""
+    names = sorted(address_bytes(each) for each in owners)
+    return b"".join(name.rjust(WORD, b"\0") + bytes(WORD) + b"\x01" for name in names)
+
+
+def carried(tx: SafeTx, signatures: bytes, *, chain_id: int, safe: str) -> bytes:
+    """(5) Return a transaction and its signatures, with where and under which nonce it is meant."""
+    return CARRIED + _word(chain_id) + _word(safe) + _word(tx.nonce) + execution(tx, signatures)
+
+
+def read_carried(raw: bytes) -> tuple[int, str, Execution]:
+    """(5) Return the chain, the Safe, and what it is to carry out; any other encoding is refused."""
+    if raw[:1] != CARRIED or len(raw) < _CARRIED_HEAD:
+        raise SafeError("no transaction of a Safe")
+    chain_id, safe, nonce = (raw[place : place + WORD] for place in range(1, _CARRIED_HEAD, WORD))
+    found = read_execution(raw[_CARRIED_HEAD:], nonce=int.from_bytes(nonce))
+    address = checksummed(safe[-ADDRESS_BYTES:])
+    chain = int.from_bytes(chain_id)
+    if carried(found.tx, found.signatures, chain_id=chain, safe=address) != raw:
+        raise SafeError("the bytes are not their own encoding")
+    return chain, address, found
 
 
 def read_execution(data: bytes, *, nonce: int) -> Execution:

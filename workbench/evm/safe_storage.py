@@ -31,6 +31,7 @@ OWNERS: Final = (2).to_bytes(WORD)
 OWNER_COUNT: Final = (3).to_bytes(WORD)
 THRESHOLD: Final = (4).to_bytes(WORD)
 NONCE: Final = (5).to_bytes(WORD)
+APPROVED_HASHES: Final = (8).to_bytes(WORD)
 GUARD_TEXT: Final = "guard_manager.guard.address"
 GUARD: Final = bytes.fromhex("4a204f620c8c5ccdca3fd54d003badd85ba500436a431f0cbda4f558c93c34c8")
 FALLBACK_TEXT: Final = "fallback_manager.handler.address"
@@ -75,6 +76,11 @@ def slots(*, owners: Iterable[str], modules: Iterable[str]) -> list[bytes]:
         *(_of(OWNERS, each) for each in (SENTINEL, *owners)),
         *(_of(MODULES, each) for each in (SENTINEL, *modules)),
     ]
+
+
+def approval_slot(owner: str, digest: bytes) -> bytes:
+    """Return the slot that says whether an owner has approved a hash on chain: a simulation writes there."""
+    return keccak(digest + _of(APPROVED_HASHES, owner))
 
 
 def _of(mapping: bytes, name: str) -> bytes:

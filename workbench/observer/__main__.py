@@ -105,6 +105,7 @@ class Desk:
             "events": (self._events, frozenset({"run", "after"})),
             "attest": (self._attest, frozenset({"accounts", "block"})),
             "pool": (self._pool, frozenset({"factory", "token_in", "token_out", "fee", "amount"})),
+            "safe": (self._safe, frozenset({"safe", "accounts"})),
             "prices": (self._prices, frozenset({"base", "quote"})),
             "allowances": (self._allowances, frozenset({"owners", "tokens", "since", "spenders"})),
             "simulate": (self._simulate, frozenset({"step", "transactions", "target", "accounts", "block"})),
@@ -157,6 +158,10 @@ class Desk:
             raise RequestError(f"fee {fee!r:.20}")
         venue = Venue.of(_text(fields["factory"]), token_in, _text(fields["token_out"]), fee)
         return self.observer.pool(venue, token_in=token_in, amount_in=_amount(fields["amount"]))
+
+    def _safe(self, fields: Message) -> Message:
+        accounts = [_text(address) for address in _list(fields["accounts"])]
+        return self.observer.safe(_text(fields["safe"]), accounts)
 
     def _prices(self, fields: Message) -> Message:
         return self.observer.prices(_text(fields["base"]), _text(fields["quote"]))

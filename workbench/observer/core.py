@@ -3,6 +3,7 @@
 * attest: the newest header, hashed again, with a proof for each account asked about; the header is signed.
   So is one that another observer has just called the newest: the trust root may demand the word of several.
 * pool: the same with proofs of every slot that one swap in a pool depends on.
+* safe: the same with proofs of the slots in which a Safe keeps its owners, its settings and its nonce.
 * prices: what each configured source says of a pair, at that header's block; the quotes are signed.
 * allowances: what others may take from accounts, each value proven at that header's block; signed.
 * simulate: what a sequence would do on a private fork of such a block; the result is signed.
@@ -39,6 +40,7 @@ from workbench.chain.nodes import Agreed, Event, Nodes, NoQuorumError
 from workbench.chain.pool import proven_pool
 from workbench.chain.prestate import StateError
 from workbench.chain.relay import Relay
+from workbench.chain.safe import proven_safe
 from workbench.chain.simulator import Simulator, Transaction
 from workbench.chain.state import proven_account
 from workbench.evm.fields import address_bytes, to_rpc
@@ -161,6 +163,23 @@ class Observer:
         def proven(node: Node) -> Document:
             found = proven_pool(node, agreed.header, venue, amount_in=amount_in, zero_for_one=zero_for_one)
             return found.document()
+
+        return {**self._attested(agreed.header), **self.nodes.first(agreed, proven, seconds=POOL_S)}
+
+    def safe(self, address: str, addresses: Sequence[str]) -> Document:
+        """Return the newest header, signed, with proofs of what a Safe holds and of other accounts."""
+        if len(addresses) >= ADDRESSES_MAX:
+            raise ChainError(f"{len(addresses)} accounts beside a Safe, at most {ADDRESSES_MAX - 1}")
+        for each in (address, *addresses):
+            _check(each)
+        agreed = self.nodes.head()
+
+        def proven(node: Node) -> Document:
+            try:
+                return proven_safe(node, agreed.header, address, others=addresses).document()
+            except RpcError as error:
+                # whoever asks for what is no Safe must not be able to have nodes sent away
+                raise ChainError(node.hidden(f"{address}: {error}")) from None
 
         return {**self._attested(agreed.header), **self.nodes.first(agreed, proven, seconds=POOL_S)}
 

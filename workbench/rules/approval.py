@@ -24,7 +24,7 @@ from pydantic import Field
 
 from ledger.checkpoint import CheckpointError
 from ledger.trust import TrustRoot as LedgerTrustRoot
-from workbench.rules import attestation, cedar, decision, facts, worth
+from workbench.rules import attestation, cedar, decision, execution, facts, storage, worth
 from workbench.rules.assertion import CONSOLE
 from workbench.rules.attestation import (
     OBSERVERS_MAX,
@@ -32,7 +32,6 @@ from workbench.rules.attestation import (
     State,
     Statement,
     Statements,
-    States,
 )
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import (
@@ -45,8 +44,10 @@ from workbench.rules.decision import (
 )
 from workbench.rules.documents import Digest, Document, Hex16, Name, Whole, read_time, write_time
 from workbench.rules.intent import Intent, Proposal, verify_proposal
-from workbench.rules.policy import SETS_MAX, Key, Person, PolicySet, Proposer, verify_chain
+from workbench.rules.keys import Key
+from workbench.rules.policy import SETS_MAX, Person, PolicySet, Proposer, verify_chain
 from workbench.rules.roles import Permission
+from workbench.rules.storage import HeldStates
 from workbench.rules.trust import TrustRoot
 from workbench.rules.worth import Worth
 
@@ -74,7 +75,7 @@ class ApprovalRequest(Document):
     policy_chain: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=SETS_MAX)]
     simulations: Statements
     before: Annotated[list[Statement], Field(max_length=OBSERVERS_MAX)]
-    states: States
+    states: HeldStates
     decisions: Annotated[list[SignedDecision], Field(max_length=DECISIONS_MAX)]
     checkpoint: Annotated[str, Field(max_length=16384)]
     session_active: bool
@@ -147,13 +148,14 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
     person = policy.person(request.person)
     verify_proposal(request.proposal, policy=policy, trust_root=trust_root, now=now)  # (2)
     intent = request.proposal.intent
-    key = policy.key(intent.key)
+    execution.verify_proposable(intent, policy)
+    key, call = policy.key(intent.key), execution.simulated(intent, policy)
 
     def simulated(statements: Sequence[Statement], age_s_max: int) -> Simulation:
         return attestation.verify_simulation(
             statements,
             intent=intent,
-            sender=key.address,
+            call=call,
             trust_root=trust_root,
             now=now,
             age_s_max=age_s_max,
@@ -162,7 +164,7 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
     age = policy.limits.decision_life_s_max
     simulation = simulated(request.simulations, age)  # (3)
     before = simulated(request.before, policy.limits.intent_life_s_max) if request.before else None
-    state = attestation.verify_state(request.states, trust_root=trust_root, now=now, age_s_max=age)
+    state = storage.verify_held(request.states, trust_root=trust_root, now=now, age_s_max=age)
     approvals = decision.count(
         [signed for signed in request.decisions if signed.decision.verb != "reject"],
         subject=Subject(
@@ -178,7 +180,7 @@ def verify(request: ApprovalRequest, *, trust_root: TrustRoot, now: datetime) ->
         facts.Given(
             intent=intent,
             policy=policy,
-            transaction=intent.transaction(request.nonce, intent.caps),
+            transaction=execution.unsigned(intent, policy, nonce=request.nonce),
             reserved_nonce=request.nonce,
             state=state,
             approved=simulation,

@@ -9,16 +9,18 @@ attested state root, and the header is hashed again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field
 
 from ledger.encoding import canonical
+from workbench.evm.call import call_digest
 from workbench.evm.errors import EvmError
 from workbench.evm.header import Header
 from workbench.evm.proof import Account, verify_account
+from workbench.evm.safe import OWNERS_MAX
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import (
     Address,
@@ -152,6 +154,14 @@ class Outcome(Document):
     revert: Prose | None
 
 
+class Assumed(Document):
+    """What was put in place for the run alone: owners' approvals of what a Safe is to do under a nonce."""
+
+    safe: Address
+    nonce: Whole
+    owners: Annotated[list[Address], Field(min_length=1, max_length=OWNERS_MAX)]
+
+
 FindingKind = Literal[
     "borrowed_code",
     "code",
@@ -174,8 +184,15 @@ class Finding(Document):
     detail: Annotated[str, Field(max_length=300, pattern=r"^[ -~]*$")]
 
 
+def borrowed(code: str) -> str:
+    """Return what is said of a contract that runs another's code as its own, which its caller names."""
+    return f"runs code of {code}, which a caller may choose"
+
+
 class Simulation(Document):
     """What `oms-simulation/v1` signs; slippage in bps and, finer, in parts per million.
+
+    Nothing is `assumed` but where a Safe's transaction ran before its owners had signed it.
 
     `accounts` are those whose balances and allowances were looked at: what is told of others is not complete.
     `tokens` are what the contracts of these effects say of themselves.
@@ -203,6 +220,7 @@ class Simulation(Document):
     sequence: Run | None
     revert: Prose | None
     at: Time
+    assumed: Assumed | None = None
 
     @property
     def digest(self) -> str:
@@ -243,6 +261,8 @@ class State:
     attested_at: datetime
     base_fee_per_gas: int
     accounts: Mapping[str, Account]
+    slots: Mapping[tuple[str, bytes], int] = field(default_factory=dict)
+    """What was proven of their storage, by address and slot."""
 
     def account(self, address: str) -> Account:
         """Return a proven account; an unproven one is a missing fact."""
@@ -254,16 +274,45 @@ class State:
             ) from None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is run to see what an intent does; `approved_by` are owners who are taken to have approved it."""
+
+    sender: str
+    to: str
+    value: int
+    data: bytes
+    approved_by: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, intent: Intent, sender: str) -> Self:
+        """Return what an intent does when this account sends it."""
+        data = bytes.fromhex(intent.data)
+        return cls(sender=sender, to=intent.to, value=int(intent.value), data=data, approved_by=None)
+
+    def digest(self, intent: Intent) -> str:
+        """Return the name of this call, with the intent's gas and fees."""
+        return call_digest(
+            sender=self.sender,
+            to=self.to,
+            value=self.value,
+            data=self.data,
+            gas=intent.gas_max,
+            max_fee_per_gas=intent.max_fee_per_gas,
+            max_priority_fee_per_gas=intent.max_priority_fee_per_gas,
+        )
+
+
 def verify_simulation(
     statements: Sequence[Statement],
     *,
     intent: Intent,
-    sender: str,
+    call: Call,
     trust_root: TrustRoot,
     now: datetime,
     age_s_max: int,
 ) -> Simulation:
-    """Verify that the observers attest, lately, what this intent does when `sender` sends it.
+    """Verify that the observers attest, lately, what this intent does when `call` carries it out.
 
     The intent's digest in a simulation is what the courier called it; what ran is `call`.
     """
@@ -273,11 +322,12 @@ def verify_simulation(
     for other in simulations[1:]:
         _check_same(first, other)
     ran = (first.intent, first.call, first.sender, first.chain_id)
-    if ran != (intent.digest, intent.call(sender), sender, trust_root.chain_id):
+    if ran != (intent.digest, call.digest(intent), call.sender, trust_root.chain_id):
         raise RefusedError(
             Refusal.SIMULATION_OTHER,
             f"a simulation of {first.intent} by {first.sender} on {first.chain_id}, call {first.call[:12]}",
         )
+    _as_assumed(first, call)
     _fresh([each.at for each in simulations], now, age_s_max)
     return first
 
@@ -380,6 +430,14 @@ def _check_same(first: Simulation, other: Simulation) -> None:
     if also != told:
         differing = ", ".join(name for name in told if told[name] != also.get(name))
         raise RefusedError(Refusal.SIMULATION_OTHER, f"observers attest different simulations: {differing}")
+
+
+def _as_assumed(simulation: Simulation, call: Call) -> None:
+    """Refuse a run for which more was put in place, or less, than its call needs."""
+    assumed = simulation.assumed
+    told = None if assumed is None else (assumed.safe, tuple(assumed.owners))
+    if told != (None if call.approved_by is None else (call.to, call.approved_by)):
+        raise RefusedError(Refusal.SIMULATION_OTHER, f"a simulation that takes for granted {told}")
 
 
 def _without_time(simulation: Simulation) -> dict[str, Any]:

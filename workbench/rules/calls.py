@@ -36,15 +36,33 @@ from workbench.rules.policy import Bound, Function, PolicySet, WhitelistEntry
 
 BATCH: Final = "multiSend(bytes)"
 """The one function that Safe's own code runs in its place."""
+NO_EXCHANGE: Final = frozenset({"transfer(address,uint256)", "approve(address,uint256)"})
+"""The functions that hand tokens over, or let somebody take them, and take nothing for it."""
 
 
 def read(intent: Intent, policy: PolicySet) -> Node:
     """Return the call that the intent makes and all within it, under the policy set's whitelist."""
-    abis = {
+    return tree.read(intent.to, bytes.fromhex(intent.data), value=intent.value, abis=abis(policy))
+
+
+def abis(policy: PolicySet) -> dict[str, Abi]:
+    """Return the functions of every contract of the whitelist, to read calls with."""
+    return {
         entry.address: Abi(Source.WHITELIST, [function.fragment for function in entry.functions])
         for entry in policy.whitelist.values()
     }
-    return tree.read(intent.to, bytes.fromhex(intent.data), value=intent.value, abis=abis)
+
+
+def only_pays(root: Node) -> bool:
+    """Whether the tree does nothing but hand tokens over: nothing is exchanged that could lose by a price.
+
+    Who may be paid, and how much, its bounds say.
+    """
+    return all(
+        node.source is Source.WHITELIST and node.call is not None and node.call.signature in NO_EXCHANGE
+        for node in root.walk()
+        if not node.children
+    )
 
 
 def decoded(intent: Intent, policy: PolicySet) -> calldata.Call:

@@ -76,12 +76,7 @@ def carries(transaction: UnsignedTransaction, intent: Intent) -> bool:
 
 def read(raw_tx: str, intent: Intent, *, nonce: int, address: str) -> Carried:
     """(1) (2) (3) Read signed bytes, which must be the intent's or its cancel, signed by this address."""
-    try:
-        transaction = SignedTransaction.parse(bytes.fromhex(raw_tx))
-    except EvmError as error:
-        raise RefusedError(Refusal.BYTES_OTHER, f"no signed transaction: {error}") from error
-    if transaction.sender != address:
-        raise RefusedError(Refusal.BYTES_OTHER, f"signed by {transaction.sender}, the key's is {address}")
+    transaction = signed_by(raw_tx, address)
     fees = fees_of(transaction.unsigned)
     own = intent.transaction(nonce, fees)
     nothing = cancel_of(intent, nonce=nonce, address=address, fees=fees)
@@ -89,6 +84,29 @@ def read(raw_tx: str, intent: Intent, *, nonce: int, address: str) -> Carried:
     cancels = transaction.unsigned == nothing != own
     _verify(transaction.unsigned, nothing if cancels else own, intent, nonce)
     return Carried(transaction=transaction, cancels=cancels)
+
+
+def signed_by(raw_tx: str, address: str) -> SignedTransaction:
+    """(3) Return the transaction in signed bytes, which this address has signed."""
+    try:
+        transaction = SignedTransaction.parse(bytes.fromhex(raw_tx))
+    except EvmError as error:
+        raise RefusedError(Refusal.BYTES_OTHER, f"no signed transaction: {error}") from error
+    if transaction.sender != address:
+        raise RefusedError(Refusal.BYTES_OTHER, f"signed by {transaction.sender}, the key's is {address}")
+    return transaction
+
+
+def verify_paid(fees: Fees, intent: Intent) -> None:
+    """(1) Verify that no more is paid for a gas than was approved."""
+    caps = intent.caps
+    if not fees.within(caps):
+        raise RefusedError(
+            Refusal.BYTES_OTHER,
+            f"it pays {fees.max_fee_per_gas} and {fees.max_priority_fee_per_gas} wei a gas,"
+            f" approved are {caps.max_fee_per_gas} and {caps.max_priority_fee_per_gas}",
+            path="/unsigned_tx",
+        )
 
 
 def _verify(
@@ -100,11 +118,4 @@ def _verify(
         )
     if transaction != expected:
         raise RefusedError(Refusal.BYTES_OTHER, "the transaction is not the intent's", path="/unsigned_tx")
-    fees, caps = fees_of(transaction), intent.caps
-    if not fees.within(caps):
-        raise RefusedError(
-            Refusal.BYTES_OTHER,
-            f"it pays {fees.max_fee_per_gas} and {fees.max_priority_fee_per_gas} wei a gas,"
-            f" approved are {caps.max_fee_per_gas} and {caps.max_priority_fee_per_gas}",
-            path="/unsigned_tx",
-        )
+    verify_paid(fees_of(transaction), intent)

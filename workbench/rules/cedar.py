@@ -21,7 +21,8 @@ import cedarpy
 
 from workbench.rules.account import ServiceAccount
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.policy import Key, Limits, PolicySet, Proposer
+from workbench.rules.keys import Key
+from workbench.rules.policy import Limits, PolicySet, Proposer
 
 Action = Literal["release", "sign"]
 

@@ -142,12 +142,12 @@ def transferred(receipt: Receipt, account: str) -> dict[str, int]:
     return {asset: amount for asset, amount in sorted(moved.items()) if amount}
 
 
-def short_of(simulation: Simulation, moved: Mapping[str, int]) -> int | None:
-    """Return how far the worst inflow is below the simulated one, in basis points, rounded up, at least 0.
+def short_of(simulation: Simulation, moved: Mapping[str, int], account: str) -> int | None:
+    """Return how far an account's worst inflow is below the simulated one, in bps, rounded up, at least 0.
 
     None where the simulation saw no token come in.
     """
-    gains = {each.asset: int(each.amount) for each in simulation.deltas if each.account == simulation.sender}
+    gains = {each.asset: int(each.amount) for each in simulation.deltas if each.account == account}
     short = [
         -(-(amount - moved.get(asset, 0)) * BPS // amount)
         for asset, amount in gains.items()

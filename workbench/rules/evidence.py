@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from workbench.rules.attestation import AttestedState, Statement
+from workbench.rules.attestation import Statement
 from workbench.rules.decision import DECISIONS_MAX, SignedDecision
 from workbench.rules.descent import Descent
 from workbench.rules.documents import Amount, Asset, Digest, Document, Hex, Name, Prose, Whole
 from workbench.rules.intent import Proposal
 from workbench.rules.lease import SignedLease
 from workbench.rules.policy import SETS_MAX
+from workbench.rules.storage import Held
 from workbench.rules.worth import STATEMENTS_MAX
 
 ANSWER_LINE = "oms-answer/v1"
@@ -83,7 +84,7 @@ class Attestations(Document):
 
     approved: Annotated[list[Statement], Field(max_length=8)]
     fresh: Annotated[list[Statement], Field(max_length=8)]
-    state: Annotated[list[AttestedState], Field(max_length=8)]
+    state: Annotated[list[Held], Field(max_length=8)]
     descent: Annotated[list[Descent], Field(max_length=2)]
     quotes: Annotated[list[Statement], Field(max_length=STATEMENTS_MAX)]
 
@@ -98,11 +99,12 @@ class Spent(Document):
 class Evidence(Document):
     """FORMATS' evidence; a replacement is signed as its intent is, and a cancel needs no simulations.
 
-    `spent`, where a key is shared: what the nonces carried, up to this one, that the co-signer does not know.
+    Owners of a Safe are asked to sign or cancel, its executor to execute the one or the other. `spent`, where
+    a key is shared: what the nonces carried, up to this one, that the co-signer does not know.
     """
 
     v: Literal[1]
-    operation: Literal["sign", "cancel"]
+    operation: Literal["sign", "cancel", "execute", "execute-cancel"]
     intent: Digest
     proposal: Proposal
     unsigned_tx: Hex
@@ -113,6 +115,16 @@ class Evidence(Document):
     lease: SignedLease | None
     head: HeadUpdate
     spent: Annotated[list[Spent], Field(max_length=SPENT_MAX)] | None = None
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the nonce is to be taken by nothing."""
+        return self.operation in {"cancel", "execute-cancel"}
+
+    @property
+    def executes(self) -> bool:
+        """Whether an executor is asked, to carry out what a Safe's owners have signed."""
+        return self.operation in {"execute", "execute-cancel"}
 
 
 class RefusedAnswer(Document):

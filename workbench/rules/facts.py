@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workbench.evm.transaction import UnsignedTransaction
-from workbench.rules import calls, carried, items, tokens
-from workbench.rules.attestation import Outcome, Simulation, State
+from workbench.evm.tree import Node
+from workbench.rules import calls, execution, items, tokens
+from workbench.rules.attestation import Finding, Outcome, Simulation, State, borrowed
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Approvals
 from workbench.rules.documents import read_time
 from workbench.rules.fees import FEE_HEADROOM
 from workbench.rules.intent import Intent
+from workbench.rules.keys import SafeKey
 from workbench.rules.policy import BPS, PolicySet
+from workbench.rules.safe import Proposed
 from workbench.rules.worth import Worth
 
 Facts = Mapping[str, int | bool]
@@ -41,7 +44,7 @@ class Given:
 
     intent: Intent
     policy: PolicySet
-    transaction: UnsignedTransaction | None
+    transaction: UnsignedTransaction | Proposed | None
     reserved_nonce: int | None
     state: State | None
     approved: Simulation | None
@@ -67,13 +70,13 @@ def compute(given: Given) -> dict[str, int | bool]:
         found["approvals_cro"] = given.approvals.holding("cro")
         found["approvals_console"] = given.approvals.consoles
     if given.transaction is not None and given.reserved_nonce is not None:
-        found["nonce_reserved"] = given.transaction.nonce == given.reserved_nonce
-        found["bytes_are_intent"] = carried.carries(given.transaction, given.intent)
+        found["nonce_reserved"] = execution.nonce_of(given.transaction) == given.reserved_nonce
+        found["bytes_are_intent"] = execution.is_intents(given.transaction, given.intent, given.policy)
     if given.state is not None:
         found |= _state_facts(given, given.state)
         found["code_unchanged"] = calls.code_unchanged(root, policy=given.policy, state=given.state)
     if given.fresh is not None:
-        found |= _simulation_facts(given, given.fresh)
+        found |= _simulation_facts(given, given.fresh, root)
     if given.worth is not None:
         found["worth_loss_bps"] = given.worth.loss_bps
     if given.fresh is not None and given.approved is not None and given.approvals is not None:
@@ -104,15 +107,23 @@ def _price(policy: PolicySet, asset: str) -> int:
 
 
 def _state_facts(given: Given, state: State) -> dict[str, int | bool]:
-    owner = state.account(given.policy.key(given.intent.key).address)
-    cost = int(given.intent.value) + given.intent.gas_max * given.intent.max_fee_per_gas
+    key = given.policy.key(given.intent.key)
     facts: dict[str, int | bool] = {
         "attestation_age_s": age_s(given.now, state.attested_at),
-        "gas_affordable": owner.balance >= cost and covers_fee(given.intent, state.base_fee_per_gas),
+        "gas_affordable": _affordable(given, state) and covers_fee(given.intent, state.base_fee_per_gas),
     }
     if given.reserved_nonce is not None:
-        facts["nonce_unspent"] = owner.nonce <= given.reserved_nonce
+        facts["nonce_unspent"] = execution.next_nonce(state, key) <= given.reserved_nonce
     return facts
+
+
+def _affordable(given: Given, state: State) -> bool:
+    """Whether who sends along what the intent sends has it, and who pays the gas as well."""
+    intent, policy = given.intent, given.policy
+    needed = {policy.key(intent.key).address: int(intent.value)}
+    payer = policy.sender(intent.key).address
+    needed[payer] = needed.get(payer, 0) + intent.gas_max * intent.max_fee_per_gas
+    return all(state.account(address).balance >= cost for address, cost in needed.items())
 
 
 def covers_fee(intent: Intent, base_fee_per_gas: int) -> bool:
@@ -120,23 +131,32 @@ def covers_fee(intent: Intent, base_fee_per_gas: int) -> bool:
     return intent.max_fee_per_gas >= FEE_HEADROOM * base_fee_per_gas
 
 
-def _simulation_facts(given: Given, fresh: Simulation) -> dict[str, int | bool]:
+def _simulation_facts(given: Given, fresh: Simulation, root: Node) -> dict[str, int | bool]:
     facts: dict[str, int | bool] = {
         "simulation_succeeds": fresh.revert is None,
         "simulation_alone": fresh.sequence is None,
         "simulation_age_s": age_s(given.now, read_time(fresh.at)),
         "state_diff_declared": state_diff_declared(given.intent, fresh, given.policy),
         "admin_changes": len(fresh.admin_changes),
-        "findings": len(fresh.findings)
+        "findings": len(unexpected(fresh, given.intent, given.policy))
         + items.undeclared(fresh, ours(fresh, given.policy))
         + len(contradictions(fresh, given.policy)),
         "steady": steady(fresh),
         "floor_bps": floor_bps(given.intent, fresh),
     }
-    slippage = slippage_bps(fresh, ours(fresh, given.policy))
+    slippage = 0 if calls.only_pays(root) else slippage_bps(fresh, ours(fresh, given.policy))
     if slippage is not None:
         facts["slippage_bps"] = slippage
     return facts
+
+
+def unexpected(simulation: Simulation, intent: Intent, policy: PolicySet) -> list[Finding]:
+    """Return the findings, but for the one that a Safe's batch is: the pinned code, in the Safe's place."""
+    key = policy.key(intent.key)
+    if not isinstance(key, SafeKey) or intent.to != key.pins.multi_send:
+        return list(simulation.findings)
+    expected = ("borrowed_code", key.address, borrowed(key.pins.multi_send))
+    return [each for each in simulation.findings if (each.kind, each.contract, each.detail) != expected]
 
 
 def ours(simulation: Simulation, policy: PolicySet) -> frozenset[str]:
@@ -196,7 +216,7 @@ def state_diff_declared(intent: Intent, simulation: Simulation, policy: PolicySe
     must have been looked at: what one key sends can move what another has approved. Single
     tokens have no place in an intent (`items`): they may come in, and rights may be taken back.
     """
-    if simulation.sender != policy.key(intent.key).address:
+    if simulation.sender != policy.sender(intent.key).address:
         return False
     if not {key.address for key in policy.keys.values()} <= set(simulation.accounts):
         return False

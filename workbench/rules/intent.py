@@ -17,7 +17,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from workbench.evm.call import call_digest
 from workbench.evm.errors import EvmError
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.rules.account import verify_in_force
@@ -39,6 +38,7 @@ from workbench.rules.documents import (
     verify_ed25519,
 )
 from workbench.rules.fees import Fees
+from workbench.rules.keys import executors
 from workbench.rules.policy import PolicySet
 from workbench.rules.session import CertifiedSession, verify_begun, verify_session
 from workbench.rules.trust import TrustRoot
@@ -99,18 +99,6 @@ class Intent(Document):
     def digest(self) -> str:
         """The name of the intent."""
         return digest(INTENT_LINE, self.canonical()).hex()
-
-    def call(self, sender: str) -> str:
-        """Return the name of what this intent does when this account sends it."""
-        return call_digest(
-            sender=sender,
-            to=self.to,
-            value=int(self.value),
-            data=bytes.fromhex(self.data),
-            gas=self.gas_max,
-            max_fee_per_gas=self.max_fee_per_gas,
-            max_priority_fee_per_gas=self.max_priority_fee_per_gas,
-        )
 
     @property
     def caps(self) -> Fees:
@@ -178,6 +166,12 @@ def verify_proposal(proposal: Proposal, *, policy: PolicySet, trust_root: TrustR
         verify_begun(proposal.session.session, now=now)
     _verify_times(intent, policy, ends, now)
     key = policy.key(intent.key)
+    if key.id in executors(policy.keys):
+        raise RefusedError(
+            Refusal.KEY_EXECUTES,
+            f"{key.id} only carries out what a Safe's owners sign",
+            path="/key",
+        )
     if intent.chain_id != trust_root.chain_id:
         raise RefusedError(
             Refusal.CHAIN_OTHER, f"chain {intent.chain_id}, ours is {trust_root.chain_id}", path="/chain_id"

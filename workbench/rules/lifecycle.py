@@ -7,6 +7,8 @@ own word (a signature or a signed refusal) leads on. A transaction that is in a 
 leave it again until the block is final. Its nonce stays the same; its bytes may be replaced by
 some that pay more, or cancelled by some that do nothing, and whichever of them is final is the
 end. A nonce that somebody else has used is an end, too, and an alarm.
+What the owners of a Safe have signed stays good on chain. An executor's transaction that fails leaves the
+Safe's nonce as it was: the intent is approved as before, and ends with its cancel.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class Event(StrEnum):
     REJECTED = "intent.rejected"
     RELEASED = "intent.released"
     EXPIRED = "intent.expired"
+    OWNER_SIGNED = "owner.signed"
     SIGNED = "transaction.signed"
     SIGNING_REFUSED = "signature.refused"
     BROADCAST = "transaction.broadcast"
@@ -54,6 +57,7 @@ class Event(StrEnum):
     INCLUDED = "transaction.included"
     SAFE = "transaction.safe"
     DISPLACED = "transaction.displaced"
+    UNEXECUTED = "execution.failed"
     CONFIRMED = "transaction.confirmed"
     REVERTED = "transaction.reverted"
     CANCELLED = "transaction.cancelled"
@@ -73,7 +77,9 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.OUTSTANDING, Event.RELEASED): State.APPROVED,
     (State.OUTSTANDING, Event.EXPIRED): State.EXPIRED,
     (State.APPROVED, Event.SIMULATED): State.APPROVED,
+    (State.APPROVED, Event.OWNER_SIGNED): State.APPROVED,
     (State.APPROVED, Event.SIGNED): State.SIGNED,
+    (State.APPROVED, Event.CANCEL_SIGNED): State.SIGNED,
     (State.APPROVED, Event.SIGNING_REFUSED): State.REFUSED,
     (State.SIGNED, Event.BROADCAST): State.BROADCAST,
     (State.BROADCAST, Event.BROADCAST): State.BROADCAST,
@@ -82,11 +88,14 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.BROADCAST, Event.SIMULATED): State.BROADCAST,
     (State.BROADCAST, Event.REPLACED): State.BROADCAST,
     (State.BROADCAST, Event.REJECTED): State.BROADCAST,
+    (State.BROADCAST, Event.OWNER_SIGNED): State.BROADCAST,
     (State.BROADCAST, Event.CANCEL_SIGNED): State.BROADCAST,
     (State.BROADCAST, Event.NONCE_TAKEN): State.TAKEN,
     (State.BROADCAST, Event.INCLUDED): State.INCLUDED,
     (State.INCLUDED, Event.SAFE): State.INCLUDED,
     (State.INCLUDED, Event.DISPLACED): State.BROADCAST,
+    (State.INCLUDED, Event.UNEXECUTED): State.APPROVED,
+    (State.INCLUDED, Event.NONCE_TAKEN): State.TAKEN,
     (State.INCLUDED, Event.CONFIRMED): State.CONFIRMED,
     (State.INCLUDED, Event.REVERTED): State.REVERTED,
     (State.INCLUDED, Event.CANCELLED): State.CANCELLED,

@@ -30,6 +30,7 @@ from workbench.evm.errors import EvmError
 from workbench.rules import account as accounts
 from workbench.rules import assertion as webauthn
 from workbench.rules import concentration, recovery
+from workbench.rules import keys as listed
 from workbench.rules import roles as matrix
 from workbench.rules.account import ServiceAccount
 from workbench.rules.assertion import CONSOLE, Assertion, Credential, verify_press
@@ -42,7 +43,6 @@ from workbench.rules.documents import (
     Asset,
     Digest,
     Document,
-    Hex,
     Name,
     Prose,
     Seconds,
@@ -54,9 +54,9 @@ from workbench.rules.documents import (
     read_time,
     write_time,
 )
+from workbench.rules.keys import Key, SharedKey, SigningKey, WholeKey
 from workbench.rules.recovery import RecoveryOfficer
 from workbench.rules.roles import Permission
-from workbench.rules.threshold import PARTIES_MAX
 from workbench.rules.trust import TrustRoot
 
 T = TypeVar("T", bound=Document)
@@ -69,7 +69,7 @@ FILES = frozenset(
     {
         "assets.json",
         concentration.FILE,
-        "keys.json",
+        listed.FILE,
         "limits.json",
         "people.json",
         "policies.cedar",
@@ -113,41 +113,6 @@ class Person(Document):
 
 Proposer: TypeAlias = Person | ServiceAccount
 """Whoever an intent names as its proposer."""
-
-
-class Key(Document):
-    """A key that owns assets on chain; `public_key` is its 65-byte point.
-
-    hsm: whole, in the token of its one co-signer. mpc: shared by its co-signers, in the order of their
-    parties, of whom `threshold` sign together: more than half, since it is a co-signer's memory that keeps a
-    nonce from being signed twice, and two sets of signers must have one in common.
-    """
-
-    id: Name
-    address: Address
-    public_key: Hex
-    tier: Literal["cold", "warm", "hot"]
-    engine: Literal["hsm", "mpc"]
-    purpose: Prose
-    cosigners: Annotated[list[Name], Field(min_length=1, max_length=PARTIES_MAX)]
-    threshold: Annotated[int, Field(ge=2, le=PARTIES_MAX)] | None = None
-
-    @model_validator(mode="after")
-    def _held(self) -> Self:
-        if len(set(self.cosigners)) != len(self.cosigners):
-            raise ValueError("a co-signer holds a key once")
-        if self.engine == "hsm" and (len(self.cosigners) != 1 or self.threshold is not None):
-            raise ValueError("a whole key has one co-signer")
-        if self.engine == "mpc" and not (self.threshold and self.threshold <= len(self.cosigners)):
-            raise ValueError("a shared key names how many of its co-signers sign together")
-        if self.threshold is not None and 2 * self.threshold <= len(self.cosigners):
-            raise ValueError("more than half of a key's co-signers sign together")
-        return self
-
-    @property
-    def signers(self) -> int:
-        """How many co-signers make a signature."""
-        return self.threshold or 1
 
 
 class AssetFacts(Document):
@@ -293,7 +258,9 @@ class PolicySet:
     @cached_property
     def keys(self) -> Mapping[str, Key]:
         """The keys by id."""
-        return _by(self._list("keys.json", Key), "id")
+        at = f"/files/{listed.FILE}"
+        values = self._values(listed.FILE)
+        return _by([listed.load(value, at=f"{at}/{index}") for index, value in enumerate(values)], "id")
 
     @cached_property
     def service_accounts(self) -> Mapping[str, ServiceAccount]:
@@ -350,10 +317,9 @@ class PolicySet:
             raise RefusedError(
                 Refusal.POLICY_INVALID, "two people share a credential", path="/files/people.json"
             )
-        # Lanes are kept by address on the chain: two keys over one would share a nonce.
-        _by(list(self.keys.values()), "address")
+        listed.check(self.keys)
         self.verify_apart(concentration.EVERYWHERE)
-        shared = {key.id: key.cosigners for key in self.keys.values() if key.threshold is not None}
+        shared = {key.id: key.cosigners for key in self.keys.values() if isinstance(key, SharedKey)}
         recovery.verify_known(list(self.recovery.values()), shared)
         self.verify_kept_apart(self.recovery.values())
         for entry in self.whitelist.values():
@@ -367,9 +333,9 @@ class PolicySet:
         _same_worth(self.assets.values(), limits.worth)
 
     def verify_apart(self, hands: Sequence[str]) -> None:
-        """Refuse a set in which one hand has as many shares of a key as sign together."""
+        """Refuse a set in which one hand has as many shares of a key, or owners, as sign together."""
         for key in self.keys.values():
-            if key.threshold is not None:
+            if not isinstance(key, WholeKey):
                 concentration.check(key.id, key.cosigners, key.threshold, places=self.places, hands=hands)
 
     def verify_kept_apart(self, ever: Iterable[RecoveryOfficer]) -> None:
@@ -381,7 +347,7 @@ class PolicySet:
         """
         officers = list(ever)
         for key in self.keys.values():
-            if key.threshold is not None:
+            if isinstance(key, SharedKey):
                 recovery.verify_apart(key.id, key.cosigners, key.threshold, places=self.places, ever=officers)
 
     def person(self, person_id: str) -> Person:
@@ -428,6 +394,10 @@ class PolicySet:
         except KeyError:
             raise RefusedError(Refusal.KEY_UNKNOWN, f"no key {key_id}", path="/key") from None
 
+    def sender(self, key_id: str) -> SigningKey:
+        """Return the key whose transaction carries out an intent for this key: a Safe has an executor."""
+        return listed.sender(self.key(key_id), self.keys)
+
     def credential(self, person: Person, credential_id: str, *, path: str) -> Credential:
         """Return a person's own credential for this path, or refuse."""
         for credential in person.credentials:
@@ -436,10 +406,15 @@ class PolicySet:
         raise RefusedError(Refusal.CREDENTIAL_UNKNOWN, f"{person.id} has no such credential for {path}")
 
     def _list(self, path: str, kind: type[T]) -> list[T]:
+        return [
+            kind.load(value, at=f"/files/{path}/{index}") for index, value in enumerate(self._values(path))
+        ]
+
+    def _values(self, path: str) -> list[Any]:
         values = read_json(self.files[path], limit=DOCUMENT_MAX)
         if not isinstance(values, list):
             raise RefusedError(Refusal.POLICY_INVALID, "not a list", path=f"/files/{path}")
-        return [kind.load(value, at=f"/files/{path}/{index}") for index, value in enumerate(values)]
+        return values
 
 
 class _Carried(Document):

@@ -24,7 +24,7 @@ from ledger.checkpoint import Checkpoint, CheckpointError
 from ledger.entry import EntryError, datahash, leaf_of, parse_data, parse_head
 from ledger.merkle import ProofError, verify_inclusion
 from ledger.trust import TrustRoot as LedgerTrustRoot
-from workbench.rules import carried
+from workbench.rules import execution
 from workbench.rules.change import Event as PolicyEvent
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import SignedDecision, check_assertion
@@ -150,7 +150,7 @@ def _bytes(line: Line, lines: Sequence[Line], sets: _Sets, trust_root: TrustRoot
     if said is None or said != raw_tx or not isinstance(nonce, int):
         raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq} holds bytes that nobody says were signed")
     _signed_together(line, intent.digest, said, trust_root)
-    found = carried.read(said, intent, nonce=nonce, address=sets.at(line).key(intent.key).address)
+    found = execution.read(said, intent, sets.at(line), nonce=nonce)
     if found.cancels != (line.type == Event.CANCEL_SIGNED.value):
         raise RefusedError(Refusal.BYTES_OTHER, f"entry {line.seq}: a cancel for an intent, or the reverse")
     if found.transaction.tx_hash.hex() != line.data.get("tx_hash"):

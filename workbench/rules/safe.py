@@ -33,8 +33,9 @@ from workbench.evm.proof import Account
 from workbench.evm.safe import OwnerSignature, SafeTx
 from workbench.evm.safe_storage import Holding
 from workbench.evm.tree import Abi, Node, Source
+from workbench.rules.attestation import State
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.storage import Storage
+from workbench.rules.safe_pins import Pinned
 
 _BATCH: Final = known.fragment("multiSend(bytes transactions)")
 _CHANGES: Final = tuple(
@@ -60,37 +61,6 @@ _CARRYING: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pinned:
-    """The Safe that the policy set means, and the code that it and its helpers have, by address."""
-
-    chain_id: int
-    safe: str
-    singleton: str
-    multi_send: str
-    owners: frozenset[str]
-    threshold: int
-    guard: str
-    fallback_handler: str
-    modules: frozenset[str]
-    code_hashes: Mapping[str, bytes]
-    critical_quorum: int | None
-
-    def __post_init__(self) -> None:
-        """Refuse pins that would let anything pass."""
-        if not 1 <= self.threshold <= len(self.owners):
-            raise RefusedError(
-                Refusal.POLICY_INVALID, f"a threshold of {self.threshold} among {len(self.owners)} owners"
-            )
-        if self.critical_quorum is not None and self.critical_quorum <= self.threshold:
-            raise RefusedError(
-                Refusal.POLICY_INVALID,
-                f"a critical quorum of {self.critical_quorum}, not above the threshold {self.threshold}",
-            )
-        if not {self.safe, self.singleton, self.multi_send} <= set(self.code_hashes):
-            raise RefusedError(Refusal.POLICY_INVALID, "no code pinned of the Safe, singleton or MultiSend")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Proven:
     """What the Safe holds at an attested block, and the accounts that are proven there."""
 
@@ -110,6 +80,10 @@ class Proposed:
         """Return what owners sign."""
         return self.tx.digest(chain_id=self.chain_id, safe=self.safe)
 
+    def encode(self, signatures: bytes = b"") -> bytes:
+        """Return it as processes hand it on and remember it, with the signatures that there are."""
+        return safes.carried(self.tx, signatures, chain_id=self.chain_id, safe=self.safe)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
@@ -120,11 +94,11 @@ class Judged:
     cancels: bool
 
 
-def proven(storage: Storage, address: str) -> Proven:
-    """Return what attested storage proves of the Safe at this address."""
-    values = {slot: value for (account, slot), value in storage.values.items() if account == address}
+def proven(state: State, address: str) -> Proven:
+    """Return what an attested state, with its slots, proves of the Safe at this address."""
+    values = {slot: value for (account, slot), value in state.slots.items() if account == address}
     try:
-        return Proven(holding=Holding.read(values), accounts=storage.state.accounts)
+        return Proven(holding=Holding.read(values), accounts=state.accounts)
     except SafeError as error:
         raise RefusedError(Refusal.PROOF, str(error)) from error
 
@@ -141,9 +115,7 @@ def verify_may_sign(
     verify_ours(proposed, pinned)
     verify_pinned(proven, pinned)
     _verify_nonce(proposed.tx, proven.holding)
-    _verify_no_refund(proposed.tx)
-    root = read(proposed, pinned=pinned, abis=abis)
-    _verify_operations(proposed.tx, root, pinned)
+    root = verify_runs(proposed, pinned, abis=abis)
     found = critical(proposed, root)
     if found and (pinned.critical_quorum is None or len(set(approvals)) < pinned.critical_quorum):  # (5)
         wanted = "no quorum" if pinned.critical_quorum is None else f"a quorum of {pinned.critical_quorum}"
@@ -151,6 +123,14 @@ def verify_may_sign(
             Refusal.SAFE_CRITICAL, f"{', '.join(found)}: {wanted} for it, {len(set(approvals))} approve"
         )
     return Judged(root=root, critical=found, cancels=cancels(proposed))
+
+
+def verify_runs(proposed: Proposed, pinned: Pinned, *, abis: Mapping[str, Abi]) -> Node:
+    """(3) (4) Verify how it would run, whatever the Safe holds; return its calls."""
+    _verify_no_refund(proposed.tx)
+    root = read(proposed, pinned=pinned, abis=abis)
+    _verify_operations(proposed.tx, root, pinned)
+    return root
 
 
 def verify_ours(proposed: Proposed, pinned: Pinned) -> None:

@@ -11,15 +11,15 @@ reads them refuses what is missing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
 from workbench.evm.errors import ProofError
 from workbench.evm.proof import verify_storage
-from workbench.rules.attestation import AttestedState, State, verify_state
+from workbench.rules.attestation import OBSERVERS_MAX, AttestedState, State, verify_state
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Address, Amount, Digest, Document, Hex, Whole
 from workbench.rules.trust import TrustRoot
@@ -52,6 +52,18 @@ class AttestedStorage(AttestedState):
     slots: Annotated[list[ProvenSlot], Field(max_length=SLOTS_MAX)]
 
 
+Held: TypeAlias = AttestedStorage | AttestedState
+"""Accounts under one header, with slots of theirs where somebody asked for any."""
+HeldStates = Annotated[list[Held], Field(min_length=1, max_length=OBSERVERS_MAX)]
+
+
+class SafeQuestion(Document):
+    """A Safe whose settings are to be proven, and the other accounts that are to be proven with it."""
+
+    safe: Address
+    accounts: Annotated[list[Address], Field(max_length=15)]
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
     """The state under a header, and the proven slots by (address, slot)."""
@@ -76,3 +88,22 @@ def verify_slots(
         except ProofError as error:
             raise RefusedError(Refusal.PROOF, f"slot {each.slot} of {each.account}: {error}") from error
     return Storage(state, values)
+
+
+def verify_held(states: Sequence[Held], *, trust_root: TrustRoot, now: datetime, age_s_max: int) -> State:
+    """Verify an attested state, and the slots beside it where there are any; return what holds."""
+    if not states or not isinstance(states[0], AttestedStorage):
+        return verify_state(states, trust_root=trust_root, now=now, age_s_max=age_s_max)
+    storages = [_storage(each) for each in states]
+    found = verify_slots(storages, trust_root=trust_root, now=now, age_s_max=age_s_max)
+    return replace(found.state, slots=found.values)
+
+
+def load(value: object, *, at: str = "") -> Held:
+    """Build an attested state, with its slots where it has any."""
+    has_slots = isinstance(value, dict) and "slots" in value
+    return AttestedStorage.load(value, at=at) if has_slots else AttestedState.load(value, at=at)
+
+
+def _storage(held: Held) -> AttestedStorage:
+    return held if isinstance(held, AttestedStorage) else AttestedStorage.load({**held.dump(), "slots": []})

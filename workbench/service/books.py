@@ -16,8 +16,9 @@ from typing import Any
 from ledger.entry import Entry
 from workbench.evm.transaction import SignedTransaction
 from workbench.rules import assertion as webauthn
+from workbench.rules import storage
 from workbench.rules.assertion import Assertion, Credential
-from workbench.rules.attestation import AttestedState, Simulation, Statement
+from workbench.rules.attestation import Simulation, Statement
 from workbench.rules.carriage import Sending, Way
 from workbench.rules.carried import fees_of
 from workbench.rules.change import Event as PolicyEvent
@@ -31,6 +32,7 @@ from workbench.rules.intent import Proposal
 from workbench.rules.lifecycle import HOLDS_NONCE, MINED, PROPOSED_EVENT, Event, State, after
 from workbench.rules.policy import Signature
 from workbench.rules.session import CertifiedSession
+from workbench.rules.storage import Held
 
 SESSION_STARTED = "session.started"
 SESSION_ENDED = "session.ended"
@@ -58,7 +60,7 @@ class Matter:
     before: list[Statement] = field(default_factory=list)
     """The simulation that the last decision was about, once a newer one has taken its place."""
     fresh: list[Statement] = field(default_factory=list)
-    attested: list[AttestedState] = field(default_factory=list)
+    attested: list[Held] = field(default_factory=list)
     quotes: list[Statement] = field(default_factory=list)
     """What observers said of the pairs that the policy set demands, when it was simulated last."""
     reservation_seq: int | None = None
@@ -68,6 +70,10 @@ class Matter:
     released_cents: int = 0
     released_under: str = ""
     """The policy set that was in force then."""
+    owned: dict[bool, dict[str, str]] = field(default_factory=lambda: {False: {}, True: {}})
+    """What owners of a Safe have signed, by co-signer: the intent, and (True) its cancel."""
+    failed: list[Sent] = field(default_factory=list)
+    """What an executor has paid for in vain: it is in a block, and the Safe has not done it."""
     sent: list[Sent] = field(default_factory=list)
     """Everything that was signed for its nonce, oldest first: any of it may be mined, one of it is."""
     sendings: list[Sending] = field(default_factory=list)
@@ -271,7 +277,7 @@ class Books:
         matter.state = after(matter.state, event)
         matter.seq = entry.seq
         if event is Event.SIMULATED:
-            matter.attested = [AttestedState.load(each) for each in data["states"]]
+            matter.attested = [storage.load(each) for each in data["states"]]
             matter.fresh = [Statement.load(each) for each in data["statements"]]
             matter.quotes = [Statement.load(each) for each in data.get("quotes", [])]
             if data["purpose"] == "approval":
@@ -289,6 +295,8 @@ class Books:
         elif event is Event.RELEASED:
             matter.released_at, matter.released_cents = entry.time, data["facts"]["amount_usd_cents"]
             matter.released_under = data["policy"]
+        elif event is Event.OWNER_SIGNED:
+            matter.owned[data["cancels"]][entry.actor] = data["raw_tx"]
         elif event in _SIGNATURES:
             _signed(matter, data, cancels=event is Event.CANCEL_SIGNED)
         if event in _OUTCOMES:
@@ -317,6 +325,9 @@ def _on_chain(matter: Matter, event: Event, data: dict[str, Any]) -> None:
         matter.is_safe = True
     elif event is Event.DISPLACED:
         matter.block, matter.mined, matter.is_safe, matter.turns = None, None, False, matter.turns + 1
+    elif event is Event.UNEXECUTED:
+        matter.block, matter.mined, matter.is_safe, matter.turns = None, None, False, matter.turns + 1
+        matter.failed, matter.sent, matter.sendings = [*matter.failed, *matter.sent], [], []
     elif event is Event.DROPPED:
         matter.dropped, matter.turns = matter.dropped + 1, matter.turns + 1
 

@@ -19,14 +19,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ledger import checkpoint as notes
-from workbench.rules import attestation, cedar, decision, facts, roles, worth
-from workbench.rules.attestation import AttestedState, Simulation, Statement
+from workbench.rules import attestation, cedar, decision, execution, facts, roles, storage, worth
+from workbench.rules.attestation import Simulation, Statement
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, LedgerHead, SignedDecision, Subject
 from workbench.rules.documents import read_time, write_time
+from workbench.rules.execution import unsigned
 from workbench.rules.intent import Intent, Proposal, outflows, verify_proposal
 from workbench.rules.lifecycle import FINAL, PROPOSED_EVENT, Event, State, free_nonce
 from workbench.rules.session import CertifiedSession
+from workbench.rules.storage import Held
 from workbench.rules.worth import Worth
 from workbench.service.books import Matter, expired
 from workbench.service.lane import ANY_AGE_S, SERVICE, Lane, ready
@@ -86,6 +88,7 @@ class Desk:
             lane, intent = self.lane, proposal.intent
             if intent.digest not in lane.books.matters:
                 verify_proposal(proposal, policy=lane.policy, trust_root=lane.trust_root, now=lane.clock())
+                execution.verify_proposable(intent, lane.policy)
                 lane.crash.reached("1")
                 receipt = lane.recorder.append(
                     PROPOSED_EVENT, intent.id, proposal.dump(), actor=intent.proposer, subject=intent.digest
@@ -345,8 +348,8 @@ class Desk:
         """Return the account's next nonce as it was when the intent was last looked at."""
         if not matter.attested:
             raise RefusedError(Refusal.FACT_MISSING, "no proven account to take a nonce from", path="/state")
-        account = self.lane.policy.key(matter.proposal.intent.key).address
-        return self._state(matter.attested, self.lane.clock()).account(account).nonce
+        state = self._state(matter.attested, self.lane.clock())
+        return execution.next_nonce(state, self.lane.policy.key(matter.proposal.intent.key))
 
     def _open(self, digest: str) -> Matter:
         matter = self.lane.books.matter(digest)
@@ -458,7 +461,7 @@ class Desk:
         given = facts.Given(
             intent=intent,
             policy=lane.policy,
-            transaction=intent.transaction(matter.nonce, intent.caps) if matter.nonce is not None else None,
+            transaction=None if matter.nonce is None else unsigned(intent, lane.policy, nonce=matter.nonce),
             reserved_nonce=matter.nonce,
             state=self._state(matter.attested, now) if matter.attested else None,
             approved=self._simulation(matter.approved, intent) if matter.approved else None,
@@ -508,17 +511,15 @@ class Desk:
         account = self.lane.policy.service_accounts.get(proposal.intent.proposer)
         return account is not None and read_time(account.expires_at) > now
 
-    def _state(self, attested: Sequence[AttestedState], now: datetime) -> attestation.State:
+    def _state(self, attested: Sequence[Held], now: datetime) -> attestation.State:
         # age is a fact that the rules judge; here the signature and the proofs are what counts
-        return attestation.verify_state(
-            attested, trust_root=self.lane.trust_root, now=now, age_s_max=ANY_AGE_S
-        )
+        return storage.verify_held(attested, trust_root=self.lane.trust_root, now=now, age_s_max=ANY_AGE_S)
 
     def _simulation(self, statements: Sequence[Statement], intent: Intent) -> Simulation:
         return attestation.verify_simulation(
             statements,
             intent=intent,
-            sender=self.lane.policy.key(intent.key).address,
+            call=execution.simulated(intent, self.lane.policy),
             trust_root=self.lane.trust_root,
             now=self.lane.clock(),
             age_s_max=ANY_AGE_S,

@@ -22,10 +22,11 @@ from typing import Any
 from ledger import checkpoint as notes
 from ledger.encoding import canonical
 from ledger.entry import Entry
-from workbench.evm.transaction import UnsignedTransaction
+from workbench.evm.safe_storage import NONCE
+from workbench.evm.transaction import SignedTransaction, UnsignedTransaction
 from workbench.process.crash import CrashPoint
-from workbench.rules import attestation, calls, carriage, carried, confirmation, worth
-from workbench.rules.attestation import AttestedState, Simulation, Statement
+from workbench.rules import attestation, calls, carriage, carried, confirmation, execution, storage, worth
+from workbench.rules.attestation import Simulation, Statement
 from workbench.rules.carriage import Sending
 from workbench.rules.carried import Carried
 from workbench.rules.codes import Refusal, RefusedError
@@ -34,16 +35,22 @@ from workbench.rules.documents import DOCUMENT_MAX, read_time
 from workbench.rules.evidence import SPENT_MAX
 from workbench.rules.fees import Fees, first
 from workbench.rules.intent import Intent
+from workbench.rules.keys import Key, SafeKey, SharedKey, SigningKey
 from workbench.rules.lifecycle import Event, State
 from workbench.rules.policy import PolicySet
 from workbench.rules.price_feed import check_alike
+from workbench.rules.safe import Proposed
+from workbench.rules.storage import AttestedStorage, Held, SafeQuestion
 from workbench.rules.trust import TrustRoot
 from workbench.service.books import Books, Matter, Sent
 from workbench.service.links import Links
+from workbench.service.owners import Owners
 from workbench.service.record import Recorder
 from workbench.service.signing import Answered, Signing
 
 SERVICE = "service"
+EXECUTE = {False: "execute", True: "execute-cancel"}
+CANCELS = frozenset({"cancel", "execute-cancel"})
 LEAVES_AT_ONCE = 40_000
 ACCOUNTS_MAX = 16
 """As many as one statement of an observer may prove."""
@@ -106,14 +113,12 @@ class Lane:
         observers = self.links.observers
         statements = observers.simulate(step, transactions, list(sequence).index(digest), accounts)
         intent = self.books.matter(digest).proposal.intent
-        # what is not proven counts as other code: a long row of contracts is no way round
-        called = calls.targets(calls.read(intent, self.policy))[: ACCOUNTS_MAX - 1]
-        states = observers.attest([self.policy.key(intent.key).address, *called])
+        states = self._held(intent, calls.targets(calls.read(intent, self.policy)))
         named = hashlib.sha256(canonical(statements[0].document, limit=DOCUMENT_MAX)).hexdigest()
         data = {
             "purpose": purpose,
             "statements": [each.dump() for each in statements],
-            "states": [each.dump() for each in states],
+            "states": [_kept(each, intent, self.policy).dump() for each in states],
         }
         quotes = self._quotes(intent, statements[0])
         if quotes:
@@ -132,10 +137,16 @@ class Lane:
     def sign(self, digest: str) -> None:
         """(4) Bring everything to the co-signer and record its answer."""
         matter = self.books.matter(digest)
-        intent, nonce = matter.proposal.intent, _nonce(matter)
+        intent = matter.proposal.intent
         fees = first(intent.caps, base_fee_per_gas=self._base_fee(matter))
-        answered = self._ask(digest, matter, "sign", intent.transaction(nonce, fees))
+        if matter.owned[False] or matter.owned[True]:
+            # what an owner has signed has no end on chain: from here on it is carried out, or cancelled
+            self._finish(digest, matter, fees)
+            return
+        answered = self._answered(digest, matter, fees, cancels=False)
         if answered.raw_tx is None:
+            if matter.owned[False]:
+                raise _refuses(answered)
             self.enter(Event.SIGNING_REFUSED, digest, answered.data, actor=answered.cosigner)
             return
         self._signed(Event.SIGNED, digest, matter, answered)
@@ -144,16 +155,61 @@ class Lane:
         """(4) Have the same intent signed once more, for more; a fresh look at it comes first."""
         matter = self.books.matter(digest)
         self.simulate(digest, step=4, purpose="signing", sequence=[digest], actor=SERVICE)
-        unsigned = matter.proposal.intent.transaction(_nonce(matter), fees)
-        self._again(digest, matter, self._ask(digest, matter, "sign", unsigned))
+        self._again(digest, matter, self._answered(digest, matter, fees, cancels=False))
 
     def cancel(self, digest: str, fees: Fees) -> None:
         """(4) Have a transaction signed that takes the intent's nonce and does nothing."""
         matter = self.books.matter(digest)
-        unsigned = carried.cancel_of(
-            matter.proposal.intent, nonce=_nonce(matter), address=self._account(matter), fees=fees
+        self._again(digest, matter, self._answered(digest, matter, fees, cancels=True))
+
+    def _finish(self, digest: str, matter: Matter, fees: Fees) -> None:
+        """(4) Have what owners have signed carried out while the intent lives, and cancelled afterwards."""
+        cancels = read_time(matter.proposal.intent.expires_at) <= self.clock()
+        if not cancels and (matter.failed or matter.owned[True]):
+            return  # it failed once, and would again: it waits for its end
+        answered = self._answered(digest, matter, fees, cancels=cancels)
+        if answered.raw_tx is None:
+            raise _refuses(answered)
+        self._signed(Event.CANCEL_SIGNED if cancels else Event.SIGNED, digest, matter, answered)
+
+    def _answered(self, digest: str, matter: Matter, fees: Fees, *, cancels: bool) -> Answered:
+        """(4) Have an intent, or its cancel, signed: of a Safe by its owners first, then by its executor."""
+        intent, nonce = matter.proposal.intent, _nonce(matter)
+        key, operation = self.policy.key(intent.key), "cancel" if cancels else "sign"
+        if not isinstance(key, SafeKey):
+            unsigned = intent.transaction(nonce, fees)
+            if cancels:
+                unsigned = carried.cancel_of(intent, nonce=nonce, address=key.address, fees=fees)
+            return self._asking(digest, matter, key, operation, unsigned).ask()
+        what = execution.meant(intent, key, nonce=nonce, cancels=cancels)
+        owners = Owners(
+            self._asking(digest, matter, key, operation, what),
+            key,
+            what,
+            {name: raw for name, raw in matter.owned[cancels].items() if name in key.cosigners},
+            partial(self._owner_signed, digest, cancels=cancels),
         )
-        self._again(digest, matter, self._ask(digest, matter, "cancel", unsigned))
+        signatures = owners.ask()
+        if isinstance(signatures, Answered):
+            return signatures
+        self.crash.reached("4-owners")
+        executor = self.policy.sender(key.id)
+        turn = self._executors_nonce(matter, executor)
+        unsigned = execution.transaction(intent, what, signatures, nonce=turn, fees=fees)
+        return self._asking(digest, matter, executor, EXECUTE[cancels], unsigned).ask()
+
+    def _owner_signed(self, digest: str, answered: Answered, *, cancels: bool) -> None:
+        """(4) Record what an owner of a Safe has signed before the next is asked."""
+        data = {**answered.data, "cancels": cancels, "raw_tx": answered.raw_tx}
+        name = f"{digest}-{answered.cosigner}" + ("-cancel" if cancels else "")
+        self.enter(Event.OWNER_SIGNED, digest, data, actor=answered.cosigner, name=name)
+
+    def _executors_nonce(self, matter: Matter, executor: SigningKey) -> int:
+        """(4) Return the executor's nonce: that of what waits already, which is outbid, or its next."""
+        raws = _signed_raws(matter)
+        if raws:
+            return SignedTransaction.parse(bytes.fromhex(raws[-1])).unsigned.nonce
+        return self.look(matter).account(executor.address).nonce
 
     def _again(self, digest: str, matter: Matter, answered: Answered) -> None:
         """(5) Record bytes in the place of others, before they are sent; also those of a lost answer."""
@@ -164,9 +220,12 @@ class Lane:
         self._signed(event, digest, matter, answered)
         self.crash.reached("5-before")
 
-    def _ask(self, digest: str, matter: Matter, operation: str, unsigned: UnsignedTransaction) -> Answered:
-        """(4) Bring evidence to the co-signers of the key; return the signature, or the refusal."""
+    def _asking(
+        self, digest: str, matter: Matter, key: Key, operation: str, unsigned: UnsignedTransaction | Proposed
+    ) -> Signing:
+        """(4) Return the question to the co-signers of a key, with the evidence that each is brought."""
         ground = self.ground()
+        attestations = self._attestations(matter, operation)
 
         def evidence(cosigner: str) -> tuple[dict[str, Any], str]:
             nonlocal ground
@@ -174,19 +233,21 @@ class Lane:
             self.links.head_size(cosigner)
             if self.clock() - ground.since > GROUND_LIFE:
                 ground = self.ground()
-            brought = self._evidence(digest, cosigner, operation, unsigned=unsigned, ground=ground)
+            brought = self._evidence(
+                digest, cosigner, operation, unsigned=unsigned, ground=ground, attestations=attestations
+            )
             return brought, self.recorder.blob(canonical(brought, limit=DOCUMENT_MAX))
 
         return Signing(
             self.links,
             self.trust_root.cosigners,
-            self.policy.key(matter.proposal.intent.key),
+            key,
             digest,
             evidence,
             lambda raw_tx: self._compare(raw_tx, matter),
             {each.raw_tx for each in matter.sent if each.raw_tx is not None},
             self.crash.reached,
-        ).ask()
+        )
 
     def _signed(self, event: Event, digest: str, matter: Matter, answered: Answered) -> None:
         """(5) Read the signed bytes again, and record them under the event that they are."""
@@ -199,7 +260,7 @@ class Lane:
         if event is Event.SIGNED:
             self.enter(event, digest, data, actor=answered.cosigner)
             return
-        data["instead_of"] = matter.newest.tx_hash
+        data |= {"instead_of": matter.newest.tx_hash} if matter.sent else {}
         self.enter(event, digest, data, actor=answered.cosigner, name=tx_hash)
 
     def broadcast(self, digest: str) -> None:
@@ -209,7 +270,8 @@ class Lane:
             sending = carriage.by_nodes(matter.newest.tx_hash)
         else:
             sending = self.sending(matter, self.look(matter))
-        self.enter(Event.BROADCAST, digest, sending.dump(), actor=SERVICE)
+        name = f"{sending.tx_hash}-again" if matter.failed else None
+        self.enter(Event.BROADCAST, digest, sending.dump(), actor=SERVICE, name=name)
         self.crash.reached("5-before")
 
     def sending(self, matter: Matter, look: attestation.State) -> Sending:
@@ -304,14 +366,43 @@ class Lane:
         event = Event.CONFIRMED if confirmed.succeeded else Event.REVERTED
         if cancels:
             event = Event.CANCELLED
+        key = self.policy.key(matter.proposal.intent.key)
+        if isinstance(key, SafeKey):
+            event = self._executed(matter, key, inclusion.raw, confirmed, cancels=cancels)
         data = _place(confirmed) | {
             "tx_hash": matter.tx_hash,
             "inclusion": self.recorder.blob(inclusion.canonical()),
             "final": standing.said,
             **self._realised(matter, confirmed),
         }
-        self.enter(event, digest, data, actor=inclusion.attestations[0].observer)
+        observer = inclusion.attestations[0].observer
+        if event is Event.UNEXECUTED:
+            self.happened(event, digest, data, actor=observer)
+        else:
+            self.enter(event, digest, data | self._taken(matter, event), actor=observer)
         self.recorder.checkpoint()
+
+    def _executed(
+        self,
+        matter: Matter,
+        key: SafeKey,
+        raw: str,
+        confirmed: confirmation.Confirmed,
+        *,
+        cancels: bool,
+    ) -> Event:
+        """(6) Say what an executor's transaction came to: by the Safe's own word, and its nonce."""
+        intent, nonce = matter.proposal.intent, _nonce(matter)
+        if execution.carried_out(confirmed.receipt, raw, intent, key, nonce=nonce, cancels=cancels):
+            return Event.CANCELLED if cancels else Event.CONFIRMED
+        if confirmed.succeeded:
+            return Event.REVERTED  # the Safe tried, failed, and has used its nonce up
+        # whoever has what owners signed may carry it out: then it is done, and not by us
+        used = self.account_nonce(matter, self.look(matter)) > nonce
+        return Event.NONCE_TAKEN if used else Event.UNEXECUTED
+
+    def _taken(self, matter: Matter, event: Event) -> dict[str, Any]:
+        return {"nonce": matter.nonce, "policy": self.policy.digest} if event is Event.NONCE_TAKEN else {}
 
     def _realised(self, matter: Matter, confirmed: confirmation.Confirmed) -> dict[str, Any]:
         """(6) What it cost and moved, beside what the last simulation had said."""
@@ -321,7 +412,9 @@ class Lane:
             "gas_used": confirmed.gas_used,
             "fee_wei": str(confirmed.fee_wei),
             "transferred": [{"asset": asset, "amount": str(amount)} for asset, amount in moved.items()],
-            "short_of_simulation_bps": confirmation.short_of(simulated, moved) if simulated else None,
+            "short_of_simulation_bps": confirmation.short_of(simulated, moved, self._account(matter))
+            if simulated
+            else None,
         }
 
     def is_final(self, number: int, head: int) -> bool:
@@ -354,13 +447,13 @@ class Lane:
 
     def account_nonce(self, matter: Matter, look: attestation.State) -> int:
         """Return the next nonce of the intent's account, as it is proven there."""
-        return look.account(self._account(matter)).nonce
+        return execution.next_nonce(look, self.policy.key(matter.proposal.intent.key))
 
     def _base_fee(self, matter: Matter) -> int:
         """Return the base fee of the block that the intent was simulated on last."""
         if not matter.attested:
             raise RefusedError(Refusal.FACT_MISSING, "no proven block to take a base fee from", path="/state")
-        return attestation.verify_state(
+        return storage.verify_held(
             matter.attested, trust_root=self.trust_root, now=self.clock(), age_s_max=ANY_AGE_S
         ).base_fee_per_gas
 
@@ -369,21 +462,33 @@ class Lane:
 
     def look(self, matter: Matter) -> attestation.State:
         """Return the newest block, with the intent's account proven under it."""
-        return attestation.verify_state(
-            self.links.observers.attest([self._account(matter)]),
+        return storage.verify_held(
+            self._held(matter.proposal.intent, ()),
             trust_root=self.trust_root,
             now=self.clock(),
             age_s_max=self.policy.limits.attestation_age_s_max,
         )
 
+    def _held(self, intent: Intent, called: Sequence[str]) -> list[Held]:
+        """Have the accounts proven that an intent depends on, and of a Safe what it holds."""
+        key = self.policy.key(intent.key)
+        # what is not proven counts as other code: a long row of contracts is no way round
+        accounts = list(dict.fromkeys([*execution.accounts(intent, self.policy), *called]))[:ACCOUNTS_MAX]
+        if not isinstance(key, SafeKey):
+            return list(self.links.observers.attest(accounts))
+        beside = [each for each in accounts if each != key.address]
+        return list(self.links.observers.safe(SafeQuestion(safe=key.address, accounts=beside)))
+
     def _call(self, digest: str) -> dict[str, Any]:
         intent = self.books.matter(digest).proposal.intent
-        return {
+        call = execution.simulated(intent, self.policy)
+        approved = {} if call.approved_by is None else {"approved_by": list(call.approved_by)}
+        return approved | {
             "intent": digest,
-            "from": self.policy.key(intent.key).address,
-            "to": intent.to,
-            "value": intent.value,
-            "data": intent.data,
+            "from": call.sender,
+            "to": call.to,
+            "value": str(call.value),
+            "data": call.data.hex(),
             "gas": intent.gas_max,
             "max_fee_per_gas": intent.max_fee_per_gas,
             "max_priority_fee_per_gas": intent.max_priority_fee_per_gas,
@@ -395,13 +500,13 @@ class Lane:
         cosigner: str,
         operation: str,
         *,
-        unsigned: UnsignedTransaction,
+        unsigned: UnsignedTransaction | Proposed,
         ground: Ground,
+        attestations: dict[str, Any],
     ) -> dict[str, Any]:
         matter = self.books.matter(digest)
         if matter.reservation_seq is None:
             raise RefusedError(Refusal.STATE, "not everything is there that a co-signer must see")
-        attestations = self._cancel_attestations(matter) if operation == "cancel" else _attestations(matter)
         note, size = ground.note, ground.size
         start = self._bring_up(cosigner, size)
         spent = self._spent(matter, cosigner)
@@ -443,7 +548,7 @@ class Lane:
         """(4) Return what was signed with a shared key that a co-signer does not know, up to this nonce."""
         intent, nonce = matter.proposal.intent, _nonce(matter)
         key = self.policy.key(intent.key)
-        if key.engine == "hsm":
+        if not isinstance(key, SharedKey):
             return []
         start = self.links.unknown_from(cosigner, key.address)
         by_nonce = {
@@ -468,13 +573,24 @@ class Lane:
         """Return the ways from the attested header down to the blocks that a co-signer has seen."""
         if not states:
             return []
-        state = AttestedState.load(states[0])
+        state = storage.load(states[0])
         return [way.dump() for way in self.links.observers.descent(state, self.links.seen(cosigner))]
 
-    def _cancel_attestations(self, matter: Matter) -> dict[str, Any]:
-        """Return what a cancel needs: that the nonce is not spent, proven at the newest head."""
-        states = self.links.observers.attest([self._account(matter)])
-        return {"approved": [], "fresh": [], "state": [each.dump() for each in states], "quotes": []}
+    def _attestations(self, matter: Matter, operation: str) -> dict[str, Any]:
+        """Return the looks at an intent that its signature needs.
+
+        A cancel needs no more than that the nonce is not spent, proven at the newest head. What a Safe holds
+        is proven anew each time: it is too much for an entry of the ledger.
+        """
+        intent = matter.proposal.intent
+        if operation in CANCELS:
+            states = self._held(intent, ())
+            return {"approved": [], "fresh": [], "state": [each.dump() for each in states], "quotes": []}
+        looked = _attestations(matter)
+        if isinstance(self.policy.key(intent.key), SafeKey):
+            held = self._held(intent, calls.targets(calls.read(intent, self.policy)))
+            looked |= {"state": [each.dump() for each in held]}
+        return looked
 
     def _bring_up(self, cosigner: str, size: int) -> int:
         """Bring a co-signer's head so near to `size` that the rest fits into one piece of evidence."""
@@ -512,9 +628,7 @@ class Lane:
 
     def _compare(self, raw_tx: str, matter: Matter) -> Carried:
         """(5) Read signed bytes again: they must be the intent, or its cancel, signed by its key."""
-        return carried.read(
-            raw_tx, matter.proposal.intent, nonce=_nonce(matter), address=self._account(matter)
-        )
+        return execution.read(raw_tx, matter.proposal.intent, self.policy, nonce=_nonce(matter))
 
 
 def ready(matter: Matter) -> bool:
@@ -546,6 +660,26 @@ def _attestations(matter: Matter) -> dict[str, Any]:
         "state": [each.dump() for each in matter.attested],
         "quotes": [each.dump() for each in matter.quotes],
     }
+
+
+def _refuses(answered: Answered) -> RefusedError:
+    """Return why a co-signer refuses where its refusal does not end an intent."""
+    return RefusedError(answered.refusal, f"{answered.cosigner} refuses, {answered.detail}")
+
+
+def _kept(state: Held, intent: Intent, policy: PolicySet) -> Held:
+    """Return what the ledger keeps of a state: of a Safe its nonce, and no pinned code that nobody calls."""
+    key = policy.key(intent.key)
+    if not isinstance(state, AttestedStorage) or not isinstance(key, SafeKey):
+        return state
+    wanted = {key.address, policy.sender(key.id).address, *calls.targets(calls.read(intent, policy))}
+    return AttestedStorage.load(
+        {
+            **state.dump(),
+            "accounts": [each.dump() for each in state.accounts if each.address in wanted],
+            "slots": [each.dump() for each in state.slots if bytes.fromhex(each.slot) == NONCE],
+        }
+    )
 
 
 def _place(confirmed: confirmation.Confirmed) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.confirmation import Inclusion
 from workbench.rules.descent import Descent, Seen, check_ways
 from workbench.rules.price_feed import QUOTES_LINE, PriceQuestion
-from workbench.rules.storage import AttestedStorage, PoolQuestion
+from workbench.rules.storage import AttestedStorage, PoolQuestion, SafeQuestion
 from workbench.rules.trust import TrustRoot
 
 OBSERVER_SECONDS = 60.0
@@ -82,9 +82,11 @@ class Observers:
 
     def pool(self, question: PoolQuestion) -> list[AttestedStorage]:
         """Ask for the newest header, with proofs of what a swap in a pool depends on beside the first."""
+        return self._stored({"operation": "pool", **question.dump()})
 
+    def _stored(self, request: Answer) -> list[AttestedStorage]:
         def first(name: str) -> AttestedStorage:
-            found = AttestedStorage.load(self._ask(name, {"operation": "pool", **question.dump()}))
+            found = AttestedStorage.load(self._ask(name, request))
             self._check(name, found.attestation, HEADER_LINE)
             return found
 
@@ -92,6 +94,10 @@ class Observers:
             return AttestedStorage.load({**self._same_block(name, lead).dump(), "slots": []})
 
         return self._agreed(first, also)
+
+    def safe(self, question: SafeQuestion) -> list[AttestedStorage]:
+        """Ask for the newest header, with proofs of what a Safe holds beside the first attestation of it."""
+        return self._stored({"operation": "safe", **question.dump()})
 
     def prices(self, question: PriceQuestion, alike: Alike | None = None) -> list[Statement]:
         """Ask what each source says of a pair, each observer once (4)."""

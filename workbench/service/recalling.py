@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.policy import Key, PolicySet
+from workbench.rules.keys import Key
+from workbench.rules.policy import PolicySet
 from workbench.rules.threshold import SignedRecollection
 from workbench.service.links import Links
 from workbench.service.record import Recorder

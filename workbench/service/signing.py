@@ -28,7 +28,7 @@ from typing import Any
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import verify_ed25519
 from workbench.rules.evidence import ANSWER_LINE, SignedAnswer
-from workbench.rules.policy import Key
+from workbench.rules.keys import Key, WholeKey
 from workbench.rules.threshold import unasked_max
 from workbench.service.courier import Courier, StepError
 from workbench.service.links import Links
@@ -130,9 +130,9 @@ class Signing:
             RefusedError: `unavailable`: not enough co-signers agree, and not enough refuse.
 
         """
-        if self.key.engine == "hsm":
+        if isinstance(self.key, WholeKey):
             (only,) = self.key.cosigners
-            answered = self._consult(only)
+            answered = self.consult(only)
             if answered is not None and answered.passes:
                 raise RefusedError(answered.refusal, f"{only} refuses, {answered.detail}")
             if answered is None:
@@ -151,7 +151,7 @@ class Signing:
     def _ask(self, name: str) -> Answered | None:
         """Ask one (a); return its answer if it knows a signature."""
         try:
-            answered = self._consult(name)
+            answered = self.consult(name)
             if answered is not None and self._is_new(answered):
                 return answered  # (c)
         except RefusedError as refusal:
@@ -172,7 +172,7 @@ class Signing:
         self.verify(answered.raw_tx)
         return True
 
-    def _consult(self, name: str) -> Answered | None:
+    def consult(self, name: str) -> Answered | None:
         """Bring evidence to a co-signer; None when it agrees to take part."""
         brought: object = None
         for _ in range(PIECES_MAX):
