@@ -11,10 +11,10 @@
     I know what every nonce before carried, whoever signed it (`others`)
 (8) persist and (9) sign are the process's; it does exactly what the gate returns.
 
-Of a Safe each owner decides by the same steps, about the Safe's transaction under the Safe's nonce; in (6)
+Of a Safe each owner decides by the same steps, about the Safe's transaction under the Safe's nonce; in (5)
 the Safe is proven to be as it was pinned, and what would run foreign code in its place, or change it, is
-refused (`rules.safe`). Its executor decides once more, by the same steps: (5) is that the bytes carry out
-exactly what owners have signed, and (7) is about the executor's own nonce.
+refused (`rules.safe`). Its executor decides once more, by the same steps: (5) is besides that the bytes carry
+out exactly what owners have signed, and (7) is about the executor's own nonce.
 
 A cancel takes the nonce of bytes that I have signed and does nothing: it was approved with them. Of the
 steps it keeps (0) to (3), though no pause stops it: it is what an emergency needs. (4) is that the intent
@@ -228,11 +228,11 @@ def _weigh(ground: _Ground) -> Permission:
         _same_ledger(evidence.head, approvals, ground.checkpoint)
     with step(5):
         payload, carries = _bytes(ground)
+        _judge(ground, state, carries, approvals=approvals.roles)
         fresh = _simulation(ground, evidence.attestations.fresh, policy.limits.simulation_age_s_max)
         _same_chain(approved, fresh, state)
         _state_diff(intent, approved, fresh, policy, approvals)
     with step(6):
-        _judge(ground, state, carries, approvals=approvals.roles)
         weighed = worth.weigh(
             intent,
             fresh,
@@ -277,7 +277,6 @@ def _weigh_cancel(ground: _Ground) -> Permission:
         _no_longer_wanted(ground, max(ground.now, state.block_time))
     with step(5):
         payload, carries = _bytes(ground)
-    with step(6):
         _judge(ground, state, carries, approvals=())
     with step(7):
         lane = _lane(ground, payload)
@@ -496,7 +495,7 @@ def _bytes(ground: _Ground) -> tuple[Payload, Payload]:
 
 
 def _judge(ground: _Ground, state: State, carries: Payload, *, approvals: Collection[str]) -> None:
-    """(6) Refuse by name what a Safe is not to do, whoever has approved it."""
+    """(5) Refuse by name what a Safe is not to do, whoever has approved it."""
     key = ground.key
     if not isinstance(key, SafeKey) or isinstance(carries, UnsignedTransaction):
         return

@@ -119,7 +119,8 @@ def judge(
         age_s_max=LOOK_BACK_S,
     )
     loss = loss_text(simulation, policy)
-    slippage = facts.slippage_bps(simulation, facts.ours(simulation, policy))
+    own = facts.ours(simulation, policy)
+    slippage = facts.slippage_of(calls.read(view.intent, policy), simulation, own)
     if slippage is None or slippage > policy.limits.slippage_bps_max:
         return (
             "reject",

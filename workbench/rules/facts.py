@@ -144,7 +144,7 @@ def _simulation_facts(given: Given, fresh: Simulation, root: Node) -> dict[str, 
         "steady": steady(fresh),
         "floor_bps": floor_bps(given.intent, fresh),
     }
-    slippage = 0 if calls.only_pays(root) else slippage_bps(fresh, ours(fresh, given.policy))
+    slippage = slippage_of(root, fresh, ours(fresh, given.policy))
     if slippage is not None:
         facts["slippage_bps"] = slippage
     return facts
@@ -206,6 +206,11 @@ def slippage_bps(simulation: Simulation, own: frozenset[str]) -> int | None:
         if int(delta.amount) < 0 or delta.account in own:
             net[delta.asset] += int(delta.amount)
     return None if any(amount < 0 for amount in net.values()) else 0
+
+
+def slippage_of(root: Node, simulation: Simulation, own: frozenset[str]) -> int | None:
+    """Return the slippage of a call as it was simulated; what only pays exchanges nothing, and has none."""
+    return 0 if calls.only_pays(root) else slippage_bps(simulation, own)
 
 
 def state_diff_declared(intent: Intent, simulation: Simulation, policy: PolicySet) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from workbench.evm.fields import from_decimal
 from workbench.rules.approval import Asked
+from workbench.rules.keys import SafeKey
 from workbench.rules.policy import PolicySet
 from workbench.rules.tokens import unlisted
 
@@ -49,6 +50,8 @@ def named(asked: Asked, address: str) -> str:
 def known_as(policy: PolicySet, address: str) -> str:
     """Return who an address is in this policy set; empty when it is nobody."""
     keys = {key.address: f"our key {key.id}" for key in policy.keys.values()}
+    safes = [key for key in policy.keys.values() if isinstance(key, SafeKey)]
+    keys |= {each.address: f"{each.cosigner}, owner of {safe.id}" for safe in safes for each in safe.owners}
     contracts = {entry.address: entry.name for entry in policy.whitelist.values()}
     tokens = {each.asset: f"the token {each.symbol}" for each in policy.assets.values()}
     return keys.get(address) or contracts.get(address) or tokens.get(address) or ""

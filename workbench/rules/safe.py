@@ -181,7 +181,7 @@ def critical(proposed: Proposed, root: Node) -> tuple[str, ...]:
     """Return what of a transaction is critical, in the order of its bytes; empty where nothing is."""
     if cancels(proposed):
         return ()
-    return tuple(name for node in root.walk() for name in _critical(node, proposed.safe))
+    return tuple(name for node in root.walk() for name in critical_of(node, proposed.safe))
 
 
 def cancels(proposed: Proposed) -> bool:
@@ -243,7 +243,8 @@ def _verify_operations(tx: SafeTx, root: Node, pinned: Pinned) -> None:
             )
 
 
-def _critical(node: Node, safe: str) -> list[str]:
+def critical_of(node: Node, safe: str) -> list[str]:
+    """Return what of one call is critical, by the contract's own name for it."""
     found = CRITICAL.get(_selector(node))
     if found is not None:
         return [signature(found)]

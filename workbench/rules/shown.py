@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from workbench.rules import facts, shown_calls, shown_items, shown_tokens, shown_worth
+from workbench.rules import calls, facts, shown_calls, shown_items, shown_safe, shown_tokens, shown_worth
 from workbench.rules.account import ServiceAccount
 from workbench.rules.approval import ANYBODY, ASKS, Asked
 from workbench.rules.assertion import CONSOLE
@@ -207,6 +207,7 @@ def _transaction(asked: Asked, now: datetime) -> Iterator[Row]:
         hex=key.address,
         remark=f"{key.tier}, {key.engine}, held by {', '.join(key.cosigners)}",
     )
+    yield from shown_safe.rows(asked)
     name, known = _to(asked)
     entry = asked.policy.whitelist.get(intent.to)
     yield Row(
@@ -259,7 +260,7 @@ def _simulated(asked: Asked, now: datetime) -> Iterator[Row]:
         says = ", ".join(f"{name} {value}" for name, value in sorted(change.items()))
         yield Row(label="Changes who is in charge", says=printable(says), alarm=True)
     yield from _found(asked)
-    slippage = facts.slippage_bps(simulation, facts.ours(simulation, asked.policy))
+    slippage = _loses(asked, simulation)
     over = slippage is None or slippage > limits.slippage_bps_max
     yield Row(
         label="Slippage",
@@ -289,8 +290,16 @@ def _simulated(asked: Asked, now: datetime) -> Iterator[Row]:
 
 def _found(asked: Asked) -> Iterator[Row]:
     simulation = asked.simulation
+    wrong = facts.unexpected(simulation, asked.intent, asked.policy)
     for each in simulation.findings:
-        yield Row(label=FOUND[each.kind], says=printable(each.detail), hex=each.contract, alarm=True)
+        expected = each not in wrong
+        yield Row(
+            label=FOUND[each.kind],
+            says=printable(each.detail),
+            hex=each.contract,
+            remark="the Safe's own batch, as pinned" if expected else "",
+            alarm=not expected,
+        )
     yield from shown_tokens.rows(asked.policy, simulation)
     same = facts.steady(simulation)
     yield Row(
@@ -389,9 +398,10 @@ def _changes(asked: Asked) -> Iterator[Row]:
         says=f"at block {before.block.number:,}, then {after.block.number:,}",
         remark="what was decided before does not count any more",
     )
-    own = facts.ours(after, asked.policy)
-    told = [_slippage(each, facts.slippage_bps(each, own)) for each in (before, after)]
-    rows = [("Slippage", told[0], told[1]), ("Gas", f"{before.gas:,}", f"{after.gas:,}")]
+    rows = [
+        ("Slippage", *(_slippage(each, _loses(asked, each)) for each in (before, after))),
+        ("Gas", f"{before.gas:,}", f"{after.gas:,}"),
+    ]
     rows.append(("Fails", printable(before.revert or "no"), printable(after.revert or "no")))
     then = {(each.account, each.asset): each.amount for each in before.deltas}
     now = {(each.account, each.asset): each.amount for each in after.deltas}
@@ -443,10 +453,15 @@ def _to(asked: Asked) -> tuple[str, bool]:
     return (entry.name, True) if entry else ("NOT on the whitelist", False)
 
 
-def _slippage(simulation: Simulation, slippage: int | None) -> str:
+def _loses(asked: Asked, simulation: Simulation) -> int | None:
+    root, own = calls.read(asked.intent, asked.policy), facts.ours(simulation, asked.policy)
+    return facts.slippage_of(root, simulation, own)
+
+
+def _slippage(simulation: Simulation, slippage_bps: int | None) -> str:
     if simulation.slippage_ppm is not None:
         return f"{simulation.slippage_ppm / PPM_A_PERCENT:.4f} %"
-    return "none" if slippage == 0 else "UNKNOWN: assets leave, and nobody could price it"
+    return "none" if slippage_bps == 0 else "UNKNOWN: assets leave, and nobody could price it"
 
 
 def moment(at: str) -> str:
