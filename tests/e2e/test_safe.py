@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ from tests.e2e import test_stuck as stuck
 from tests.evm.plans import Plan, multi_send
 from tests.world import Living, living, refused
 from workbench.chain.errors import NodeError, RpcError
+from workbench.chain.node import Node
 from workbench.demo import charter, newswap
 from workbench.demo import node as chain
 from workbench.demo.world import SERVICE
-from workbench.evm import calldata, known
+from workbench.evm import calldata, known, safe_storage
 from workbench.evm.carriers import Operation
 from workbench.evm.transaction import SignedTransaction
+from workbench.rules.documents import write_time
 from workbench.rules.intent import Intent
 from workbench.rules.keys import SafeKey
 from workbench.rules.receipt import verify_receipt
@@ -26,6 +29,7 @@ from workbench.rules.receipt import verify_receipt
 NAMES = charter.COSIGNERS
 USDC = 10**6
 GAS = 300_000
+LIFE_S = 25
 NONCE = calldata.encode(known.fragment("nonce()"), {})
 
 
@@ -87,6 +91,11 @@ def sent(world: Living, intent: Intent) -> str:
     assert list(view.denying) == ["approval.four-eyes"], view.denying
     assert world.approve(view.digest).state in {"broadcast", "included", "confirmed"}
     return view.digest
+
+
+def types(world: Living, digest: str) -> list[str]:
+    """Return what the ledger says of an intent, in one word each."""
+    return [each["type"] for each in world.entries() if each.get("subject") == digest]
 
 
 def owners(world: Living, digest: str) -> list[str]:
@@ -256,6 +265,77 @@ def test_a_cancel(world: Living) -> None:
     verify_receipt(world.pm.receipt(digest), trust_root=world.world.trust_root, now=datetime.now(UTC))
 
 
+def soon(seconds: int) -> str:
+    """Return a time so many seconds from now."""
+    return write_time(datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def test_owners_have_signed_and_it_runs_out(world: Living) -> None:
+    """Two owners' signatures are out when the intent ends: it does not just end, owners cancel the nonce."""
+    before = (safe_nonce(world), balance(world, charter.PAYEE))
+    view = world.outstanding(payment(world, 6_000, expires_at=soon(LIFE_S)))
+    for name in NAMES[2:]:
+        world.stack.kill(name)
+    refused("unavailable", lambda: world.approve(view.digest))
+    assert owners(world, view.digest) == list(NAMES[:2])
+    world.stack.kill(SERVICE)  # by itself it would ask the third as soon as there is one
+    time.sleep(LIFE_S)
+    world.revive()
+    assert stuck.until(world, view.digest, "cancelled").state == "cancelled"
+    assert owners(world, view.digest) == [*NAMES[:2], *NAMES[:3]]
+    assert (safe_nonce(world), balance(world, charter.PAYEE)) == (before[0] + 1, before[1])
+    verify_receipt(world.pm.receipt(view.digest), trust_root=world.world.trust_root, now=datetime.now(UTC))
+
+
+def demands(world: Living, node: Node, signatures: int) -> None:
+    """Have the Safe demand so many signatures, as only a chain of our own lets anybody."""
+    word = signatures.to_bytes(32).hex()
+    node.call("anvil_setStorageAt", world.world.treasury, f"0x{safe_storage.THRESHOLD.hex()}", f"0x{word}")
+    stuck.block(node, stuck.LOW)
+
+
+def test_an_execution_that_fails(world: Living) -> None:
+    """The executor's transaction reverts: the Safe's nonce is as before, and is cancelled in the end."""
+    node = world.chain()
+    stuck.block(node, stuck.LOW)
+    node.call("evm_setAutomine", False)  # JSON-RPC's own form
+    before = (safe_nonce(world), balance(world, charter.PAYEE))
+    digest = sent(world, payment(world, 8_000, expires_at=soon(LIFE_S)))
+    stuck.pooled(node, stuck.told(world, digest, "transaction.signed")["data"]["tx_hash"])
+    demands(world, node, 5)
+    node.call("evm_setAutomine", True)  # JSON-RPC's own form
+    stuck.wait_for(lambda: "execution.failed" in types(world, digest), lambda: types(world, digest))
+    assert (safe_nonce(world), world.pm.intent(digest).state) == (before[0], "approved")
+    demands(world, node, 3)
+    assert stuck.until(world, digest, "cancelled").state == "cancelled"
+    assert (safe_nonce(world), balance(world, charter.PAYEE)) == (before[0] + 1, before[1])
+    assert owners(world, digest) == [*NAMES[:3], *NAMES[:3]]
+    node.close()
+    verify_receipt(world.pm.receipt(digest), trust_root=world.world.trust_root, now=datetime.now(UTC))
+
+
 def test_afterwards(world: Living) -> None:
     """The lane goes on behind all of it."""
     assert world.push(payment(world, 7)).state == "confirmed"
+
+
+def test_a_stranger_carries_it_out(world: Living) -> None:
+    """Who sees what owners signed is first with it: done, and not by us; the lane stops for people."""
+    node = world.chain()
+    stuck.block(node, stuck.LOW)
+    node.call("evm_setAutomine", False)  # JSON-RPC's own form
+    before = (safe_nonce(world), balance(world, charter.PAYEE))
+    digest = sent(world, payment(world, 9_000))
+    signed = stuck.told(world, digest, "transaction.signed")["data"]
+    stuck.pooled(node, signed["tx_hash"])
+    data = SignedTransaction.parse(bytes.fromhex(signed["raw_tx"])).unsigned.data
+    world.stack.kill(SERVICE)
+    node.call("anvil_dropTransaction", f"0x{signed['tx_hash']}")
+    node.call("evm_setAutomine", True)  # JSON-RPC's own form
+    chain.send(node, sender=newswap.DEPLOYER, to=world.world.treasury, data=data)
+    world.revive()
+    assert stuck.until(world, digest, "taken").state == "taken"
+    assert (safe_nonce(world), balance(world, charter.PAYEE)) == (before[0] + 1, before[1] + 9_000 * USDC)
+    view = world.outstanding(payment(world, 10))
+    refused("lane_stopped", lambda: world.approve(view.digest))
+    node.close()

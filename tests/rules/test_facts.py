@@ -25,6 +25,7 @@ from tests.rules.build import (
     refused,
 )
 from workbench.evm import calldata
+from workbench.evm.known import fragment
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.rules import calls, facts
 from workbench.rules.attestation import State
@@ -727,6 +728,33 @@ def test_tolerance(
 def test_slippage_that_nobody_could_price_is_absent(world: World) -> None:
     """Assets leave and the observer names no price: no fact, so no signature."""
     assert "slippage_bps" not in compute(shown(slippage_bps=None)(world))
+
+
+PAY = fragment("transfer(address to, uint256 amount)")
+
+
+def test_a_payment_exchanges_nothing(world: World) -> None:
+    """Where every call hands a whitelisted token over there is no price to lose by; else there is."""
+
+    def paying(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        bounds = {"to": {"one_of": [ROUTER]}, "amount": {"equals": "declared_outflow"}}
+        return [
+            {**each, "functions": [*each["functions"], {"fragment": PAY, "bounds": bounds}]}
+            if each["address"] == DEPLOYMENT.usdc
+            else each
+            for each in entries
+        ]
+
+    policy = world.policy_with("whitelist.json", paying)
+    data = calldata.encode(PAY, {"to": ROUTER, "amount": str(MILLION)}).hex()
+    out = [{"account": TREASURY, "asset": DEPLOYMENT.usdc, "amount": str(-MILLION)}]
+    pays = world.swap(to=DEPLOYMENT.usdc, data=data, deltas=out, allowances=[])
+    shown_ = world.simulation(pays, slippage_bps=None, slippage_ppm=None, loss=None)
+    root, own = calls.read(pays, policy), frozenset({TREASURY})
+    assert facts.slippage_of(root, shown_, own) == 0
+    # the same bytes without an entry for them are a guess, and a guess pays nobody
+    assert facts.slippage_of(calls.read(pays, world.policy), shown_, own) is None
+    assert facts.slippage_of(calls.read(world.swap(), policy), shown_, own) is None
 
 
 def test_an_asset_without_price_stops_the_computation(world: World) -> None:
