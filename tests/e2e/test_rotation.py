@@ -13,10 +13,13 @@ import pytest
 from ledger.encoding import canonical
 from tests.e2e.test_key_operations import KEY, done, ended, operation, signed
 from tests.e2e.test_policy_change import in_force, taken_over
-from tests.e2e.test_watcher import said
+from tests.e2e.test_watcher import pause, release, said
 from tests.world import COSIGNER, Living, living
 from workbench import client
+from workbench.demo import newswap
+from workbench.demo.world import ANCHOR
 from workbench.evm.transaction import address_of
+from workbench.rules.codes import RefusedError
 from workbench.rules.documents import write_time
 from workbench.rules.intent import Intent
 from workbench.rules.policy import PolicySet, manifest_of
@@ -73,7 +76,9 @@ def said_of(world: Living, kind: str) -> Any:
     return verify_testimony(signed_, cosigners=world.world.trust_root.cosigners)
 
 
-def adopt(world: Living, edits: Mapping[str, Callable[[Any], Any]]) -> PolicySet:
+def adopt(
+    world: Living, edits: Mapping[str, Callable[[Any], Any]], *, delay_s: int = DELAY_S + 1
+) -> PolicySet:
     """Have a next set proposed, signed and activated."""
     current = in_force(world)
     files = dict(current.files)
@@ -84,7 +89,7 @@ def adopt(world: Living, edits: Mapping[str, Callable[[Any], Any]]) -> PolicySet
         name="desk",
         version=current.manifest.version + 1,
         previous=current.digest,
-        at=write_time(datetime.now(UTC) + timedelta(seconds=DELAY_S + 1)),
+        at=write_time(datetime.now(UTC) + timedelta(seconds=delay_s)),
     )
     following = PolicySet(manifest, files, [])
     world.officer("admin-1").speaks.amend(following)
@@ -158,41 +163,51 @@ def test_the_successor_is_the_tokens_own(world: Living, made: str) -> None:
     assert address_of(bytes.fromhex(made)) != world.world.treasury
 
 
-def test_swept_delisted_and_destroyed(world: Living, made: str) -> None:
-    """Listed by a set, all tokens moved there, no set lists the old key any more: then it is destroyed."""
-    usdc, new = world.world.deployment.usdc, address_of(bytes.fromhex(made))
+def listing(world: Living, point: str, name: str) -> dict[str, Callable[[Any], Any]]:
+    """Return the edits that list a key, and let USDC go to it and nowhere else."""
+    usdc, new = world.world.deployment.usdc, address_of(bytes.fromhex(point))
+    bounds = {"to": {"one_of": [new]}, "amount": {"equals": "declared_outflow"}}
 
-    def keys(listed: list[Files]) -> list[Files]:
-        return [*listed, {**listed[0], "id": SUCCESSOR, "address": new, "public_key": made}]
+    def entry(each: Files) -> Files:
+        kept = [one for one in each["functions"] if one["fragment"]["name"] != TRANSFER["name"]]
+        return {**each, "functions": [*kept, {"fragment": TRANSFER, "bounds": bounds}]}
 
-    def whitelist(entries: list[Files]) -> list[Files]:
-        bounds = {"to": {"one_of": [new]}, "amount": {"equals": "declared_outflow"}}
-        return [
-            {**each, "functions": [*each["functions"], {"fragment": TRANSFER, "bounds": bounds}]}
-            if each["address"] == usdc
-            else each
-            for each in entries
-        ]
+    return {
+        "keys.json": lambda keys: [
+            *keys,
+            {
+                **{field: each for field, each in keys[0].items() if field != "compromised"},
+                "id": name,
+                "address": new,
+                "public_key": point,
+            },
+        ],
+        "whitelist.json": lambda all_: [entry(each) if each["address"] == usdc else each for each in all_],
+    }
 
-    adopt(world, {"keys.json": keys, "whitelist.json": whitelist})
+
+def swept(world: Living, key: str, new: str) -> None:
+    """Move all USDC of a key to another address of ours."""
+    usdc, old = world.world.deployment.usdc, in_force(world).keys[key].address
     node = world.chain()
     try:
-        all_of_it = balance(node, usdc, world.world.treasury)
-        view = world.push(transfer(world, new, all_of_it))
+        all_of_it = balance(node, usdc, old)
+        assert all_of_it > 0
+        view = world.push(transfer(world, key, new, all_of_it))
         assert view.state == "confirmed", (view.denying, view.needs, view.missing)
-        assert balance(node, usdc, world.world.treasury) == 0
+        assert balance(node, usdc, old) == 0
         assert balance(node, usdc, new) == all_of_it
     finally:
         node.close()
+
+
+def test_swept_delisted_and_destroyed(world: Living, made: str) -> None:
+    """Listed by a set, all tokens moved there, no set lists the old key any more: then it is destroyed."""
+    adopt(world, listing(world, made, SUCCESSOR))
+    swept(world, KEY, address_of(bytes.fromhex(made)))
     # not while a set lists it
     problem_of(world, signed(world, ending(world)), "not_in_this_state")
-    adopt(
-        world,
-        {
-            "keys.json": lambda listed: [each for each in listed if each["id"] != KEY],
-            "whitelist.json": lambda entries: entries,
-        },
-    )
+    adopt(world, {"keys.json": lambda listed: [each for each in listed if each["id"] != KEY]})
     assert done(world, ending(world)) == "destroyed"
     told = said_of(world, "key.destroyed")
     assert (told.did, told.whole, told.shares) == ("destroyed", [old_key(world)], [])
@@ -209,6 +224,54 @@ def test_destroyed_is_told_again(world: Living) -> None:
     assert [label for label in in_token(world) if label.startswith(f"{SUCCESSOR}/1 ")]
 
 
+def test_compromised_swept_and_destroyed(world: Living, made: str) -> None:
+    """Paused by one person, called compromised at once; all it does then is give what it has to the next."""
+    usdc, address = world.world.deployment.usdc, address_of(bytes.fromhex(made))
+    newswap.fund(node_url(world), world.world.deployment, address, usdc=0, ether=10**18)
+    granted = {"owner": address, "spender": world.world.deployment.router, "asset": usdc, "amount": "5000000"}
+    view = world.outstanding(world.allowance(5, key=SUCCESSOR, allowances=[granted]))
+    pause(world, f"key:{SUCCESSOR}")
+
+    def mark(keys: list[Files]) -> list[Files]:
+        return [{**each, "compromised": True} for each in keys]
+
+    adopt(world, {"keys.json": mark}, delay_s=0)
+    # what nobody had released is over, and holds no nonce
+    assert world.pm.resume(view.digest).state == "expired"
+    with pytest.raises((client.ProblemError, RefusedError)):
+        world.approve(view.digest)
+    with pytest.raises(client.ProblemError) as problem:
+        world.pm.propose(world.allowance(6, key=SUCCESSOR, allowances=[granted]))
+    assert problem.value.code == "key_compromised"
+    # a successor of it is made while it is paused, and is sound
+    order = rotating(world, key=SUCCESSOR, parameters={"successor": "treasury-3"})
+    assert done(world, order) == "generated"
+    third = said_of(world, "key.generated").whole[0]
+    adopt(world, listing(world, third, "treasury-3"))
+    release(world, f"key:{SUCCESSOR}")
+    swept(world, SUCCESSOR, address_of(bytes.fromhex(third)))
+    # nobody can list it as sound again
+    forgotten = {"keys.json": lambda keys: [{**each, "compromised": False} for each in keys]}
+    with pytest.raises(client.ProblemError) as problem:
+        adopt(world, forgotten)
+    assert problem.value.code == "key_compromised"
+    adopt(world, {"keys.json": lambda keys: [each for each in keys if each["id"] != SUCCESSOR]})
+    assert done(world, ending(world, key=SUCCESSOR)) == "destroyed"
+    bundle = world.officer("auditor-1").speaks.bundle()
+    told = said("audit", "keys", bundle, "--trust-root", world.world.places.trust_root)
+    assert told.returncode == 0, told.stderr
+    lines = {line.split("  ")[0]: line for line in told.stdout.splitlines() if " since " in line}
+    assert "destroyed since" in lines[KEY]
+    assert "destroyed since" in lines[SUCCESSOR]
+    assert "active since" in lines["treasury-3"]
+
+
+def node_url(world: Living) -> str:
+    """Return where the chain's node is."""
+    url: str = json.loads((world.world.places.root(ANCHOR) / "config.json").read_text())["node"]
+    return url
+
+
 def old_key(world: Living) -> str:
     """Return the public key that the first policy set lists."""
     return world.world.policy.keys[KEY].public_key
@@ -220,10 +283,10 @@ def balance(node: Any, token: str, owner: str) -> int:
     return int(node.call("eth_call", {"to": token, "data": data}, "latest"), 16)
 
 
-def transfer(world: Living, to: str, amount: int) -> Intent:
-    """Draft the transfer of so much to an address."""
-    usdc = world.world.deployment.usdc
+def transfer(world: Living, key: str, to: str, amount: int) -> Intent:
+    """Draft the transfer of so much from a key to an address of ours."""
+    usdc, old = world.world.deployment.usdc, in_force(world).keys[key].address
     data = "a9059cbb" + to[2:].lower().rjust(64, "0") + f"{amount:064x}"
-    moved = {world.world.treasury: -amount, to: amount}
+    moved = {old: -amount, to: amount}
     deltas = [{"account": who, "asset": usdc, "amount": str(each)} for who, each in moved.items()]
-    return world.allowance(1, to=usdc, data=data, deltas=deltas, allowances=[])
+    return world.allowance(1, key=key, to=usdc, data=data, deltas=deltas, allowances=[])

@@ -1,7 +1,8 @@
 """A change of the policy set: what the next set does to people and accounts, and how long it must lie open.
 
 (1) The next set follows the one in force, and differs from it.
-(2) What only takes away (somebody or a service account leaves, a role or a credential is lost, no more)
+(2) What only takes away (somebody or a service account leaves, a role or a credential is lost, a key is
+    called compromised, no more)
     may act at once: revocation must not wait. Everything else lies open for `change_delay_s_min` of
     the set *in force*, from the ledger's time of its proposal on, so that people can look at it.
 (3) Whoever may consent or administer can lose an authenticator and still speak: he has at least
@@ -25,6 +26,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Literal
 
+from pydantic import Field
+
 from workbench.rules import roles as matrix
 from workbench.rules.account import FILE as ACCOUNTS
 from workbench.rules.account import ServiceAccount
@@ -47,7 +50,7 @@ VETO_LINE = "oms-veto/v1"
 PATHS = ("login", "approval")
 SPEAKING = frozenset({Permission.APPROVE, Permission.ADMINISTER})
 """Whoever holds one of these must not fall silent with one lost authenticator."""
-PEOPLE = "people.json"
+PEOPLE, KEYS = "people.json", "keys.json"
 SHOWN = 12
 
 
@@ -92,17 +95,19 @@ class AccountChange(Document):
 
 
 class Change(Document):
-    """What the next set does; `altered` is what differs beside people and service accounts."""
+    """What the next set does; `altered` is what differs beside people, accounts and compromised keys."""
 
     people: list[PersonChange]
     accounts: list[AccountChange]
+    compromised: list[Name] = Field(default_factory=list)
     altered: list[str]
 
     @property
     def only_takes_away(self) -> bool:
         """(2) Whether somebody loses something and nothing else happens."""
         told: list[PersonChange | AccountChange] = [*self.people, *self.accounts]
-        return bool(told) and not self.altered and all(each.only_loses for each in told)
+        something = bool(told or self.compromised)
+        return something and not self.altered and all(each.only_loses for each in told)
 
     def delay(self, limits: Limits) -> timedelta:
         """(2) Return how long this lies open under the limits of the set in force."""
@@ -154,7 +159,9 @@ def between(current: PolicySet, following: PolicySet) -> Change:
     people = [each for each in compared if each is not None]
     accounts = _accounts(current.service_accounts, following.service_accounts)
     # the same people or accounts in other bytes: nobody can say what that is for
-    told = {name for name, found in ((PEOPLE, people), (ACCOUNTS, accounts)) if found}
+    compromised = _compromised(current, following)
+    said = ((PEOPLE, people), (ACCOUNTS, accounts), (KEYS, compromised))
+    told = {name for name, found in said if found}
     altered = [
         name
         for name in sorted(following.files)
@@ -162,14 +169,14 @@ def between(current: PolicySet, following: PolicySet) -> Change:
     ]
     if following.manifest.name != current.manifest.name:
         altered.append("name")
-    return Change(people=people, accounts=accounts, altered=altered)
+    return Change(people=people, accounts=accounts, compromised=compromised, altered=altered)
 
 
 def verify_change(current: PolicySet, following: PolicySet, *, proposed_at: datetime) -> Change:
     """Verify (1) (2) (3) of a next set that was proposed then; return what it changes."""
     verify_succession(following, current)  # (1)
     change = between(current, following)
-    if not (change.people or change.accounts or change.altered):
+    if not (change.people or change.accounts or change.compromised or change.altered):
         raise RefusedError(Refusal.POLICY_INVALID, "this set changes nothing")
     delay = change.delay(current.limits)
     # (2) what only takes away has no delay: its time may be over before the last signature is there
@@ -230,6 +237,7 @@ def words(change: Change) -> list[str]:
     """Say in words what changes, one fact a line: people first, then accounts."""
     said = [line for each in change.people for line in _about(each)]
     said += [line for each in change.accounts for line in _about_account(each)]
+    said += [f"the key {name} is compromised, for good: it only gives to ours" for name in change.compromised]
     return said + [f"{name} is altered" for name in change.altered]
 
 
@@ -304,6 +312,21 @@ def _accounts(
             sides = {side: each for side, each in (("before", old), ("after", new)) if each is not None}
             found.append(AccountChange(**sides))
     return found
+
+
+def _compromised(current: PolicySet, following: PolicySet) -> list[str]:
+    """Return the keys that are called compromised now, where nothing else of any key is said differently."""
+    before, after = (each.keys for each in (current, following))
+    marked = [name for name, key in after.items() if key.compromised and name in before]
+    new = [name for name in marked if not before[name].compromised]
+    as_it_was = {
+        name: key.model_copy(update={"compromised": False}) if name in new else key
+        for name, key in after.items()
+    }
+    same = {name: key.model_dump() for name, key in as_it_was.items()} == {
+        name: key.model_dump() for name, key in before.items()
+    }
+    return new if same else []
 
 
 def _said_of(account: ServiceAccount) -> dict[str, str]:

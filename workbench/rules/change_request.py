@@ -39,8 +39,8 @@ from workbench.rules.policy import (
     Person,
     PolicySet,
     Signature,
-    ever_kept,
     verify_chain,
+    verify_history,
 )
 from workbench.rules.session import REQUEST_SKEW_S
 from workbench.rules.trust import TrustRoot
@@ -112,7 +112,7 @@ def verify(request: ChangeRequest, *, trust_root: TrustRoot, now: datetime) -> A
         raise RefusedError(Refusal.CHANGE_DELAY, f"proposed at {request.proposed_at}", path="/proposed_at")
     change = verify_change(policy, following, proposed_at=proposed_at)  # (2)
     cedar.check(following)  # (3)
-    following.verify_kept_apart(ever_kept([*sets, following]))
+    verify_history(following, before=sets)
     signed = {
         each.person: verify_officer(following, each, current=policy, trust_root=trust_root)  # (4)
         for each in request.signatures

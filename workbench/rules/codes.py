@@ -57,6 +57,7 @@ class Refusal(StrEnum):
     ID_REUSED = "id_reused_with_other_bytes"
     ASSET_UNKNOWN = "asset_unknown"
     KEY_UNKNOWN = "key_unknown"
+    KEY_COMPROMISED = "key_compromised"
     KEY_EXECUTES = "key_is_an_executors"
     CHAIN_OTHER = "other_chain"
     NOT_PERMITTED_TO_PROPOSE = "not_permitted_to_propose"

@@ -12,6 +12,7 @@ whether it may be done is `facts` and the policy set.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 
@@ -177,6 +178,7 @@ def verify_proposal(proposal: Proposal, *, policy: PolicySet, trust_root: TrustR
             Refusal.CHAIN_OTHER, f"chain {intent.chain_id}, ours is {trust_root.chain_id}", path="/chain_id"
         )
     _verify_assets(intent, policy, key.address)
+    verify_moves(intent, policy)
     if intent.gas_max > policy.limits.gas_max or intent.max_fee_per_gas > policy.limits.fee_per_gas_wei_max:
         raise RefusedError(Refusal.OWN_LIMIT, "gas or fee over the limit", path="/gas_max")
     if intent.max_priority_fee_per_gas > intent.max_fee_per_gas:
@@ -235,6 +237,28 @@ def _verify_times(intent: Intent, policy: PolicySet, ends: str, now: datetime) -
         raise RefusedError(Refusal.EXPIRED, f"lives until {intent.expires_at}, too long", path="/expires_at")
     if expires > read_time(ends):
         raise RefusedError(Refusal.EXPIRED, f"outlives whoever signed it ({ends})", path="/expires_at")
+
+
+def verify_moves(intent: Intent, policy: PolicySet) -> None:
+    """Refuse what a compromised key may not do any more: all but giving what it has to sound keys of ours.
+
+    What is declared is what must be simulated, exactly; so what it gives up, others of ours gain.
+    """
+    if not policy.key(intent.key).compromised:
+        return
+    sound = {key.address for key in policy.keys.values() if not key.compromised}
+    net: Counter[str] = Counter()
+    for delta in intent.deltas:
+        if int(delta.amount) < 0 or delta.account in sound:
+            net[delta.asset] += int(delta.amount)
+    gives = any(int(delta.amount) < 0 for delta in intent.deltas)
+    allows = any(int(allowance.amount) for allowance in intent.allowances)
+    if allows or not gives or any(net.values()):
+        raise RefusedError(
+            Refusal.KEY_COMPROMISED,
+            f"{intent.key} is compromised: all it may do is give to keys of ours that are not",
+            path="/key",
+        )
 
 
 def _verify_assets(intent: Intent, policy: PolicySet, owner: str) -> None:

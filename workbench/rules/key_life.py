@@ -2,7 +2,7 @@
 
 The states are those of NIST SP 800-57 part 1 (rev. 5, section 7), with one transition more: a policy set may
 list a key again that no set lists any more. Nothing of it was destroyed, and a mistake in a set must not
-strand what the key owns. A key that a set calls compromised stays so until it is destroyed.
+strand what the key owns. A key that a set calls compromised stays so until it is destroyed (`keys`).
 
 (1) A key is known by its address: names come again.
 (2) made, generated: by order, or in the first set that lists it. listed, delisted: by the set in force.
@@ -23,8 +23,9 @@ from typing import Any
 
 from workbench.evm.transaction import address_of
 from workbench.rules.change import Event as PolicyEvent
+from workbench.rules.keys import Key
 from workbench.rules.pause import EVERYTHING, KEY, NOTHING_ORDERED, Ordered, Orders
-from workbench.rules.policy import Key, PolicySet
+from workbench.rules.policy import PolicySet
 from workbench.rules.recovery import SignedTestimony, Testimony, keepers
 
 TRIED_DAYS_MAX = 90
@@ -131,7 +132,11 @@ class Life:
     def due(self, now: datetime) -> list[str]:
         """(3) Return what is to be done to this key, in words."""
         if self.state not in {KeyState.ACTIVE, KeyState.SUSPENDED}:
-            return ["destroy it"] if self.state in {KeyState.DEACTIVATED, KeyState.COMPROMISED} else []
+            due = {
+                KeyState.DEACTIVATED: ["destroy it"],
+                KeyState.COMPROMISED: ["sweep it, delist it, destroy it"],
+            }
+            return due.get(self.state, [])
         if not self.is_shared:
             return []
         found = []
@@ -223,6 +228,8 @@ class _Book:
             }
             if address not in self.listed:
                 self._step(told, life, KeyEvent.LISTED)
+            if key.compromised and life.state is not KeyState.COMPROMISED:
+                self._step(told, life, KeyEvent.COMPROMISED)
         self.listed = now
         self._hold(told)
 

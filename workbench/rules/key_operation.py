@@ -146,6 +146,9 @@ def _shared(operation: KeyOperation, policy: PolicySet) -> Arrangement:
     listed = policy.keys.get(operation.key)
     if listed is None:
         raise RefusedError(Refusal.KEY_UNKNOWN, f"no key {operation.key}")
+    # a share may have to come back for the sweep; another epoch or a backup would only spread what is known
+    if listed.compromised and operation.operation != "restore":
+        raise RefusedError(Refusal.KEY_COMPROMISED, f"{operation.key} is compromised: sweep it, and end it")
     if listed.engine != "mpc" or listed.threshold is None:
         raise RefusedError(Refusal.STATE, f"{operation.key} is whole: it has no epochs")
     return Arrangement(parties=listed.cosigners, threshold=listed.threshold)
@@ -173,7 +176,7 @@ def succeeded_by(operation: KeyOperation, *, policy: PolicySet) -> tuple[str, st
     if listed is None:
         raise RefusedError(Refusal.KEY_UNKNOWN, f"no key {operation.key}")
     if listed.engine != "hsm":
-        raise RefusedError(Refusal.STATE, f"{operation.key} is shared: a refresh renews it, at its address")
+        raise RefusedError(Refusal.STATE, f"{operation.key} is not whole: it has no successor by an order")
     if not isinstance(given, Succession) or given.successor in policy.keys or operation.epoch != 1:
         raise RefusedError(Refusal.STATE, f"the successor of {operation.key} is one that there was not")
     return listed.cosigners[0], given.successor

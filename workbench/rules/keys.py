@@ -11,6 +11,9 @@
 (6) No address and no point stands twice, whether as a key or as an owner: who signs for the one could be
     taken for the other.
 
+(7) Once a set says of a key that it is compromised, no later set lists it without saying so: neither its
+    address nor a point of it, under whatever name. What such a key may still do is `intent`'s to say.
+
 Where co-signers stand is `concentration`'s to judge, for owners as for shares. Pure.
 """
 
@@ -46,6 +49,7 @@ class WholeKey(Document):
     engine: Literal["hsm"]
     purpose: Prose
     cosigners: Annotated[list[Name], Field(min_length=1, max_length=1)]
+    compromised: bool = False
 
     @property
     def signers(self) -> int:
@@ -64,6 +68,7 @@ class SharedKey(Document):
     purpose: Prose
     cosigners: Annotated[list[Name], Field(min_length=1, max_length=PARTIES_MAX)]
     threshold: Annotated[int, Field(ge=2, le=PARTIES_MAX)]
+    compromised: bool = False
 
     @model_validator(mode="after")
     def _held(self) -> Self:
@@ -118,6 +123,7 @@ class SafeKey(Document):
     threshold: Annotated[int, Field(ge=2, le=OWNERS_MAX)]
     pins: SafePins
     executor: Name
+    compromised: bool = False
 
     @model_validator(mode="after")
     def _held(self) -> Self:
@@ -189,6 +195,23 @@ def check(keys: Mapping[str, Key]) -> None:
     _once(addresses, "stands twice")  # (6)
     points = {key.public_key for key in signing}  # a key may be listed under an address that is not its own
     _once([*points, *(owner.public_key for owner in owners)], "stands twice")
+
+
+def check_compromised(keys: Mapping[str, Key], known: Iterable[Key]) -> None:
+    """(7) Refuse keys of which one is compromised by an earlier set and does not say so.
+
+    Args:
+        keys: of one set.
+        known: every key that an earlier set calls compromised.
+
+    """
+    taken: set[str] = set()
+    for key in known:
+        taken |= {key.address, *points(key)}
+    for key in keys.values():
+        if not key.compromised and taken & {key.address, *points(key)}:
+            told = f"{key.id} is compromised, and this set does not say so"
+            raise RefusedError(Refusal.KEY_COMPROMISED, told, path=f"/files/{FILE}")
 
 
 def points(key: Key) -> frozenset[str]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
@@ -423,9 +423,32 @@ class _Carried(Document):
     signatures: Annotated[list[Signature], Field(max_length=SIGNATURES_MAX)]
 
 
-def ever_kept(sets: Iterable[PolicySet]) -> list[RecoveryOfficer]:
-    """Return the recovery officers as each of these sets had them: what one was to keep counts for ever."""
-    return [officer for each in sets for officer in each.recovery.values()]
+@dataclass(slots=True)
+class _Memory:
+    """What sets before one have settled for good."""
+
+    kept: list[RecoveryOfficer] = field(default_factory=list)
+    compromised: list[Key] = field(default_factory=list)
+
+    def verify(self, current: PolicySet) -> None:
+        """Refuse a set that forgets it; remember what this one adds."""
+        self.kept += current.recovery.values()
+        current.verify_kept_apart(self.kept)
+        listed.check_compromised(current.keys, self.compromised)
+        self.compromised += [key for key in current.keys.values() if key.compromised]
+
+
+def verify_history(following: PolicySet, *, before: Iterable[PolicySet]) -> None:
+    """Refuse a set that forgets what those before it have settled for good: who keeps shares, what is lost.
+
+    Args:
+        following: the set, signed or not.
+        before: the chain up to the one in force.
+
+    """
+    memory = _Memory()
+    for each in (*before, following):
+        memory.verify(each)
 
 
 def verify_chain(sets: Sequence[PolicySet], *, trust_root: TrustRoot, now: datetime) -> PolicySet:
@@ -440,7 +463,7 @@ def verify_chain(sets: Sequence[PolicySet], *, trust_root: TrustRoot, now: datet
     if not 1 <= len(sets) <= SETS_MAX:
         raise RefusedError(Refusal.POLICY_CHAIN, f"{len(sets)} policy sets")
     previous: PolicySet | None = None
-    kept: list[RecoveryOfficer] = []
+    memory = _Memory()
     for current in sets:
         _follows(current, previous, trust_root)
         for judge in (previous or current, current):
@@ -454,8 +477,7 @@ def verify_chain(sets: Sequence[PolicySet], *, trust_root: TrustRoot, now: datet
             )
         if trust_root.profile == "production":
             current.verify_apart(concentration.PRODUCTION)
-        kept += current.recovery.values()
-        current.verify_kept_apart(kept)
+        memory.verify(current)
         # (4)
         if read_time(current.manifest.activates_at) > now:
             raise RefusedError(Refusal.POLICY_CHAIN, f"version {current.manifest.version} is not active yet")

@@ -85,6 +85,8 @@ def _changes(asked: AskedChange) -> Iterator[Row]:
     for account in asked.change.accounts:
         for line in in_words(Change(people=[], accounts=[account], altered=[])):
             yield Row(label="Service account", says=line, alarm=not account.only_loses)
+    for line in in_words(Change(people=[], accounts=[], compromised=asked.change.compromised, altered=[])):
+        yield Row(label="Key", says=line, alarm=True)
     for name in asked.change.altered:
         says = "the set has another name" if name == "name" else f"{name} is altered"
         yield Row(label="Rules", says=says, remark="every value stands below", alarm=True)

@@ -348,9 +348,10 @@ _OUTCOMES = frozenset(
 )
 
 
+WAITING = frozenset({State.PROPOSED, State.OUTSTANDING})
+"""States in which nobody has released an intent yet."""
+
+
 def expired(matter: Matter, now: datetime) -> bool:
     """Whether an intent that nobody released has run out of time."""
-    return (
-        matter.state in {State.PROPOSED, State.OUTSTANDING}
-        and read_time(matter.proposal.intent.expires_at) <= now
-    )
+    return matter.state in WAITING and read_time(matter.proposal.intent.expires_at) <= now

@@ -49,8 +49,8 @@ from workbench.rules.policy import (
     Manifest,
     PolicySet,
     Signature,
-    ever_kept,
     verify_chain,
+    verify_history,
     verify_signature,
 )
 from workbench.rules.session import CertifiedSession
@@ -162,7 +162,7 @@ class Changes:
             change = verify_change(lane.policy, following, proposed_at=lane.clock())
             check_added(change, lane.books.registered)
             cedar.check(following)
-            following.verify_kept_apart(ever_kept([*lane.policies, following]))
+            verify_history(following, before=lane.policies)
             waiting = [each for each in self._all(Standing.PENDING) if each.proposer == person]
             if len(waiting) >= OPEN_PER_PROPOSER_MAX:
                 raise RefusedError(Refusal.OWN_LIMIT, f"{len(waiting)} changes of {person} are open already")

@@ -25,12 +25,12 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.decision import Decision, LedgerHead, SignedDecision, Subject
 from workbench.rules.documents import read_time, write_time
 from workbench.rules.execution import unsigned
-from workbench.rules.intent import Intent, Proposal, outflows, verify_proposal
+from workbench.rules.intent import Intent, Proposal, outflows, verify_moves, verify_proposal
 from workbench.rules.lifecycle import FINAL, PROPOSED_EVENT, Event, State, free_nonce
 from workbench.rules.session import CertifiedSession
 from workbench.rules.storage import Held
 from workbench.rules.worth import Worth
-from workbench.service.books import Matter, expired
+from workbench.service.books import WAITING, Matter, expired
 from workbench.service.lane import ANY_AGE_S, SERVICE, Lane, ready
 from workbench.service.pending import Pending, frozen, held_up, require_going, stopped
 from workbench.service.sessions import Sessions
@@ -357,10 +357,15 @@ class Desk:
         return matter
 
     def _expire(self, digest: str, matter: Matter) -> None:
+        """End what has run out, and what its key may not do any more: it would hold a nonce for nothing."""
+        data = {"expires_at": matter.proposal.intent.expires_at}
         if expired(matter, self.lane.clock()):
-            self.lane.enter(
-                Event.EXPIRED, digest, {"expires_at": matter.proposal.intent.expires_at}, actor=SERVICE
-            )
+            self.lane.enter(Event.EXPIRED, digest, data, actor=SERVICE)
+        elif matter.state in WAITING:
+            try:
+                verify_moves(matter.proposal.intent, self.lane.policy)
+            except RefusedError as refused:
+                self.lane.enter(Event.EXPIRED, digest, data | {"reason": refused.code.value}, actor=SERVICE)
 
     def _reserve(self, digest: str, matter: Matter) -> None:
         """(2) Give the intent the lowest free nonce of its key's lane, and let a checkpoint hold that."""
