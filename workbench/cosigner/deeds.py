@@ -16,11 +16,11 @@ from ledger import files
 from workbench.cosigner.memory import MemoryCorruptError
 from workbench.rules.codes import RefusedError
 from workbench.rules.documents import Digest, Document, Name
-from workbench.rules.recovery import MARKS_MAX
 from workbench.rules.threshold import Point
 
 FOLDER = "deeds"
 FILE_MAX = 1 << 17
+ENDS_MAX = 512
 
 
 class Deed(Document):
@@ -30,7 +30,7 @@ class Deed(Document):
     order: Digest
     key: Name
     made: Point | None
-    ends: Annotated[list[Point], Field(max_length=MARKS_MAX)]
+    ends: Annotated[list[Point], Field(max_length=ENDS_MAX)]
 
 
 class Deeds:
@@ -43,11 +43,14 @@ class Deeds:
     def of(self, order: str) -> Deed | None:
         """Return what an operation did here, or None."""
         try:
-            return Deed.read((self._folder / f"{order}.json").read_bytes(), limit=FILE_MAX)
+            deed = Deed.read((self._folder / f"{order}.json").read_bytes(), limit=FILE_MAX)
         except FileNotFoundError:
             return None
         except (OSError, RefusedError) as error:
             raise MemoryCorruptError(f"deed {order}: {error}") from error
+        if deed.order != order:
+            raise MemoryCorruptError(f"deed {order} is of order {deed.order}")
+        return deed
 
     def keep(self, deed: Deed) -> Deed:
         """Put it on disk."""

@@ -238,6 +238,9 @@ class Token:
             halves = [each for each in found if each.object_class is ObjectClass.PUBLIC_KEY]
             if any(_public_bytes(each) != public_key for each in halves):
                 raise TokenError(Refusal.HSM_KEY, f"another key lies under {identity.hex()}")
+            kinds = {ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY}
+            if any(each.object_class not in kinds or each.key_type is not KeyType.EC for each in found):
+                raise TokenError(Refusal.HSM_KEY, f"something else lies under {identity.hex()}")
             # the private half first: what a crash leaves is a public key without use
             for each in sorted(found, key=lambda each: each in halves):
                 each.destroy()
