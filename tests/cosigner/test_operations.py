@@ -27,6 +27,7 @@ from workbench.rules.policy import PolicySet, Signature
 
 NAMES = list(charter.COSIGNERS)
 GENESIS = bytes(32)
+ADDRESS = "0x000000000000000000000000000000000000dEaD"
 OFFICERS = (("cro-1", CONSOLE), ("risk-1", "approval"))
 Json = dict[str, Any]
 NEW = Head(size=0, hashes=(), chain=GENESIS, policy="", policy_version=0, time_floor="", records=0)
@@ -287,6 +288,56 @@ def test_an_end_is_not_stopped_by_a_pause(world: World) -> None:
     """A key that is paused because it is in danger can be ended."""
     allowed = Lying(world, ended(world), lease=paused("all")).decide()
     assert allowed.made_by is None
+
+
+def whole(world: World, point: str, key: str = "old") -> PolicySet:
+    """Return a set that lists a whole key of the first co-signer beside what there was."""
+    listed = {
+        "id": key,
+        "address": ADDRESS,
+        "public_key": point,
+        "tier": "hot",
+        "purpose": "test",
+        "engine": "hsm",
+        "cosigners": [NAMES[0]],
+    }
+    files = {**world.policy.files, **world.with_file("keys.json", lambda there: [*there, listed])}
+    at = write_time(NOW - timedelta(hours=2))
+    return world.sign_set(files, after=world.policy, activates_at=at)
+
+
+def after(world: World, before: PolicySet, files: Json) -> list[PolicySet]:
+    """Return the sets up to one that has these files again."""
+    last = world.sign_set(files, after=before, activates_at=write_time(NOW - timedelta(hours=1)))
+    return [world.policy, before, last]
+
+
+@pytest.mark.parametrize(
+    ("point", "ends"),
+    [
+        pytest.param("04" + "ab" * 64, True, id="a key"),
+        pytest.param("ab" * 32, False, id="an identity"),
+        pytest.param("ab" * 700, False, id="a long text"),
+        pytest.param("", False, id="nothing"),
+    ],
+)
+def test_what_a_name_was_given_to(world: World, point: str, *, ends: bool) -> None:
+    """Only what can be a transaction key ends, whatever a set once listed; the order is not stuck by it."""
+    sets = after(world, whole(world, point), dict(world.policy.files))
+    allowed = Lying(world, ended(world, key="old", policy=sets[-1].digest), sets=sets).decide()
+    assert allowed.whole == ((point,) if ends else ())
+    other = Lying(world, ended(world, key="old", policy=sets[-1].digest), sets=sets, name=NAMES[1])
+    assert other.decide().whole == ()
+
+
+def test_a_key_that_goes_by_another_name(world: World) -> None:
+    """A set that renames a key ends nothing of it: its public key owns something still."""
+    point = "04" + "ab" * 64
+    renamed = whole(world, point, key="new")
+    sets = after(world, whole(world, point), dict(renamed.files))
+    allowed = Lying(world, ended(world, key="old", policy=sets[-1].digest), sets=sets).decide()
+    assert allowed.whole == ()
+    assert point in allowed.owning
 
 
 def test_older_rules(world: World) -> None:

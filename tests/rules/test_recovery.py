@@ -18,7 +18,8 @@ from workbench.rules.policy import PolicySet, verify_chain
 from workbench.rules.recovery import RecoveryOfficer
 
 KEY = charter.KEY_ID
-MODULI = [format((1 << 3071) + 2 * number + 1, "x") for number in range(8)]
+COPRIME = (0, 1, 2, 4, 5, 7, 10, 11, 13, 14)
+MODULI = [format((1 << 3071) + 2 * number + 1, "x") for number in COPRIME]
 
 
 def officer(number: int, kept: list[str], **changes: Any) -> Json:
@@ -52,6 +53,22 @@ def test_fewer_than_sign_together(world: World) -> None:
     """Two shares with each of three officers: nobody has three."""
     kept_by(world, three()).validate()
     kept_by(world, []).validate()
+    kept_by(world, crowd(recovery.KEEPERS_MAX)).validate()
+    kept_by(world, [officer(0, NAMES, keeps={})]).validate()
+
+
+PRIME = (1 << 107) - 1
+"""A Mersenne prime."""
+
+
+def modulus(value: str) -> Json:
+    """Return an officer's key."""
+    return {"mechanism": "rsa-oaep-sha1", "modulus": value}
+
+
+def crowd(size: int) -> list[Json]:
+    """Return so many officers who all keep one share."""
+    return [officer(number, NAMES[:1]) for number in range(size)]
 
 
 SITE = places()[NAMES[4]].site
@@ -78,6 +95,40 @@ HANDS: list[tuple[str, list[Json], Refusal]] = [
     ("a key that there is not", [officer(0, NAMES[:1], keeps={"other": NAMES[:1]})], Refusal.POLICY_INVALID),
     ("the same share twice", [officer(0, [NAMES[0], NAMES[0]])], Refusal.POLICY_INVALID),
     ("the same officer twice", [three()[0], three()[0]], Refusal.POLICY_INVALID),
+    (
+        "one key in two spellings",
+        [three()[0], officer(1, NAMES[2:4], key=modulus("00" + MODULI[0]))],
+        Refusal.POLICY_INVALID,
+    ),
+    ("a spelling of its own", [officer(0, NAMES[:1], key=modulus("00" + MODULI[0]))], Refusal.POLICY_INVALID),
+    (
+        "a key, and three times that key",
+        [three()[0], officer(1, NAMES[2:4], key=modulus(f"{3 * int(MODULI[0], 16):0770x}"))],
+        Refusal.POLICY_INVALID,
+    ),
+    (
+        "two keys of one prime",
+        [
+            officer(number, NAMES[:1], key=modulus(f"{PRIME * ((1 << 2965) + other):0768x}"))
+            for number, other in enumerate((1, 3))
+        ],
+        Refusal.POLICY_INVALID,
+    ),
+    (
+        "an even key",
+        [officer(0, NAMES[:1], key=modulus(f"{(1 << 3071) + 2:x}"))],
+        Refusal.POLICY_INVALID,
+    ),
+    (
+        "one key by two mechanisms",
+        [
+            three()[0],
+            officer(1, NAMES[2:4], key={"mechanism": "rsa-oaep-sha256", "modulus": MODULI[0]}),
+        ],
+        Refusal.POLICY_INVALID,
+    ),
+    ("a name that only looks like one", [officer(0, NAMES[:1], name="recovery\u0430")], Refusal.MALFORMED),
+    ("more keepers than a backup has room for", crowd(recovery.KEEPERS_MAX + 1), Refusal.POLICY_INVALID),
     (
         "a key that looks long enough",
         [officer(0, NAMES[:1], key={"mechanism": "rsa-oaep-sha1", "modulus": "00" * 384})],

@@ -110,9 +110,12 @@ def _back(options: argparse.Namespace, *, order: str | None) -> Iterator[str]:
             cosigners=cosigners,
         )
     way = {"order": order, "backup": signed.dump(), "secret": secret.hex()}
-    said = client.bring_back(options.socket, signed.digest, canonical(way, limit=DOCUMENT_MAX))
-    testimony = verify_testimony(said, cosigners=cosigners)
-    if (testimony.cosigner, testimony.backup, testimony.order) != (backup.cosigner, signed.digest, order):
+    answer = client.bring_back(options.socket, signed.digest, canonical(way, limit=DOCUMENT_MAX))
+    testimony = verify_testimony(answer, cosigners=cosigners)
+    said = (testimony.cosigner, testimony.backup, testimony.order, testimony.ticket)
+    did = "tried" if order is None else "restored"
+    # what it said of an earlier one would be another ticket's
+    if (testimony.did, *said) != (did, backup.cosigner, signed.digest, order, ticket.ticket.key):
         raise RefusedError(Refusal.EQUIVOCATION, "the co-signer testifies to something else")
     if testimony.did == "tried":
         yield f"tried: {testimony.cosigner} has opened it, and it is the share in use"

@@ -66,6 +66,7 @@ class KeyWork:
     def end(self, allowed: Allowed) -> list[Entry]:
         """(3) Destroy every share of a key; return all that were ever destroyed here."""
         operation = allowed.operation
+        self.runs.shares.verify_ends(operation.key, owning=allowed.owning)
         self.runs.put_away(operation.key)
         # what was allowed before must not make an epoch of it again
         self._allowed = {

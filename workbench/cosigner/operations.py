@@ -45,12 +45,14 @@ from workbench.rules.key_operation import (
     OperationEvidence,
     SignedOperation,
 )
-from workbench.rules.keys import points
+from workbench.rules.keys import Key, points
 from workbench.rules.lease import Lease, verify_names
 from workbench.rules.pause import EVERYTHING, KEY, Orders
 from workbench.rules.policy import PolicySet
 from workbench.rules.recovery import RecoveryOfficer
 from workbench.rules.threshold import Basis, Terms
+
+POINT_HEX = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,8 @@ class Allowed:
     """A yes to an operation: what to persist, and what the operation needs beside.
 
     `made_by` makes the epoch (None, where none is made); `keepers` get a backup of my share; `whole` are the
-    public keys of whole keys of mine that go by the name of a key that ends.
+    public keys of whole keys of mine that go by the name of a key that ends. `listed` is what the policy set
+    in force has under the operation's key, `owning` the public keys of all that it lists.
     """
 
     operation: KeyOperation
@@ -67,6 +70,8 @@ class Allowed:
     made_by: Arrangement | None
     keepers: tuple[RecoveryOfficer, ...] = ()
     whole: tuple[str, ...] = ()
+    listed: Key | None = None
+    owning: frozenset[str] = frozenset()
 
     def terms(self, orders: Orders, *, share: str | None) -> Terms:
         """Return the terms of the run that makes the epoch."""
@@ -141,6 +146,8 @@ def decide(
         made_by=_made_by(operation, policy, identity),
         keepers=tuple(recovery.keepers(policy.recovery.values(), operation.key, identity.name)),
         whole=_ending(operation, sets, identity),
+        listed=policy.keys.get(operation.key),
+        owning=_owning(policy),
     )
 
 
@@ -244,7 +251,11 @@ def _ending(operation: KeyOperation, sets: Sequence[PolicySet], identity: Identi
     """Return the whole keys of mine that any set listed under this name; none that one in force lists."""
     if operation.operation != "destroy":
         return ()
-    kept = {point for key in sets[-1].keys.values() for point in points(key)}
     named = [policy.keys[operation.key] for policy in sets if operation.key in policy.keys]
     mine = {key.public_key for key in named if key.engine == "hsm" and key.cosigners == [identity.name]}
-    return tuple(sorted(mine - kept))
+    # what no token has made under a key's name is no key of mine, whatever a set once said of it
+    return tuple(sorted(each for each in mine - _owning(sets[-1]) if len(each) == POINT_HEX))
+
+
+def _owning(policy: PolicySet) -> frozenset[str]:
+    return frozenset(point for key in policy.keys.values() for point in points(key))

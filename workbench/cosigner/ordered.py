@@ -34,6 +34,7 @@ class Done:
     shares: Sequence[Entry] = ()
     whole: Sequence[str] = ()
     backup: str | None = None
+    ticket: str | None = None
     attributes: dict[str, bool | None] | None = None
 
 
@@ -94,15 +95,14 @@ class Ordered:
     def _back(self, order: str | None, signed: SignedBackup, secret: bytes) -> Said:
         recovering = self._recovering()
         if order is None:
-            tried = recovering.try_(signed, secret)
-            return self._testify(
-                Done("tried", [tried], backup=signed.digest), key=signed.backup.key, order=None
-            )
+            tried, ticket = recovering.try_(signed, secret)
+            done = Done("tried", [tried], backup=signed.digest, ticket=ticket)
+            return self._testify(done, key=signed.backup.key, order=None)
         allowed = self._keywork().find(order)
         self.crash.reached("key-restoring")
-        entry = recovering.restore(signed, secret, allowed)
+        entry, ticket = recovering.restore(signed, secret, allowed)
         self.crash.reached("key-restored")
-        return self._ordered(Done("restored", [entry], backup=signed.digest), allowed)
+        return self._ordered(Done("restored", [entry], backup=signed.digest, ticket=ticket), allowed)
 
     def _ordered(self, done: Done, allowed: Allowed) -> Said:
         return self._testify(done, key=allowed.operation.key, order=allowed.operation.digest)
@@ -117,9 +117,11 @@ class Ordered:
             key=key,
             backup=done.backup,
             shares=marks[-MARKS_MAX:],
-            whole=list(done.whole),
+            whole=list(done.whole)[-MARKS_MAX:],
             attributes=done.attributes,
         )
+        if done.ticket is not None:
+            testimony = Testimony.load(testimony.dump() | {"ticket": done.ticket})
         signature = self.sign(signed_bytes(TESTIMONY_LINE, testimony.canonical()))
         return {"testimony": SignedTestimony(testimony=testimony, signature=signature.hex()).dump()}
 

@@ -27,11 +27,10 @@ from workbench.custody.errors import TokenError
 from workbench.custody.sealing import Envelope, SealingKey
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import Digest, Document, Hex, Name, Whole, verify_ed25519
-from workbench.rules.recovery import TICKET_LINE, SignedTicket
+from workbench.rules.recovery import KEEPERS_MAX, TICKET_LINE, SignedTicket
 from workbench.rules.threshold import PARTIES_MAX, Number, Point, Signature
 
 BACKUP_LINE = "oms-backup/v1"
-KEEPERS_MAX = 8
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 SECRET_HEX_MAX = 1024
 SHARE_MAX = 9 << 20
@@ -118,7 +117,10 @@ def hand_over(
     except TokenError as error:
         raise RefusedError(error.code, error.detail) from error
     public = X25519PublicKey.from_public_bytes(bytes.fromhex(given.key))
-    return SUITE.encrypt(opened, public, given.canonical())
+    try:
+        return SUITE.encrypt(opened, public, given.canonical())
+    except ValueError as error:
+        raise RefusedError(Refusal.SHARE, f"nobody encrypts to the ticket of {given.cosigner}") from error
 
 
 def bound(*, cosigner: str, order: str, key: str, party: int, epoch: int, run: str, public_key: str) -> bytes:

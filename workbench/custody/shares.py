@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -232,7 +232,9 @@ class Shares:
             raise RefusedError(
                 Refusal.SHARE, f"this party has promised never to be ready for run {entry.run}"
             )
-        if entry.epoch < index.used or any(entry.run == gone.run for gone in index.destroyed):
+        # where none is in use, what was destroyed has ended with the key
+        last = index.used if index.current else 1 + max((gone.epoch for gone in index.destroyed), default=0)
+        if entry.epoch < last or any(entry.run == gone.run for gone in index.destroyed):
             raise RefusedError(Refusal.SHARE, f"epoch {entry.epoch} of {key} is over here")
         current = index.current
         if current is not None:
@@ -273,6 +275,15 @@ class Shares:
         self._write(left)
         _remove_all_but(self._folder / key, _named(left))
         return gone
+
+    def verify_ends(self, key: str, *, owning: Collection[str]) -> None:
+        """Refuse the end of a share whose public key owns something, under whatever name."""
+        index = self._index.get(key)
+        if index is None:
+            return
+        there = [*index.before, *index.waiting, *([index.current] if index.current else [])]
+        if any(entry.public_key in owning for entry in there):
+            raise RefusedError(Refusal.STATE, f"{key} is in the policy set by another name")
 
     def end(self, key: str, *, epoch: int) -> list[Entry]:
         """Destroy every share of a key for good; return what there was. Once it is gone there is nothing.

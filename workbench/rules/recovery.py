@@ -14,6 +14,8 @@ counted as if they did. Who must get rid of a hand that counts makes another key
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
@@ -27,11 +29,14 @@ from workbench.rules.threshold import PARTIES_MAX, Point, Signature
 
 FILE = "recovery.json"
 OFFICERS_MAX = 64
+KEEPERS_MAX = 8
+"""Who keeps one share: its backup has an envelope for each."""
 OFFICER = "officer"
 TICKET_LINE = "oms-ticket/v1"
 TESTIMONY_LINE = "oms-testimony/v1"
 RSA_BITS_MIN, RSA_BITS_MAX = 3072, 8192
-MARKS_MAX = 512
+MARKS_MAX = 12
+"""What all co-signers of a key say lies in one entry of the ledger together."""
 
 
 Did = Literal["generated", "backed-up", "restored", "tried", "destroyed"]
@@ -91,8 +96,10 @@ class Testimony(Document):
     """What a co-signer says that it did with a key: `order` is None for a trial, which none asks for.
 
     generated: the key `public_key` in its token, of which the token claims `attributes`. backed-up, restored,
-    tried: the one share in `shares`, as the backup whose digest is `backup`. destroyed: `shares` and the
-    whole keys `whole`; everything that there ever was of this key here, also where it was gone before.
+    tried: the one share in `shares`, as the backup whose digest is `backup`; these two name the key of the
+    `ticket` by which it came, so that nobody passes off what was said of an earlier one. destroyed: `shares`
+    and the whole keys `whole`, the last MARKS_MAX that there ever were of this key here, also where it was
+    gone before.
     """
 
     v: Literal[1]
@@ -104,6 +111,7 @@ class Testimony(Document):
     shares: Annotated[list[Mark], Field(max_length=MARKS_MAX)]
     whole: Annotated[list[Point], Field(max_length=MARKS_MAX)]
     attributes: Annotated[dict[str, bool | None], Field(max_length=32)] | None
+    ticket: Digest | None = None
 
 
 class SignedTestimony(Document):
@@ -146,16 +154,24 @@ def verify_known(officers: Sequence[RecoveryOfficer], shared: Mapping[str, Seque
         shared: the co-signers of each shared key of the set.
 
     """
-    moduli = [officer.key.modulus for officer in officers]
-    if len(set(moduli)) != len(moduli):
+    moduli = [int(officer.key.modulus, 16) for officer in officers]
+    # one who has a factor has the key: alike, a multiple, or of one prime
+    if any(math.gcd(one, other) != 1 for one, other in itertools.combinations(moduli, 2)):
         raise _refused("two officers have one key")
-    for officer in officers:
-        if int(officer.key.modulus, 16).bit_length() < RSA_BITS_MIN:
+    for officer, modulus in zip(officers, moduli, strict=True):
+        if modulus.bit_length() < RSA_BITS_MIN:
             raise _refused(f"the key of {officer.name} has fewer than {RSA_BITS_MIN} bits")
+        # another spelling would be another key to who counts what a key has kept (3)
+        if officer.key.modulus.startswith("00") or modulus % 2 == 0:
+            raise _refused(f"the modulus of {officer.name} is even, or begins with nothing")
         for key, kept in officer.keeps.items():
             strange = sorted(set(kept) - set(shared.get(key, ())))
             if strange or len(set(kept)) != len(kept):
                 raise _refused(f"{officer.name} is to keep {key} of {', '.join(strange or kept)}")
+    for key, cosigners in shared.items():
+        crowded = [name for name in cosigners if len(keepers(officers, key, name)) > KEEPERS_MAX]
+        if crowded:
+            raise _refused(f"more than {KEEPERS_MAX} are to keep {key} of {', '.join(crowded)}")
 
 
 def verify_apart(
