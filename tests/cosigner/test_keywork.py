@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,19 @@ def test_what_has_run_out_ends_nothing_of_another(works: Works) -> None:
             works.each[name].give_up(allowed("cd", life_s=1), RUN)
         assert refusal.detail == "another run over sweep is open here"
     assert len(works.carry(openings)) == len(NAMES)
+
+
+def test_what_owns_something_does_not_end(works: Works) -> None:
+    """A set lists the same key by another name: its shares stay; without such a set they end."""
+    words, ending = works.carry(works.open(allowed())), allowed("ef")
+    work, shares = works.each[NAMES[0]], works.room.founders[NAMES[0]].runs.shares
+    owning = frozenset({words[0]["word"]["public_key"]})
+    with refused(Refusal.STATE):
+        work.end(replace(ending, owning=owning))
+    index = shares.index(KEY)
+    assert index is not None
+    assert (len(index.waiting), index.destroyed) == (1, [])
+    assert len(work.end(ending)) == 1
 
 
 def test_a_promise_is_kept(works: Works) -> None:

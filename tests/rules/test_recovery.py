@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.rules.build import NOW, World, refused
+from ledger.encoding import canonical
+from tests.rules.build import NOW, World, observer_key, public, refused
 from tests.rules.test_concentration import NAMES, Json, operation, places, root, set_with
 from workbench.demo import charter
 from workbench.rules import recovery
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.documents import write_time
+from workbench.rules.documents import signed_bytes, write_time
 from workbench.rules.key_operation import parties
 from workbench.rules.policy import PolicySet, verify_chain
-from workbench.rules.recovery import RecoveryOfficer
+from workbench.rules.recovery import RecoveryOfficer, SignedTestimony, Ticket
 
 KEY = charter.KEY_ID
 COPRIME = (0, 1, 2, 4, 5, 7, 10, 11, 13, 14)
@@ -224,6 +225,51 @@ def test_to_whom_a_share_goes_back(world: World) -> None:
         parties(
             operation(world, "restore", key=KEY, parameters=strange), policy=policy, trust_root=root(world)
         )
+
+
+TICKET = Ticket.load(
+    {"v": 1, "cosigner": NAMES[0], "backup": "ab" * 32, "order": None, "key": public("ticket")}
+)
+
+
+def words(by: str = NAMES[0], **changes: Any) -> SignedTestimony:
+    """Return what a co-signer says of a trial."""
+    said = {
+        "v": 1,
+        "cosigner": NAMES[0],
+        "did": "tried",
+        "order": None,
+        "key": KEY,
+        "backup": TICKET.backup,
+        "shares": [],
+        "whole": [],
+        "attributes": None,
+        "ticket": TICKET.key,
+        **changes,
+    }
+    document = signed_bytes(recovery.TESTIMONY_LINE, canonical(said))
+    return SignedTestimony.load({"testimony": said, "signature": observer_key(by).sign(document).hex()})
+
+
+WORDS: list[tuple[str, Json, Refusal]] = [
+    ("of an earlier ticket", {"ticket": "cd" * 32}, Refusal.EQUIVOCATION),
+    ("of no ticket", {"ticket": None}, Refusal.EQUIVOCATION),
+    ("of another backup", {"backup": "cd" * 32}, Refusal.EQUIVOCATION),
+    ("of a restoration", {"did": "restored"}, Refusal.EQUIVOCATION),
+    ("under an order", {"order": "cd" * 32}, Refusal.EQUIVOCATION),
+    ("of another co-signer", {"cosigner": NAMES[1], "by": NAMES[1]}, Refusal.EQUIVOCATION),
+    ("signed by another co-signer", {"by": NAMES[1]}, Refusal.SIGNATURE),
+    ("of a stranger", {"cosigner": "mallory", "by": "mallory"}, Refusal.TRUST_ROOT),
+]
+
+
+@pytest.mark.parametrize(("changes", "code"), [each[1:] for each in WORDS], ids=[each[0] for each in WORDS])
+def test_what_passes_for_no_trial(changes: Json, code: Refusal) -> None:
+    """A service that shows an officer what was said of something else: the drill of today was none."""
+    pinned = {name: public(name) for name in NAMES}
+    assert recovery.verify_back(words(), TICKET, cosigners=pinned).did == "tried"
+    with refused(code):
+        recovery.verify_back(words(**changes), TICKET, cosigners=pinned)
 
 
 def test_who_keeps_what() -> None:

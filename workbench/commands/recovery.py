@@ -30,7 +30,7 @@ from workbench.custody.token import Token, opened
 from workbench.process.config import ConfigError, StateRoot
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX
-from workbench.rules.recovery import FILE, OfficerKey, verify_testimony
+from workbench.rules.recovery import FILE, OfficerKey, verify_back
 from workbench.rules.trust import TrustRoot
 from workbench.rules.words import words
 
@@ -111,12 +111,7 @@ def _back(options: argparse.Namespace, *, order: str | None) -> Iterator[str]:
         )
     way = {"order": order, "backup": signed.dump(), "secret": secret.hex()}
     answer = client.bring_back(options.socket, signed.digest, canonical(way, limit=DOCUMENT_MAX))
-    testimony = verify_testimony(answer, cosigners=cosigners)
-    said = (testimony.cosigner, testimony.backup, testimony.order, testimony.ticket)
-    did = "tried" if order is None else "restored"
-    # what it said of an earlier one would be another ticket's
-    if (testimony.did, *said) != (did, backup.cosigner, signed.digest, order, ticket.ticket.key):
-        raise RefusedError(Refusal.EQUIVOCATION, "the co-signer testifies to something else")
+    testimony = verify_back(answer, ticket.ticket, cosigners=cosigners)
     if testimony.did == "tried":
         yield f"tried: {testimony.cosigner} has opened it, and it is the share in use"
     else:

@@ -132,6 +132,16 @@ def verify_testimony(signed: SignedTestimony, *, cosigners: Mapping[str, str]) -
     return testimony
 
 
+def verify_back(signed: SignedTestimony, ticket: Ticket, *, cosigners: Mapping[str, str]) -> Testimony:
+    """Return what came of what an officer handed over for this ticket, and not for an earlier one."""
+    testimony = verify_testimony(signed, cosigners=cosigners)
+    said = (testimony.cosigner, testimony.backup, testimony.order, testimony.ticket, testimony.did)
+    did = "tried" if ticket.order is None else "restored"
+    if said != (ticket.cosigner, ticket.backup, ticket.order, ticket.key, did):
+        raise RefusedError(Refusal.EQUIVOCATION, f"{testimony.cosigner} testifies to something else")
+    return testimony
+
+
 def keepers(officers: Iterable[RecoveryOfficer], key: str, cosigner: str) -> list[RecoveryOfficer]:
     """Return who keeps backups of this co-signer's share of a key."""
     return [officer for officer in officers if cosigner in officer.keeps.get(key, ())]

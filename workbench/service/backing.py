@@ -4,7 +4,8 @@
     copy does as well.
 (b) The way back is carried: a ticket of the co-signer to the officer, what the officer has encrypted to it to
     the co-signer. What comes of it is the co-signer's testimony, and is recorded.
-(c) A trial needs no order and leaves `key.tried`; a failed one leaves the refusal.
+(c) A trial needs no order and leaves `key.tried`, for each backup once in TRIED_EVERY: whoever keeps one can
+    have it tried without end. A failed one leaves the refusal, within the bound of what strangers cause.
 The service can open nothing of it; it verifies signatures so that the record says what counts.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,10 +24,11 @@ from workbench.custody import backups
 from workbench.custody.backups import SECRET_HEX_MAX, SignedBackup
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import DOCUMENT_MAX, Digest, Document, Hex, Name
-from workbench.rules.recovery import Did, SignedTestimony, SignedTicket, Testimony, verify_testimony
+from workbench.rules.recovery import Did, Mark, SignedTestimony, SignedTicket, Testimony, verify_testimony
 from workbench.service.lane import Lane
 
 TRIED = "key.tried"
+TRIED_EVERY = timedelta(minutes=1)
 DETAIL_MAX = 1500
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -50,15 +53,19 @@ class Backing:
 
     def __init__(self, lane: Lane, folder: Path) -> None:
         self._lane, self._folder = lane, folder
+        self._tried: dict[str, datetime] = {}
         folder.mkdir(mode=0o700, exist_ok=True)
 
-    def keep(self, value: object, *, testimony: Testimony) -> None:
+    def keep(self, value: object, *, testimony: Testimony, epoch: int) -> None:
         """Keep a backup (a), if it is the one that its co-signer says it has made."""
         signed = SignedBackup.load(value)
         backup = backups.verify(signed, cosigners=self._cosigners)
         said = (testimony.cosigner, testimony.order, testimony.key, testimony.backup)
         if (backup.cosigner, backup.order, backup.key, signed.digest) != said:
             raise RefusedError(Refusal.SHARE, f"{testimony.cosigner} gave another backup than it says")
+        mark = Mark(epoch=backup.epoch, run=backup.run, public_key=backup.public_key)
+        if testimony.shares != [mark] or len(testimony.whole) or backup.epoch != epoch:
+            raise RefusedError(Refusal.SHARE, f"{testimony.cosigner} gave another share than it says")
         files.replace(self._folder / f"{signed.digest}.json", signed.canonical())
 
     def backup(self, digest: str) -> SignedBackup:
@@ -91,14 +98,14 @@ class Backing:
     def try_(self, way: WayBack) -> SignedTestimony:
         """(c) Have a backup tried; record that it was, and how it went."""
         signed = way.backup
-        about = f"trial of backup {signed.digest}"
-        try:
-            testimony = self.back(way)
-        except RefusedError as refusal:
-            self._lane.recorder.refusal(refusal, actor="service", about=about)
-            raise
+        testimony = self.back(way)
+        last, now = self._tried.get(signed.digest), self._lane.clock()
+        if last is not None and now - last < TRIED_EVERY:
+            return testimony
+        self._tried[signed.digest] = now
+        name = testimony.testimony.ticket or signed.digest
         data = {"order": None, "key": signed.backup.key, "testimony": testimony.dump()}
-        self._lane.recorder.append(TRIED, signed.digest, data, actor="service")
+        self._lane.recorder.append(TRIED, name, data, actor="service")
         return testimony
 
     def testimony(

@@ -36,6 +36,7 @@ from workbench.service.recalling import bring
 
 MADE, RESTORED, ENDED = "key.made", "key.restored", "key.ended"
 DETAIL_MAX = 1500
+TOLD_MAX = 32
 
 
 class Ends(NamedTuple):
@@ -88,8 +89,9 @@ class Keeping:
     lane: Lane
     backing: Backing
     works: dict[str, Work] = field(default_factory=dict)
-    _told: dict[str, str] = field(default_factory=dict)
+    _told: dict[str, set[str]] = field(default_factory=dict)
     _ending: threading.Lock = field(default_factory=threading.Lock)
+    _ordering: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         for entry in self.lane.books.key_entries:
@@ -107,12 +109,19 @@ class Keeping:
         )
         officers.verify_dated(operation, policy=policy, now=lane.clock())
         self._parties(operation)
+        # two that come at once are one after the other
+        with self._ordering:
+            if operation.digest not in self.works:
+                self._record(signed)
+        return self.works[operation.digest].view
+
+    def _record(self, signed: SignedOperation) -> None:
+        operation, recorder = signed.operation, self.lane.recorder
         if operation.operation != "restore" and self._busy(operation.key):
             raise RefusedError(Refusal.STATE, f"another operation on {operation.key} is under way")
         self._new(operation)
-        receipt = lane.recorder.append(ORDERED, operation.digest, signed.dump(), actor="service")
-        self._enter(next(lane.recorder.ledger.entries(receipt.seq, receipt.seq)))
-        return self.works[operation.digest].view
+        receipt = recorder.append(ORDERED, operation.digest, signed.dump(), actor="service")
+        self._enter(next(recorder.ledger.entries(receipt.seq, receipt.seq)))
 
     def _busy(self, key: str) -> bool:
         """Whether an operation on a key is under way; one that waits for an officer keeps none from it."""
@@ -144,7 +153,7 @@ class Keeping:
                 continue
             try:
                 self._carry(work)
-            except (RefusedError, StepError) as error:
+            except (RefusedError, StepError, OSError) as error:
                 self._tell(digest, error)
 
     def _carry(self, work: Work) -> None:
@@ -297,7 +306,7 @@ class Keeping:
                     name, said, did=ended.did, order=operation.digest, key=operation.key
                 )
                 if operation.operation == "backup":
-                    self.backing.keep(said.get("backup"), testimony=signed.testimony)
+                    self.backing.keep(said.get("backup"), testimony=signed.testimony, epoch=operation.epoch)
             except RefusedError as refusal:
                 silent.append(str(refusal))
                 continue
@@ -372,9 +381,9 @@ class Keeping:
     def _finish(self, work: Work, kind: str, state: str, data: dict[str, Any]) -> None:
         digest = work.operation.digest
         whole = {"order": digest, "state": state, **data}
-        # an officer may bring a share in the moment in which its order runs out
+        # an officer may bring a share in the moment in which its order runs out: what came of it is so
         with self._ending:
-            if work.state != "ordered":
+            if work.state != "ordered" and (work.state, state) != ("lapsed", "restored"):
                 raise RefusedError(Refusal.STATE, f"this order is {work.state}")
             receipt = self.lane.recorder.append(kind, digest, whole, actor="service")
             self._enter(next(self.lane.recorder.ledger.entries(receipt.seq, receipt.seq)))
@@ -388,12 +397,12 @@ class Keeping:
             self.works[str(data["order"])].state = str(data["state"])
 
     def _tell(self, digest: str, error: Exception) -> None:
-        """Record once for each reason why an operation does not go on."""
+        """Record once for each reason why an operation does not go on; a liar has no end of reasons."""
         refusal = error if isinstance(error, RefusedError) else RefusedError(Refusal.UNAVAILABLE, str(error))
-        told = str(refusal)
-        if self._told.get(digest) != told:
+        told, known = str(refusal), self._told.setdefault(digest, set())
+        if told not in known and len(known) < TOLD_MAX:
             self.lane.recorder.refusal(refusal, actor="service", about=f"key operation {digest}")
-            self._told[digest] = told
+            known.add(told)
 
 
 def _runs(index: dict[str, Any] | None, epoch: int) -> Iterator[str]:
