@@ -23,10 +23,11 @@ from workbench.custody import backups
 from workbench.custody.backups import SignedBackup
 from workbench.custody.shares import Shares
 from workbench.evm.transaction import address_of
+from workbench.rules import keys
 from workbench.rules.codes import Refusal
 from workbench.rules.documents import write_time
 from workbench.rules.key_operation import KeyOperation
-from workbench.rules.policy import Key
+from workbench.rules.keys import Key
 from workbench.rules.recovery import SignedTicket
 
 NAME = PARTIES[0]
@@ -71,7 +72,7 @@ class Desk:
             "cosigners": list(PARTIES),
             "threshold": 2,
         }
-        return Key.load(key | changes)
+        return keys.load({name: each for name, each in (key | changes).items() if each is not None})
 
     def allowed(self, what: str, **changes: Any) -> Allowed:
         """Return an operation that was allowed, under a set that lists the key like this."""

@@ -43,16 +43,16 @@ def order(world: Living, tmp_path_factory: pytest.TempPathFactory) -> str:
     return made.digest
 
 
-def run(world: Living, folder: Path, **parameters: Any) -> Path:
+def run(world: Living, folder: Path, leader: str = LEADER, **parameters: Any) -> Path:
     """Run the notebook while its leader signs the login; return the report."""
     stop = threading.Event()
 
     def sign() -> None:
         while not stop.wait(0.2):
-            for session in client.waiting_logins(world.socket, LEADER):
+            for session in client.waiting_logins(world.socket, leader):
                 people.sign_login(
                     session,
-                    person=LEADER,
+                    person=leader,
                     folder=world.world.places.officers,
                     socket=world.socket,
                     policy=world.world.policy,
@@ -64,7 +64,7 @@ def run(world: Living, folder: Path, **parameters: Any) -> Path:
     try:
         given = {
             "socket": str(world.socket),
-            "person": LEADER,
+            "person": leader,
             "trust_root": str(world.world.places.trust_root),
             **parameters,
         }
@@ -101,7 +101,7 @@ def test_a_key_that_was_not_made(world: Living, order: str, tmp_path: Path) -> N
     """Of an order that made none there is no record, and no conclusion."""
     del order
     with pytest.raises(Exception, match="0 entries key"):
-        run(world, tmp_path, order="ab" * 32)
+        run(world, tmp_path, "cro-1", order="ab" * 32)
     assert not [each for each in world.entries() if each["id"] == "ab" * 32]
 
 
