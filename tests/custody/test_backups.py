@@ -245,6 +245,43 @@ def test_restored_where_the_file_is_broken(room: Room, kept: SignedBackup, tmp_p
     assert shares.share(KEY)[0].run == FIRST
 
 
+def test_a_disk_that_is_full_at_the_index(room: Room, kept: SignedBackup, tmp_path: Path) -> None:
+    """The share's file was written and the index not: nothing is in use, the next start clears it away."""
+    folder, entry = tmp_path / "shares", entry_of(kept.backup)
+    shares = Shares(folder, sealing=room.sealing)
+    (folder / KEY / "index.json").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"index\.json"):
+        shares.restore(KEY, room.first[1], entry)
+    assert (folder / KEY / f"{FIRST}.share").exists()
+    with refused(Refusal.SHARE):
+        shares.share(KEY)
+    (folder / KEY / "index.json").rmdir()
+    assert Shares(folder, sealing=room.sealing).index(KEY) is None
+    assert on_disk(folder) == {}
+    assert Shares(folder, sealing=room.sealing).restore(KEY, room.first[1], entry).run == FIRST
+
+
+def test_a_disk_that_is_full_at_the_end(room: Room, tmp_path: Path) -> None:
+    """A key that could not be ended is in use still; one that is ended stays so, whatever files came back."""
+    folder = tmp_path / "shares"
+    shares = room.shares(folder)
+    index = (folder / KEY / "index.json").read_bytes()
+    share = (folder / KEY / f"{FIRST}.share").read_bytes()
+    (folder / KEY / "index.json").unlink()
+    (folder / KEY / "index.json").mkdir()
+    with pytest.raises(OSError, match=r"index\.json"):
+        shares.end(KEY, epoch=1)
+    assert shares.share(KEY)[0].run == FIRST
+    (folder / KEY / "index.json").rmdir()
+    (folder / KEY / "index.json").write_bytes(index)
+    assert len(Shares(folder, sealing=room.sealing).end(KEY, epoch=1)) == 1
+    (folder / KEY / f"{FIRST}.share").write_bytes(share)
+    after = Shares(folder, sealing=room.sealing)
+    with refused(Refusal.SHARE):
+        after.share(KEY)
+    assert not (folder / KEY / f"{FIRST}.share").exists()
+
+
 def test_what_is_not_restored(room: Room, kept: SignedBackup, tmp_path: Path) -> None:
     """Another party's, an epoch that is over, a run that was never to be, another share of this epoch."""
     folder, entry = tmp_path / "shares", entry_of(kept.backup)

@@ -184,6 +184,24 @@ def test_what_somebody_kept_counts_for_ever(world: World) -> None:
     verify_chain(sets, trust_root=world.root(genesis_policy=sets[0].digest), now=NOW)
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param([[]], id="removed, and back"),
+        pytest.param([three(), three(), []], id="the same again and again, removed, and back"),
+        pytest.param([[officer(0, NAMES[:2], keeps={})]], id="kept nothing for a while"),
+        pytest.param([[officer(0, NAMES[:1])]], id="kept less for a while"),
+    ],
+)
+def test_nothing_in_between_makes_it_forgotten(world: World, between: list[list[Json]]) -> None:
+    """Whatever the sets between say of an officer, what it kept before them counts after them."""
+    sets = chain(world, three(), *between, [officer(0, NAMES[2:3])])
+    with refused(Refusal.CONCENTRATED):
+        verify_chain(sets, trust_root=world.root(genesis_policy=sets[0].digest), now=NOW)
+    sets = chain(world, three(), *between, three())
+    verify_chain(sets, trust_root=world.root(genesis_policy=sets[0].digest), now=NOW)
+
+
 def test_half_a_backup_is_none(world: World) -> None:
     """A share that nobody keeps: no backup is ordered."""
     whole, half = kept_by(world, three()), kept_by(world, three()[:2])

@@ -428,14 +428,15 @@ class _Memory:
     """What sets before one have settled for good."""
 
     kept: list[RecoveryOfficer] = field(default_factory=list)
-    compromised: list[Key] = field(default_factory=list)
+    compromised: dict[str, Key] = field(default_factory=dict)
 
     def verify(self, current: PolicySet) -> None:
         """Refuse a set that forgets it; remember what this one adds."""
-        self.kept += current.recovery.values()
+        # who keeps what he kept before is counted already: a long chain costs no square of its length
+        self.kept += [each for each in current.recovery.values() if each not in self.kept]
         current.verify_kept_apart(self.kept)
-        listed.check_compromised(current.keys, self.compromised)
-        self.compromised += [key for key in current.keys.values() if key.compromised]
+        listed.check_compromised(current.keys, self.compromised.values())
+        self.compromised |= {key.address: key for key in current.keys.values() if key.compromised}
 
 
 def verify_history(following: PolicySet, *, before: Iterable[PolicySet]) -> None:

@@ -18,6 +18,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -164,9 +165,9 @@ def verify_known(officers: Sequence[RecoveryOfficer], shared: Mapping[str, Seque
         shared: the co-signers of each shared key of the set.
 
     """
-    moduli = [int(officer.key.modulus, 16) for officer in officers]
+    moduli = tuple(int(officer.key.modulus, 16) for officer in officers)
     # one who has a factor has the key: alike, a multiple, or of one prime
-    if any(math.gcd(one, other) != 1 for one, other in itertools.combinations(moduli, 2)):
+    if _with_a_factor_in_common(moduli):
         raise _refused("two officers have one key")
     for officer, modulus in zip(officers, moduli, strict=True):
         if modulus.bit_length() < RSA_BITS_MIN:
@@ -217,6 +218,11 @@ def verify_apart(
         if len(shares) >= threshold:
             told = f"{hand} {who[:64]} has or keeps {len(shares)} of {key}, and {threshold} sign together"
             raise RefusedError(Refusal.CONCENTRATED, told, path=f"/files/{FILE}")
+
+
+@lru_cache(maxsize=64)
+def _with_a_factor_in_common(moduli: tuple[int, ...]) -> bool:
+    return any(math.gcd(one, other) != 1 for one, other in itertools.combinations(moduli, 2))
 
 
 def _refused(detail: str) -> RefusedError:
