@@ -410,3 +410,39 @@ def test_limits_come_from_the_policy_set(world: World) -> None:
     """The numbers in limits.json are what the rules compare with."""
     stricter = world.policy_with("limits.json", lambda value: value | {"slippage_bps_max": 49})
     assert asked(world, "sign", {**GOOD, "floor_bps": 0}, policy=stricter).denying == ("simulation.slippage",)
+
+
+SINGLE, DAILY, SECOND = "limit.single-transaction", "limit.daily", "approval.second-path"
+TIERS: list[tuple[str, str, int, int, Facts, set[str]]] = [
+    ("hot, at its amounts", "hot", 100_000_000, 2_500_000_000, {}, set()),
+    ("hot, over its single one", "hot", 100_000_001, 0, {}, {SINGLE}),
+    ("warm, at its amounts", "warm", 10_000_000, 250_000_000, {}, set()),
+    ("warm, over its single one", "warm", 10_000_001, 0, {}, {SINGLE}),
+    ("warm, over its day", "warm", 0, 250_000_001, {}, {DAILY}),
+    ("warm, where the second path begins", "warm", 100_000_000, 0, {}, {SINGLE, SECOND}),
+    ("cold, nothing but gas", "cold", 0, 0, {}, {SECOND}),
+    ("cold, a cent", "cold", 1, 1, {}, {SINGLE, DAILY, SECOND}),
+    ("cold, with both consents", "cold", 1, 1, {"approvals_cro": 1, "approvals_console": 1}, set()),
+]
+
+
+@pytest.mark.parametrize("case", [each[1:] for each in TIERS], ids=[each[0] for each in TIERS])
+def test_a_colder_key_needs_more_consent(world: World, case: tuple[str, int, int, Facts, set[str]]) -> None:
+    """The same rules, over the amounts of the key's own tier."""
+    tier, amount, day, more, denying = case
+    policy = world.policy_of(world.with_file("keys.json", lambda keys: [{**keys[0], "tier": tier}]))
+    facts = {**GOOD, "amount_usd_cents": amount, "daily_usd_cents": day, "approvals_console": 0, **more}
+    verdict = cedar.evaluate(
+        policy, "release", proposer=policy.proposer("pm-1"), key=policy.key("treasury"), facts=facts
+    )
+    assert set(verdict.denying) == denying
+
+
+def test_no_colder_key_has_looser_amounts(world: World) -> None:
+    """Whatever a set says of a tier: the tightest counts, and a tier that is not there has the hotter's."""
+    loose = {"single_usd_cents_max": 10**12, "daily_usd_cents_max": 5, "second_path_usd_cents_min": 10**12}
+    limits = world.policy.limits
+    for tiers, tier in (({"warm": loose}, "warm"), ({"cold": loose}, "cold"), ({"warm": loose}, "cold")):
+        made = type(limits).load({**limits.dump(), "tiers": tiers}).amounts(tier)
+        assert (made.single_usd_cents_max, made.daily_usd_cents_max) == (limits.single_usd_cents_max, 5)
+        assert made.second_path_usd_cents_min == limits.second_path_usd_cents_min

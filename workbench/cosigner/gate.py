@@ -264,7 +264,8 @@ def _weigh(ground: _Ground) -> Permission:
         cents = int(computed["amount_usd_cents"])
         record = _admit(ground, lane, payload, usd_cents=cents)
         nonces.verify_next(lane, execution.next_nonce(state, ground.hand.key))
-        _own_limit(record, memory, policy, approvals, now)
+        limit = policy.limits.amounts(key.tier).daily_usd_cents_max
+        _own_limit(record, memory, limit, approvals, now)
     return _permission(ground, record, payload, seen)
 
 
@@ -544,7 +545,7 @@ def _state_diff(
 
 
 def _own_limit(
-    record: Record, memory: Snapshot, policy: PolicySet, approvals: decision.Approvals, now: datetime
+    record: Record, memory: Snapshot, limit: int, approvals: decision.Approvals, now: datetime
 ) -> None:
     """(7) What was signed in a day, as I know it, whatever the ledger says; lifted as `limit.daily` is."""
     since = now - LIMIT_WINDOW
@@ -553,8 +554,5 @@ def _own_limit(
         for item in memory.records
         if item.address == record.address and read_time(item.at) > since and item.lane != record.lane
     )
-    if spent + record.usd_cents > policy.limits.daily_usd_cents_max and not approvals.holding("cro"):
-        raise RefusedError(
-            Refusal.OWN_LIMIT,
-            f"{spent + record.usd_cents} cents in a day, at most {policy.limits.daily_usd_cents_max}",
-        )
+    if spent + record.usd_cents > limit and not approvals.holding("cro"):
+        raise RefusedError(Refusal.OWN_LIMIT, f"{spent + record.usd_cents} cents in a day, at most {limit}")

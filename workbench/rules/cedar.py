@@ -196,15 +196,16 @@ def _said_of(proposer: Proposer) -> dict[str, Any]:
 
 
 def _entities(proposer: Proposer, key: Key, limits: Limits) -> list[dict[str, Any]]:
+    amounts = limits.amounts(key.tier)
     return [
         {"uid": _uid(proposer), "attrs": _said_of(proposer), "parents": []},
         {
             "uid": {"type": "Key", "id": key.id},
             "attrs": {
                 "tier": key.tier,
-                "single_usd_cents_max": limits.single_usd_cents_max,
-                "daily_usd_cents_max": limits.daily_usd_cents_max,
-                "second_path_usd_cents_min": limits.second_path_usd_cents_min,
+                "single_usd_cents_max": amounts.single_usd_cents_max,
+                "daily_usd_cents_max": amounts.daily_usd_cents_max,
+                "second_path_usd_cents_min": amounts.second_path_usd_cents_min,
                 "slippage_bps_max": limits.slippage_bps_max,
                 "attestation_age_s_max": limits.attestation_age_s_max,
                 "simulation_age_s_max": limits.simulation_age_s_max,

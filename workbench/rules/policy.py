@@ -54,7 +54,7 @@ from workbench.rules.documents import (
     read_time,
     write_time,
 )
-from workbench.rules.keys import Key, SharedKey, SigningKey, WholeKey
+from workbench.rules.keys import Key, SharedKey, SigningKey, Tier, WholeKey
 from workbench.rules.recovery import RecoveryOfficer
 from workbench.rules.roles import Permission
 from workbench.rules.trust import TrustRoot
@@ -181,15 +181,21 @@ class WorthLimit(Document):
     deviation_bps_max: Annotated[int, Field(ge=0, lt=BPS)]
 
 
-class Limits(Document):
-    """The numbers that the Cedar rules compare with, and how old a fact may be.
-
-    Without `worth` no price is asked for, and none decides.
-    """
+class Amounts(Document):
+    """From which amounts on more consent is needed; see the rules of the same names."""
 
     single_usd_cents_max: Whole
     daily_usd_cents_max: Whole
     second_path_usd_cents_min: Whole
+
+
+class Limits(Amounts):
+    """The numbers that the Cedar rules compare with, and how old a fact may be.
+
+    The amounts are those of hot keys; `tiers` has others for warm and cold ones, and a colder key never has
+    looser ones than a hotter. Without `worth` no price is asked for, and none decides.
+    """
+
     slippage_bps_max: Whole
     tolerance_inflow_bps_max: Whole
     gas_max: Whole
@@ -210,6 +216,14 @@ class Limits(Document):
     policy_quorum: Annotated[int, Field(ge=1)]
     policy_quorum_role: Name
     worth: WorthLimit | None = None
+    tiers: dict[Literal["warm", "cold"], Amounts] = Field(default_factory=dict)
+
+    def amounts(self, tier: Tier) -> Amounts:
+        """Return the amounts of a tier: of each the tightest, from the hot one's down to its own."""
+        colder = {"hot": (), "warm": ("warm",), "cold": ("warm", "cold")}[tier]
+        found = [self, *(self.tiers[name] for name in colder if name in self.tiers)]
+        tightest = {name: min(getattr(each, name) for each in found) for name in Amounts.model_fields}
+        return Amounts.load(tightest)
 
 
 @dataclass(frozen=True)
@@ -428,7 +442,7 @@ class _Memory:
     """What sets before one have settled for good."""
 
     kept: list[RecoveryOfficer] = field(default_factory=list)
-    compromised: dict[str, Key] = field(default_factory=dict)
+    compromised: dict[tuple[str, frozenset[str]], Key] = field(default_factory=dict)
 
     def verify(self, current: PolicySet) -> None:
         """Refuse a set that forgets it; remember what this one adds."""
@@ -436,7 +450,8 @@ class _Memory:
         self.kept += [each for each in current.recovery.values() if each not in self.kept]
         current.verify_kept_apart(self.kept)
         listed.check_compromised(current.keys, self.compromised.values())
-        self.compromised |= {key.address: key for key in current.keys.values() if key.compromised}
+        lost = [key for key in current.keys.values() if key.compromised]
+        self.compromised |= {(key.address, listed.points(key)): key for key in lost}
 
 
 def verify_history(following: PolicySet, *, before: Iterable[PolicySet]) -> None:

@@ -376,7 +376,8 @@ def _rules(asked: Asked) -> Iterator[Row]:
         )
     if not asked.decisions:
         yield Row(label="Decisions so far", says="none")
-    total, limit = asked.facts.get("daily_usd_cents", 0), asked.policy.limits.daily_usd_cents_max
+    amounts = asked.policy.limits.amounts(asked.policy.key(asked.intent.key).tier)
+    total, limit = asked.facts.get("daily_usd_cents", 0), amounts.daily_usd_cents_max
     yield Row(
         label="The proposer's day",
         says=f"${grouped(scaled(total, 2), 2)} with this one",
