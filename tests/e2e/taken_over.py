@@ -66,7 +66,10 @@ class TakenOver:
         """Return what the genuine service would bring to a co-signer, over what the ledger has by now."""
         lane = self.desk.lane
         brought = unsigned or self.unsigned(digest)
-        return lane._evidence(digest, name, "sign", unsigned=brought, ground=lane.ground())
+        known = lane._attestations(self.matter(digest), "sign")
+        return lane._evidence(
+            digest, name, "sign", unsigned=brought, ground=lane.ground(), attestations=known
+        )
 
     def reserved(self, name: str, digest: str, nonce: int, *presses: tuple[str, str]) -> Said:
         """Record a second reservation, for another nonce, and have people approve under that, too."""

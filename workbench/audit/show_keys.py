@@ -93,7 +93,7 @@ def derived(record: Record) -> Shown:
         {"party": each.party, "co-signer": each.cosigner, "address": each.address, "own point": each.point}
         for each in record.made.held
     ]
-    title = f"Every party derives {record.made.address}; any {record.made.threshold} points give the key"
+    title = f"Every party derives this address; any {record.made.threshold} points give the key"
     return table(title, rows)
 
 
