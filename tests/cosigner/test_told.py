@@ -150,7 +150,7 @@ def test_the_self_test_finds_a_loose_key(token: Token, attack: str) -> None:
     private.destroy()
 
 
-PARTS = ("memory", "blocks", "heard", "crash", "witness", "isolation", "shared", "keywork")
+PARTS = ("memory", "blocks", "heard", "crash", "witness", "isolation", "shared", "keywork", "deeds")
 
 
 @pytest.mark.parametrize("name", ["cosigner-2", "cosigner-9"])

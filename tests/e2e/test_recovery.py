@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from workbench.demo import charter
 from workbench.process.frames import call
 from workbench.rules.recovery import SignedTestimony, verify_testimony
 
+STATUS = {"v": 1, "operation": "status"}
 OFFICER = {name: officer for officer, names in charter.KEEPS.items() for name in names}
 
 
@@ -91,6 +93,16 @@ def lose(world: Living, name: str) -> None:
     shutil.rmtree(shares(world, name) / KEY)
     world.stack.start(name)
     assert index(world, name) is None
+
+
+def remembered(world: Living, name: str) -> None:
+    """Wait until a co-signer that was started anew has heard what all others remember of it."""
+    deadline = time.monotonic() + 60
+    while (
+        len(call(world.world.places.socket(name), STATUS, timeout_s=30)["recall"]["heard"]) < len(NAMES) - 1
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def restoring(world: Living, file: Path, **changes: Any) -> Any:
@@ -195,6 +207,7 @@ def test_a_lost_share_comes_back(world: Living, home: Path, point: str) -> None:
     again = officer(world, "restore", file, "--order", work.digest)
     assert again.returncode == 1
     assert "not_in_this_state" in again.stderr
+    remembered(world, name)
     for other in NAMES[1:3]:
         world.stack.kill(other)
     assert name in signers(world, sent(world, 1_100 if point == "key-restored" else 1_200))
@@ -277,6 +290,8 @@ def test_three_lost_shares(world: Living, tmp_path: Path) -> None:
         asked = officer(world, "restore", files[name], "--order", work.digest)
         assert asked.returncode == 0, asked.stderr
         assert ended(world, work) == "restored"
+    for name in NAMES[:3]:
+        remembered(world, name)
     assert len(signers(world, sent(world, 1_500))) == 3
     # and the whole of them renews the key, so that what lay about in backups is worth nothing
     assert done(world, operation(world, "refresh", epoch=3)) == "made"
