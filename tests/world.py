@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +22,14 @@ import pytest
 
 from ledger import verifier
 from workbench.chain.node import Node
-from workbench.client import ChangeView, Client, IntentView, ProblemError, ServiceUnavailableError
+from workbench.client import (
+    ChangeView,
+    Client,
+    IntentView,
+    ProblemError,
+    ServiceUnavailableError,
+    waiting_logins,
+)
 from workbench.demo import charter, people
 from workbench.demo.people import Officer
 from workbench.demo.run import living_world, market
@@ -114,6 +122,31 @@ class Living:
     def approve(self, digest: str, *, person: str = "risk-1", role: str = "risk_officer") -> IntentView:
         """Let a person approve."""
         return self.officer(person).decide(digest, verb="approve", role=role, reason="a test")
+
+    @contextmanager
+    def signing_logins(self, person: str) -> Iterator[None]:
+        """Have a person sign every login in his name that is opened meanwhile."""
+        over = threading.Event()
+
+        def sign() -> None:
+            while not over.wait(0.2):
+                for session in waiting_logins(self.socket, person):
+                    people.sign_login(
+                        session,
+                        person=person,
+                        folder=self.world.places.officers,
+                        socket=self.socket,
+                        policy=self.world.policy,
+                        party=self.world.trust_root.login,
+                    )
+
+        thread = threading.Thread(target=sign)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def signs(self, policy: PolicySet, person: str) -> ChangeView:
         """Let an officer sign a next policy set; the risk officer does it by the second path."""

@@ -11,7 +11,7 @@ import copy
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -194,7 +194,10 @@ def as_executor(_: Courier, e: Evidence) -> None:
     e["operation"] = "execute"
 
 
-def unproven(slot: int) -> Callable[[Courier, Evidence], None]:
+Lie = Callable[[Courier, Evidence], None]
+
+
+def unproven(slot: int) -> Lie:
     """A Safe of which one slot is not proven."""
 
     def change(_: Courier, e: Evidence) -> None:
@@ -227,6 +230,19 @@ def nobody_approves(_: Courier, e: Evidence) -> None:
     e["decisions"] = []
 
 
+def all_refused(there: Living, courier: Courier, lies: Mapping[str, tuple[Lie, int, str]]) -> None:
+    """Assert that each lie is refused at its step, by its name, and leaves nothing behind."""
+    before = (memories(there), safe_nonce(there))
+    for name, (lie, step, code) in lies.items():
+        evidence = copy.deepcopy(courier.evidence)
+        lie(courier, evidence)
+        answer = courier.hand_over(evidence).answer
+        assert answer.refused is not None, name
+        assert (answer.refused.step, answer.refused.code) == (step, code), (name, answer.refused)
+        assert (answer.signature, answer.raw_tx, answer.signed_before) == (None, None, None), name
+        assert (memories(there), safe_nonce(there)) == before, name
+
+
 LIES_TO_AN_OWNER = {
     "another payment": (another_call, 5, "bytes_differ_from_intent"),
     "another contract": (another_target, 5, "bytes_differ_from_intent"),
@@ -250,15 +266,8 @@ LIES_TO_AN_OWNER = {
 def test_an_owner(there: Living) -> None:
     """Each lie is refused at its step, by its name, and leaves nothing in the owner's memory."""
     courier = collected(there, OWNER, "sign", away=NAMES[2:])
-    before = (memories(there), safe_nonce(there))
-    for name, (lie, step, code) in LIES_TO_AN_OWNER.items():
-        evidence = copy.deepcopy(courier.evidence)
-        lie(courier, evidence)
-        answer = courier.hand_over(evidence).answer
-        assert answer.refused is not None, name
-        assert (answer.refused.step, answer.refused.code) == (step, code), (name, answer.refused)
-        assert (answer.signature, answer.raw_tx, answer.signed_before) == (None, None, None), name
-        assert (memories(there), safe_nonce(there)) == before, name
+    before = safe_nonce(there)
+    all_refused(there, courier, LIES_TO_AN_OWNER)
     signed = courier.hand_over(courier.evidence).answer
     assert signed.signature is not None
     found = safes.read_signature(
@@ -271,7 +280,7 @@ def test_an_owner(there: Living) -> None:
     # the same again is the same answer, and nothing else is signed for this nonce
     assert courier.hand_over(courier.evidence).answer.signature == signed.signature
     finished(there, courier)
-    assert safe_nonce(there) == before[1] + 1
+    assert safe_nonce(there) == before + 1
 
 
 def one_less(c: Courier, e: Evidence) -> None:
@@ -375,18 +384,11 @@ LIES_TO_THE_EXECUTOR = {
 def test_the_executor(there: Living) -> None:
     """It carries out what three owners have signed, and not one byte else; refused, it remembers nothing."""
     courier = collected(there, EXECUTOR, "execute")
-    before = (memories(there), safe_nonce(there))
-    for name, (lie, step, code) in LIES_TO_THE_EXECUTOR.items():
-        evidence = copy.deepcopy(courier.evidence)
-        lie(courier, evidence)
-        answer = courier.hand_over(evidence).answer
-        assert answer.refused is not None, name
-        assert (answer.refused.step, answer.refused.code) == (step, code), (name, answer.refused)
-        assert (answer.signature, answer.raw_tx, answer.signed_before) == (None, None, None), name
-        assert (memories(there), safe_nonce(there)) == before, name
+    before = safe_nonce(there)
+    all_refused(there, courier, LIES_TO_THE_EXECUTOR)
     assert courier.hand_over(courier.evidence).answer.raw_tx is not None
     finished(there, courier)
-    assert safe_nonce(there) == before[1] + 1
+    assert safe_nonce(there) == before + 1
 
 
 def taken_over(world: Living) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.world import Living, living
-from workbench import client
-from workbench.demo import people
 from workbench.runner import notebook
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "committee" / "access-review.ipynb"
@@ -27,27 +24,8 @@ def world() -> Iterator[Living]:
 def test_the_report(world: Living, tmp_path: Path) -> None:
     """Somebody at his authenticator signs the login; the report names everybody, and what is open."""
     world.officer("risk-1")
-    done = threading.Event()
-
-    def sign() -> None:
-        while not done.wait(0.2):
-            for session in client.waiting_logins(world.socket, "auditor-1"):
-                people.sign_login(
-                    session,
-                    person="auditor-1",
-                    folder=world.world.places.officers,
-                    socket=world.socket,
-                    policy=world.world.policy,
-                    party=world.world.trust_root.login,
-                )
-
-    thread = threading.Thread(target=sign)
-    thread.start()
-    try:
+    with world.signing_logins("auditor-1"):
         report = notebook.run(NOTEBOOK, tmp_path, {"socket": str(world.socket), "person": "auditor-1"})
-    finally:
-        done.set()
-        thread.join()
     text = re.sub(r"<[^>]+>", " ", report.read_text())
     for person in world.world.policy.people:
         assert person in text

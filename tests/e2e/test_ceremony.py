@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from tests.e2e.test_recovery import fetch, officer
 from tests.e2e.test_shared import NAMES
 from tests.e2e.test_watcher import said
 from tests.world import Living, living
-from workbench import client
-from workbench.demo import charter, people
+from workbench.demo import charter
 from workbench.rules.words import words
 from workbench.runner import notebook
 
@@ -45,33 +43,14 @@ def order(world: Living, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def run(world: Living, folder: Path, leader: str = LEADER, **parameters: Any) -> Path:
     """Run the notebook while its leader signs the login; return the report."""
-    stop = threading.Event()
-
-    def sign() -> None:
-        while not stop.wait(0.2):
-            for session in client.waiting_logins(world.socket, leader):
-                people.sign_login(
-                    session,
-                    person=leader,
-                    folder=world.world.places.officers,
-                    socket=world.socket,
-                    policy=world.world.policy,
-                    party=world.world.trust_root.login,
-                )
-
-    thread = threading.Thread(target=sign)
-    thread.start()
-    try:
-        given = {
-            "socket": str(world.socket),
-            "person": leader,
-            "trust_root": str(world.world.places.trust_root),
-            **parameters,
-        }
+    given = {
+        "socket": str(world.socket),
+        "person": leader,
+        "trust_root": str(world.world.places.trust_root),
+        **parameters,
+    }
+    with world.signing_logins(leader):
         return notebook.run(NOTEBOOK, folder, given)
-    finally:
-        stop.set()
-        thread.join()
 
 
 def test_the_record(world: Living, order: str, tmp_path: Path) -> None:
@@ -100,7 +79,7 @@ def test_the_record(world: Living, order: str, tmp_path: Path) -> None:
 def test_a_key_that_was_not_made(world: Living, order: str, tmp_path: Path) -> None:
     """Of an order that made none there is no record, and no conclusion."""
     del order
-    with pytest.raises(Exception, match="0 entries key"):
+    with pytest.raises(notebook.NotebookError, match="0 entries key"):
         run(world, tmp_path, "cro-1", order="ab" * 32)
     assert not [each for each in world.entries() if each["id"] == "ab" * 32]
 

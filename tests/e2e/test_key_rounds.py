@@ -25,7 +25,7 @@ from workbench.demo.world import ANCHOR
 from workbench.evm.transaction import address_of
 from workbench.rules.documents import write_time
 from workbench.rules.intent import Intent
-from workbench.rules.policy import PolicySet, manifest_of
+from workbench.rules.policy import PolicySet, next_set
 
 KEY = charter.KEY_ID
 SHARED = {"parties": list(NAMES), "threshold": 3}
@@ -155,16 +155,8 @@ def listed(world: Living) -> PolicySet:
         for point in POINTS
         for made in made_entries(world, named(point))
     ]
-    files = {**current.files}
-    files["keys.json"] = canonical(json.loads(files["keys.json"]) + keys, limit=2**20)
-    manifest = manifest_of(
-        files,
-        name="desk",
-        version=current.manifest.version + 1,
-        previous=current.digest,
-        at=write_time(datetime.now(UTC) + timedelta(seconds=DELAY_S + 1)),
-    )
-    return PolicySet(manifest, files, [])
+    changed = {"keys.json": canonical(json.loads(current.files["keys.json"]) + keys, limit=2**20)}
+    return next_set(current, changed, activates_at=datetime.now(UTC) + timedelta(seconds=DELAY_S + 1))
 
 
 def by(world: Living, key: str, address: str) -> Intent:

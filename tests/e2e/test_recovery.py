@@ -264,7 +264,7 @@ def test_an_epoch_that_is_over(world: Living, home: Path) -> None:
     assert len(signers(world, sent(world, 1_300))) == 3
 
 
-def test_two_lost_everything_else_is_refused(world: Living) -> None:
+def test_what_is_not_ordered(world: Living) -> None:
     """What a policy set does not allow is not ordered."""
     refuses(world, signed(world, operation(world, "backup", key="other", epoch=1)), "key_unknown")
     successor = {"successor": "treasury-2"}

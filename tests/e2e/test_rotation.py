@@ -20,9 +20,8 @@ from workbench.demo import newswap
 from workbench.demo.world import ANCHOR
 from workbench.evm.transaction import address_of
 from workbench.rules.codes import RefusedError
-from workbench.rules.documents import write_time
 from workbench.rules.intent import Intent
-from workbench.rules.policy import PolicySet, manifest_of
+from workbench.rules.policy import PolicySet, next_set
 from workbench.rules.recovery import SignedTestimony, verify_testimony
 
 SUCCESSOR = "treasury-2"
@@ -81,17 +80,10 @@ def adopt(
 ) -> PolicySet:
     """Have a next set proposed, signed and activated."""
     current = in_force(world)
-    files = dict(current.files)
-    for name, edit in edits.items():
-        files[name] = canonical(edit(json.loads(files[name])), limit=2**20)
-    manifest = manifest_of(
-        files,
-        name="desk",
-        version=current.manifest.version + 1,
-        previous=current.digest,
-        at=write_time(datetime.now(UTC) + timedelta(seconds=delay_s)),
-    )
-    following = PolicySet(manifest, files, [])
+    changed = {
+        name: canonical(edit(json.loads(current.files[name])), limit=2**20) for name, edit in edits.items()
+    }
+    following = next_set(current, changed, activates_at=datetime.now(UTC) + timedelta(seconds=delay_s))
     world.officer("admin-1").speaks.amend(following)
     for person in ("risk-1", "cro-1"):
         world.signs(following, person)

@@ -9,14 +9,14 @@ import pytest
 from coincurve import PrivateKey
 
 from tests.rules.build import World, observer_key, public, refused
-from tests.rules.test_concentration import NAMES, operation, set_with
+from tests.rules.test_concentration import NAMES, operation
 from workbench.evm.transaction import address_of
 from workbench.rules.assertion import CONSOLE
 from workbench.rules.ceremony import ORDER, verify_made, verify_points
 from workbench.rules.codes import Refusal
 from workbench.rules.documents import signed_bytes
 from workbench.rules.key_operation import SignedOperation
-from workbench.rules.policy import PolicySet, Signature
+from workbench.rules.policy import Signature
 from workbench.rules.threshold import WORD_LINE, Word
 
 POLYNOMIAL = (11, 7, 5)
@@ -59,12 +59,6 @@ def made(**changes: Any) -> Json:
     """Return the data of the entry that says so."""
     words = [word(number) for number in range(1, 6)]
     return {"key": "sweep", "address": address_of(bytes.fromhex(KEY)), "words": words, **changes}
-
-
-@pytest.fixture(scope="module")
-def policy(world: World) -> PolicySet:
-    """Return a signed set."""
-    return world.policy
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +190,3 @@ def test_fewer_points_than_the_polynomial_has() -> None:
         verify_points(POINTS, KEY, 2)
     with refused(Refusal.SHARE):
         verify_points(POINTS, KEY, 4)
-
-
-def test_the_set_is_well(world: World) -> None:
-    """What the tables above are built on passes by itself."""
-    set_with(world).validate()

@@ -750,11 +750,10 @@ def test_a_payment_exchanges_nothing(world: World) -> None:
     out = [{"account": TREASURY, "asset": DEPLOYMENT.usdc, "amount": str(-MILLION)}]
     pays = world.swap(to=DEPLOYMENT.usdc, data=data, deltas=out, allowances=[])
     shown_ = world.simulation(pays, slippage_bps=None, slippage_ppm=None, loss=None)
-    root, own = calls.read(pays, policy), frozenset({TREASURY})
-    assert facts.slippage_of(root, shown_, own) == 0
+    assert facts.slippage_bps(calls.read(pays, policy), shown_) == 0
     # the same bytes without an entry for them are a guess, and a guess pays nobody
-    assert facts.slippage_of(calls.read(pays, world.policy), shown_, own) is None
-    assert facts.slippage_of(calls.read(world.swap(), policy), shown_, own) is None
+    assert facts.slippage_bps(calls.read(pays, world.policy), shown_) is None
+    assert facts.slippage_bps(calls.read(world.swap(), policy), shown_) is None
 
 
 def test_an_asset_without_price_stops_the_computation(world: World) -> None:

@@ -51,6 +51,7 @@ class Book:
             "shares": [mark],
             "whole": [],
             "attributes": None,
+            "ticket": None,
             **changes,
         }
         signed = {"testimony": testimony, "signature": "00" * 64}

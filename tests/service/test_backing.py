@@ -146,6 +146,7 @@ def said(signed: SignedBackup, did: str, order: str | None, **changes: Any) -> J
         "shares": [mark],
         "whole": [],
         "attributes": None,
+        "ticket": None,
         **changes,
     }
     testimony = recovery.Testimony.load(made)

@@ -28,7 +28,7 @@ from workbench.rules.decision import Decision, SignedDecision
 from workbench.rules.documents import read_time
 from workbench.rules.key_life import Done, Life, Told, lives, testimonies
 from workbench.rules.key_operation import SignedOperation
-from workbench.rules.lifecycle import FINAL, PROPOSED_EVENT, TABLE, Event, State
+from workbench.rules.lifecycle import FINAL, PROPOSED_EVENT, Event, State, after
 from workbench.rules.policy import PolicySet
 from workbench.rules.recovery import verify_testimony
 from workbench.rules.session import CertifiedSession, Session
@@ -212,7 +212,7 @@ def _approved(entries: Sequence[Told]) -> Iterator[Expiry]:
         if told.type == PROPOSED_EVENT:
             standing[told.id] = State.PROPOSED
         elif told.type in EVENTS and told.id in standing:
-            standing[told.id] = TABLE.get((standing[told.id], Event(told.type)), standing[told.id])
+            standing[told.id] = after(standing[told.id], Event(told.type))
         if told.type == Event.DECIDED and told.data is not None:
             approvals.append(SignedDecision.load(told.data["signed"]).decision)
     for made in approvals:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,5 +129,5 @@ def _token(root: StateRoot, value: object) -> Token:
     return opened(root.path, value, pin=root.pin, clock=lambda: datetime.now(UTC))
 
 
-def _cosigners(trust_root: Path) -> dict[str, str]:
-    return dict(TrustRoot.read(trust_root.read_bytes()).cosigners)
+def _cosigners(trust_root: Path) -> Mapping[str, str]:
+    return TrustRoot.read(trust_root.read_bytes()).cosigners

@@ -470,11 +470,6 @@ def _recollect(runs: Runs, request: dict[str, Any]) -> dict[str, Any]:
             raise RefusedError(Refusal.MALFORMED, "no such operation, or other fields than it has")
 
 
-def _recovering(identity: Identity, key: Ed25519Key, runs: Runs, clock: Callable[[], datetime]) -> Recovering:
-    pinned = dict(identity.trust_root.cosigners)
-    return Recovering(identity.name, key.sign, runs.shares, pinned, clock)
-
-
 def start(
     *,
     identity: Identity,
@@ -492,8 +487,12 @@ def start(
     keywork: KeyWork | None = None,
 ) -> Cosigner:
     """Return a co-signer whose identity key is the one that the trust root pins."""
-    if identity.trust_root.cosigners.get(identity.name) != key.public_key.hex():
+    pinned = identity.trust_root.cosigners
+    if pinned.get(identity.name) != key.public_key.hex():
         raise RefusedError(Refusal.TRUST_ROOT, f"the trust root pins another key for {identity.name}")
+    recovering = None
+    if shared is not None:
+        recovering = Recovering(identity.name, key.sign, shared.runs.shares, pinned, clock)
     return Cosigner(
         identity=identity,
         memory=memory,
@@ -510,7 +509,7 @@ def start(
             name=identity.name,
             sign=key.sign,
             keywork=keywork,
-            recovering=_recovering(identity, key, shared.runs, clock) if shared else None,
+            recovering=recovering,
             whole=WholeWork(token, deeds, crash),
             crash=crash,
         ),

@@ -119,9 +119,8 @@ class Ordered:
             shares=marks[-MARKS_MAX:],
             whole=list(done.whole)[-MARKS_MAX:],
             attributes=done.attributes,
+            ticket=done.ticket,
         )
-        if done.ticket is not None:
-            testimony = Testimony.load(testimony.dump() | {"ticket": done.ticket})
         signature = self.sign(signed_bytes(TESTIMONY_LINE, testimony.canonical()))
         return {"testimony": SignedTestimony(testimony=testimony, signature=signature.hex()).dump()}
 

@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -62,7 +62,7 @@ class Recovering:
     name: str
     sign: Sign
     shares: Shares
-    cosigners: dict[str, str]
+    cosigners: Mapping[str, str]
     clock: Callable[[], datetime]
     _windows: tuple[Window, ...] = ()
 

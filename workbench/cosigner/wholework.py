@@ -41,6 +41,8 @@ class WholeWork:
             else:
                 there = self.token.labelled(label)
                 made = there[0] if there else self.token.generate_secp256k1(label).public_key
+                # whatever lies there under the label: a key that came from outside is refused
+                self.token.secp256k1(made)
                 self.crash.reached("key-generated")
                 self.deeds.keep(
                     Deed(v=1, order=operation.digest, key=operation.key, made=made.hex(), ends=[])

@@ -16,6 +16,7 @@ way out and on its way in, is the co-signer's alone (`returning`).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
@@ -79,7 +80,7 @@ class SignedBackup(Document):
         return hashlib.sha256(self.canonical()).hexdigest()
 
 
-def verify(signed: SignedBackup, *, cosigners: dict[str, str]) -> Backup:
+def verify(signed: SignedBackup, *, cosigners: Mapping[str, str]) -> Backup:
     """Return the backup, if the co-signer that it names has signed it."""
     backup = signed.backup
     known = cosigners.get(backup.cosigner)
@@ -93,7 +94,7 @@ def verify(signed: SignedBackup, *, cosigners: dict[str, str]) -> Backup:
 
 
 def hand_over(
-    signed: SignedBackup, ticket: SignedTicket, *, officer: str, key: SealingKey, cosigners: dict[str, str]
+    signed: SignedBackup, ticket: SignedTicket, *, officer: str, key: SealingKey, cosigners: Mapping[str, str]
 ) -> bytes:
     """(1) Return what opens a backup, encrypted to the one-time key of the co-signer that made it.
 

@@ -119,8 +119,7 @@ def judge(
         age_s_max=LOOK_BACK_S,
     )
     loss = loss_text(simulation, policy)
-    own = facts.ours(simulation, policy)
-    slippage = facts.slippage_of(calls.read(view.intent, policy), simulation, own)
+    slippage = facts.slippage_bps(calls.read(view.intent, policy), simulation)
     if slippage is None or slippage > policy.limits.slippage_bps_max:
         return (
             "reject",

@@ -9,7 +9,6 @@ evaluation refuses an absent fact by name.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -144,7 +143,7 @@ def _simulation_facts(given: Given, fresh: Simulation, root: Node) -> dict[str, 
         "steady": steady(fresh),
         "floor_bps": floor_bps(given.intent, fresh),
     }
-    slippage = slippage_of(root, fresh, ours(fresh, given.policy))
+    slippage = slippage_bps(root, fresh)
     if slippage is not None:
         facts["slippage_bps"] = slippage
     return facts
@@ -190,27 +189,17 @@ def floor_bps(intent: Intent, simulation: Simulation) -> int:
     return worst
 
 
-def slippage_bps(simulation: Simulation, own: frozenset[str]) -> int | None:
-    """Return the slippage; None where assets leave us and the observer could not price the exchange.
+def slippage_bps(root: Node, simulation: Simulation) -> int | None:
+    """Return the slippage; None where assets leave and the observer could not price the exchange.
 
-    Args:
-        simulation: what moves.
-        own: the accounts whose losses are ours; what one of them gives another has not left.
-
+    What only pays exchanges nothing, and has none: also where one key of ours gives to another.
     """
+    if calls.only_pays(root):
+        return 0
     if simulation.slippage_bps is not None:
         return simulation.slippage_bps
-    net: Counter[str] = Counter()
-    for delta in simulation.deltas:
-        # what somebody else gains makes up for nothing
-        if int(delta.amount) < 0 or delta.account in own:
-            net[delta.asset] += int(delta.amount)
-    return None if any(amount < 0 for amount in net.values()) else 0
-
-
-def slippage_of(root: Node, simulation: Simulation, own: frozenset[str]) -> int | None:
-    """Return the slippage of a call as it was simulated; what only pays exchanges nothing, and has none."""
-    return 0 if calls.only_pays(root) else slippage_bps(simulation, own)
+    gives_up = any(int(delta.amount) < 0 for delta in simulation.deltas)
+    return None if gives_up else 0
 
 
 def state_diff_declared(intent: Intent, simulation: Simulation, policy: PolicySet) -> bool:

@@ -112,7 +112,7 @@ class Testimony(Document):
     shares: Annotated[list[Mark], Field(max_length=MARKS_MAX)]
     whole: Annotated[list[Point], Field(max_length=MARKS_MAX)]
     attributes: Annotated[dict[str, bool | None], Field(max_length=32)] | None
-    ticket: Digest | None = None
+    ticket: Digest | None
 
 
 class SignedTestimony(Document):

@@ -455,8 +455,7 @@ def _to(asked: Asked) -> tuple[str, bool]:
 
 
 def _loses(asked: Asked, simulation: Simulation) -> int | None:
-    root, own = calls.read(asked.intent, asked.policy), facts.ours(simulation, asked.policy)
-    return facts.slippage_of(root, simulation, own)
+    return facts.slippage_bps(calls.read(asked.intent, asked.policy), simulation)
 
 
 def _slippage(simulation: Simulation, slippage_bps: int | None) -> str:

@@ -121,8 +121,8 @@ class Backing:
         return signed
 
     @property
-    def _cosigners(self) -> dict[str, str]:
-        return dict(self._lane.trust_root.cosigners)
+    def _cosigners(self) -> Mapping[str, str]:
+        return self._lane.trust_root.cosigners
 
 
 def refused(name: str, said: Mapping[str, Any]) -> RefusedError:
