@@ -42,11 +42,27 @@ class Desk:
 
     def approved(self, amount: int) -> str:
         """Have an allowance approved, also when the relay fails; return the intent's digest."""
-        digest = self.world.outstanding(self.world.allowance(amount)).digest
+        digest = self.outstanding(amount)
         with suppress(ProblemError):
             self.world.approve(digest)
         until(self.world, digest, "broadcast")
         return digest
+
+    def outstanding(self, amount: int) -> str:
+        """Have an allowance wait for approval, also when the node is out for a while; return its digest."""
+        view = self.world.pm.propose(self.world.allowance(amount))
+
+        def is_simulated() -> bool:
+            try:
+                self.world.pm.simulate(view.digest)
+            except ProblemError as problem:
+                if problem.code != "unavailable":
+                    raise
+                return False
+            return True
+
+        wait_for(is_simulated, lambda: self.world.entries()[-1])
+        return view.digest
 
     def newest(self, digest: str) -> dict[str, Any]:
         """Return what the ledger says of the last sending."""
@@ -171,7 +187,11 @@ def test_a_relay_that_fails(private: Desk, behaves: str, amount: int) -> None:
     else:
         refusals = [each["data"] for each in private.world.entries() if each["type"] == "request.refused"]
         assert "relay: " in refusals[-1]["detail"]
-    private.mine(BLOCKS + 1)
+    private.chain.call("anvil_mine", hex(BLOCKS + 1))
+    wait_for(
+        lambda: story(private.world, digest).count("broadcast") == 2, lambda: story(private.world, digest)
+    )
+    time.sleep(LOOKS_S)
     assert private.is_private()
     ways = [each["data"] for each in entries(private.world, digest) if each["type"].endswith(".broadcast")]
     assert [each["by"] for each in ways] == ["relay", "relay"]
@@ -216,7 +236,7 @@ def test_a_block_taken_back(private: Desk) -> None:
 def test_a_crash_around_sending(private: Desk, point: str, had: int, amount: int) -> None:
     """The next process gives the relay the same bytes until the same block; no node gets them."""
     before = private.world.transactions()
-    digest = private.world.outstanding(private.world.allowance(amount)).digest
+    digest = private.outstanding(amount)
     private.world.stack.kill(SERVICE)
     private.world.stack.start(SERVICE, crash_at=point)
     with suppress(ServiceUnavailableError):
