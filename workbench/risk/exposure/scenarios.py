@@ -215,38 +215,6 @@ class Failure(_Sourced):
     probability: Probability
 
 
-class Cause(_Model):
-    """One event that takes a control, or `parts` of its parts, with whatever else names it."""
-
-    id: Name
-    probability: Probability
-    parts: Annotated[int, Field(ge=1, le=PARTS_MAX)] | None = None
-
-
-class Rule(_Model):
-    """How an indicator changes a control's failure probability; `exposure.evidence` applies it."""
-
-    indicator: Name
-    fresh: Count | None = None
-    half_life: Positive | None = None
-    each: Probability | None = None
-    at_most: Count | None = None
-    prior: Annotated[list[Positive], Pair] | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        kinds = [
-            (self.fresh is not None) and (self.half_life is not None),
-            self.each is not None,
-            self.at_most is not None,
-            self.prior is not None,
-        ]
-        fields = len(self.model_fields_set - {"indicator"})
-        if sum(kinds) != 1 or fields != (2 if kinds[0] else 1):
-            raise ValueError("one of: fresh and half_life · each · at_most · prior")
-        return self
-
-
 def _form(**forms: str) -> Discriminator:
     """Return how a value's form is told: a bare number, or by the field that only this form has."""
 
@@ -284,12 +252,48 @@ Severity = Annotated[
     | Annotated[Lognormal, Tag("(interval)")],
     _form(amount="(amount)", pert="(pert)", interval="(interval)"),
 ]
+CauseProbability = Annotated[
+    Annotated[Probability, Tag(NUMBER)] | Annotated[Uncertain, Tag("(beta)")],
+    _form(beta="(beta)"),
+]
 FailureOnDemand = Annotated[
     Annotated[Probability, Tag(NUMBER)]
     | Annotated[Failure, Tag("(probability)")]
     | Annotated[Uncertain, Tag("(beta)")],
     _form(probability="(probability)", beta="(beta)"),
 ]
+
+
+class Cause(_Model):
+    """One event that takes a control, or `parts` of its parts, with whatever else names it."""
+
+    id: Name
+    probability: CauseProbability
+    parts: Annotated[int, Field(ge=1, le=PARTS_MAX)] | None = None
+
+
+class Rule(_Model):
+    """How an indicator changes a control's failure probability; `exposure.evidence` applies it."""
+
+    indicator: Name
+    fresh: Count | None = None
+    half_life: Positive | None = None
+    each: Probability | None = None
+    at_most: Count | None = None
+    prior: Annotated[list[Positive], Pair] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = [
+            (self.fresh is not None) and (self.half_life is not None),
+            self.each is not None,
+            self.at_most is not None,
+            self.prior is not None,
+        ]
+        fields = len(self.model_fields_set - {"indicator"})
+        if sum(kinds) != 1 or fields != (2 if kinds[0] else 1):
+            raise ValueError("one of: fresh and half_life · each · at_most · prior")
+        return self
 
 
 class Control(_Model):
@@ -415,7 +419,7 @@ class Portfolio(_Model):
         for place, cost in enumerate(self.costs):
             if cost.control not in controls:
                 yield f"/costs/{place}/control", f"no control {cost.control!r}"
-        known: dict[str, Decimal] = {}
+        known: dict[str, Decimal | Uncertain] = {}
         for path, cause in self._causes():
             if known.setdefault(cause.id, cause.probability) != cause.probability:
                 yield (
@@ -469,3 +473,16 @@ def aged(portfolio: Portfolio, today: date) -> list[Aged]:
     return [
         Aged(path, each, date.fromisoformat(each.expiry) < today) for path, each in portfolio.assumptions()
     ]
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a file: a portfolio, or a list of scenarios alone."""
+    whole = Portfolio.model_json_schema()
+    names = whole.pop("$defs")
+    scenarios = whole["properties"]["scenarios"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Scenarios",
+        "anyOf": [scenarios | {"title": "A list of scenarios"}, whole],
+        "$defs": names,
+    }
