@@ -31,6 +31,7 @@ COMMANDS = {
     "release": ("pause", "release"),
     "renew": ("session", "renew"),
     "revoke": ("revoke", "revoke"),
+    "risk": ("risk", "risk"),
     "sessions": ("session", "sessions"),
     "states": ("tables", "states"),
     "status": ("status", "status"),
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _pause(commands)
     _key(commands)
     _recovery(commands)
+    _risk(commands)
     states = commands.add_parser("states", help="print a state table")
     states.add_argument("--of", choices=["intents", "keys"], default="intents", help="whose states")
     status = commands.add_parser("status", help="say what runs, and what shuts each co-signer in")
@@ -216,6 +218,16 @@ def _recovery(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for
     for command in (fetch, trial, restore):
         command.add_argument("--trust-root", type=Path, required=True, help="your own trust root")
         command.add_argument("--socket", type=Path, required=True, help="the service's unix socket")
+
+
+def _risk(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
+    risk = commands.add_parser("risk", help="what a year may cost")
+    asked = risk.add_subparsers(dest="asked", required=True)
+    exposure = asked.add_parser("exposure", help="the annual loss of a file of scenarios, exactly and drawn")
+    exposure.add_argument("file", type=Path, metavar="SCENARIOS", help="such as policies/scenarios/seed.yaml")
+    exposure.add_argument("--json", action="store_true", help="print one JSON document")
+    exposure.add_argument("--years", type=int, default=1_000_000, metavar="N", help="how many are drawn")
+    exposure.add_argument("--seed", type=int, default=1, metavar="N", help="of all chance")
 
 
 def _second_path(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it

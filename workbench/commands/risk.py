@@ -1,0 +1,111 @@
+"""`workbench risk exposure`: what a year may cost, from a file of scenarios, as a table or as JSON.
+
+Nothing is asked of a desk: file and seed in, figures out. A file that is refused names the place (1); one
+that cannot be read, or whose figures cannot be told, is 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
+from workbench.risk.errors import RiskError
+from workbench.risk.exposure.figures import LEVELS, Exposure, Whole, exposure
+from workbench.risk.exposure.plain_yaml import FILE_MAX, ScenarioError
+from workbench.risk.exposure.scenarios import Portfolio
+from workbench.risk.exposure.simulated import Simulated
+
+NAME_WIDTH = 28
+
+
+def risk(options: argparse.Namespace) -> int:
+    """Print the exposure of a file of scenarios."""
+    try:
+        with options.file.open("rb") as file:
+            raw = file.read(FILE_MAX + 1)
+    except OSError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    try:
+        portfolio = Portfolio.read(raw)
+    except ScenarioError as refused:
+        print(f"REFUSED: {refused}", file=sys.stderr)
+        return REFUSED
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = exposure(
+                portfolio,
+                today=datetime.now(UTC).date(),
+                seed=options.seed,
+                years=options.years,
+                executor=pool,
+            )
+            told = found.dump()
+    except RiskError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    if options.json:
+        print(json.dumps(told, indent=2, allow_nan=False))
+        return DONE
+    for line in lines(found):
+        print(line)
+    return DONE
+
+
+def lines(found: Exposure) -> Iterator[str]:
+    """Yield the figures in words, 100 columns wide."""
+    heads = f"{'a year':>8}{'inherent ALE':>15}{'left if held':>15}{'all fail':>10}{'residual ALE':>15}"
+    yield f"{'scenario':{NAME_WIDTH}}{heads}"
+    for row in found.rows:
+        yield (
+            f"{row.id:{NAME_WIDTH}.{NAME_WIDTH - 1}}{row.events:8.4g}{row.inherent_ale:15,.0f}"
+            f"{row.residual_severity_given_control:15,.0f}{row.all_controls_fail:10.2g}{row.residual_ale:15,.0f}"
+        )
+    ends = f"{found.inherent.ale:15,.0f}{'':15}{'':10}{found.residual.ale:15,.0f}"
+    yield f"{'together':{NAME_WIDTH}}{'':8}{ends}"
+    yield "left if held is lost per event, when a control holds: it is no yearly figure."
+    yield ""
+    yield f"{'USD a year':{NAME_WIDTH}}" + "".join(f"{_heading(level):>18}" for level in LEVELS)
+    yield from _whole("inherent", found.inherent, found.chance_inherent)
+    yield from _whole("residual", found.residual, found.chance_residual)
+    yield from _beside(found)
+
+
+def _whole(name: str, whole: Whole, drawn: Simulated) -> Iterator[str]:
+    year = whole.annual
+    yield _line(f"{name} VaR", [f"{year.var(level):,.0f}" for level in LEVELS])
+    yield _line(f"{name} TVaR", [f"{year.tvar(level):,.0f}" for level in LEVELS])
+    ends = [drawn.tvar(level) for level in LEVELS]
+    yield _line(f"  {drawn.years:,} drawn years", [f"{each.value:,.0f}" for each in ends])
+    yield _line("  95 % from", [f"{each.low:,.0f}" for each in ends])
+    yield _line("  to", [f"{each.high:,.0f}" for each in ends])
+
+
+def _beside(found: Exposure) -> Iterator[str]:
+    if found.appetite is not None and found.above_appetite is not None:
+        loss, allowed = found.appetite
+        band = found.bands.above_appetite if found.bands else None
+        between = f", 90 % between {band[0]:.2%} and {band[1]:.2%}" if band else ""
+        yield ""
+        verdict = "within" if found.above_appetite <= allowed else "OVER"
+        chance = f"P(loss > {loss:,.0f}) = {found.above_appetite:.3%}{between}"
+        yield f"{chance}: {verdict} the appetite of {allowed:.3%}"
+    expired = [each for each in found.assumptions if each.expired]
+    yield ""
+    yield f"{len(found.assumptions)} assumptions, {len(expired)} past their expiry."
+    for each in expired:
+        yield f"EXPIRED {each.assumption.expiry} {each.path}: {each.assumption.source}"
+
+
+def _heading(level: float) -> str:
+    return f"{level * 100:g} %"
+
+
+def _line(name: str, figures: list[str]) -> str:
+    return f"{name:{NAME_WIDTH}}" + "".join(f"{each:>18}" for each in figures)
