@@ -228,6 +228,10 @@ def _risk(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
     exposure.add_argument("--json", action="store_true", help="print one JSON document")
     exposure.add_argument("--years", type=int, default=1_000_000, metavar="N", help="how many are drawn")
     exposure.add_argument("--seed", type=int, default=1, metavar="N", help="of all chance")
+    limits = asked.add_parser("limits", help="what each position may hold for the appetite to be kept")
+    limits.add_argument("file", type=Path, metavar="SCENARIOS", help="with positions and an appetite")
+    limits.add_argument("--limits", type=Path, metavar="FILE", help="the policy set's limits.json")
+    limits.add_argument("--out", type=Path, metavar="FILE", help="where a next one goes, to be proposed")
 
 
 def _second_path(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it

@@ -1,4 +1,4 @@
-"""`workbench risk exposure`: what a year may cost, from a file of scenarios, as a table or as JSON.
+"""`workbench risk`: what a year may cost, from a file of scenarios; which limits keep the appetite.
 
 Nothing is asked of a desk: file and seed in, figures out. A file that is refused names the place (1); one
 that cannot be read, or whose figures cannot be told, is 2.
@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
 from workbench.risk.errors import RiskError
 from workbench.risk.exposure.figures import LEVELS, Exposure, Whole, exposure
+from workbench.risk.exposure.limits import derive, draft
 from workbench.risk.exposure.plain_yaml import FILE_MAX, ScenarioError
 from workbench.risk.exposure.scenarios import Portfolio
 from workbench.risk.exposure.simulated import Simulated
@@ -25,37 +26,64 @@ NAME_WIDTH = 28
 
 
 def risk(options: argparse.Namespace) -> int:
-    """Print the exposure of a file of scenarios."""
+    """Answer what is asked of a file of scenarios."""
     try:
         with options.file.open("rb") as file:
             raw = file.read(FILE_MAX + 1)
     except OSError as error:
-        print(f"workbench: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
+        return _complain(error, COULD_NOT_RUN)
     try:
         portfolio = Portfolio.read(raw)
     except ScenarioError as refused:
-        print(f"REFUSED: {refused}", file=sys.stderr)
-        return REFUSED
+        return _complain(f"REFUSED: {refused}", REFUSED)
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = exposure(
-                portfolio,
-                today=datetime.now(UTC).date(),
-                seed=options.seed,
-                years=options.years,
-                executor=pool,
-            )
-            told = found.dump()
-    except RiskError as error:
-        print(f"workbench: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
+        return limits(options, portfolio) if options.asked == "limits" else figures(options, portfolio)
+    except (OSError, RiskError, json.JSONDecodeError) as error:
+        return _complain(error, COULD_NOT_RUN)
+
+
+def figures(options: argparse.Namespace, portfolio: Portfolio) -> int:
+    """Print the exposure of the scenarios."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = exposure(portfolio, today=_today(), seed=options.seed, years=options.years, executor=pool)
+        told = found.dump()
     if options.json:
         print(json.dumps(told, indent=2, allow_nan=False))
         return DONE
     for line in lines(found):
         print(line)
     return DONE
+
+
+def limits(options: argparse.Namespace, portfolio: Portfolio) -> int:
+    """Print what each position may hold; write the draft of a next `limits.json`."""
+    if (options.limits is None) != (options.out is None):
+        return _complain("--limits and --out go together", COULD_NOT_RUN)
+    for found in derive(portfolio):
+        after = f"P(over the appetite) {found.before:.3%} -> {found.after:.3%}"
+        verdict = "" if found.is_enough else "  NOT ENOUGH: the trouble lies elsewhere"
+        print(f"{found.position:{NAME_WIDTH}}{found.value:15,} -> {found.limit:15,}  {after}{verdict}")
+    if options.limits is None:
+        return DONE
+    drafted = draft(portfolio, json.loads(options.limits.read_bytes()), today=_today())
+    for path, present, wanted in drafted.changes:
+        print(f"{path}: {present} -> {wanted} US cents")
+    if not drafted.changes:
+        print("the limits keep the appetite: there is nothing to propose.")
+        return DONE
+    with options.out.open("xb") as file:
+        file.write(drafted.content)
+    print(f"{options.out}: a draft. It counts once a policy set with it is proposed, signed and in force.")
+    return DONE
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _complain(error: object, code: int) -> int:
+    print(error if isinstance(error, str) else f"workbench: {error}", file=sys.stderr)
+    return code
 
 
 def lines(found: Exposure) -> Iterator[str]:

@@ -3,7 +3,7 @@
 (1) Each scenario is a number of events and what one of them costs. A probability gives a binomial number, a
     rate a Poisson one, an uncertain rate the negative binomial that a Gamma distribution of rates predicts.
 (2) Losses lie on a lattice of equal steps (`severity.masses`); if all of them are single amounts, the lattice
-    is chosen so that each lies on it, and nothing is rounded.
+    is chosen so that each lies on it, and nothing is rounded. Caps lie on it where it is fine enough.
 (3) The generating function of the sum is the product of the scenarios' own, at the transform of the tilted
     lattice. Tilting by exp(−10·k/n) and back puts what wraps around below 5·10⁻⁵ of the little that it is,
     and raises the rounding of the transform to 10⁻¹² at most: more of the one would be less of the other.
@@ -28,7 +28,7 @@ from scipy import special
 
 from workbench.risk.exposure import gates, severity
 from workbench.risk.exposure.events import Complexes, NegativeBinomial, Number, Poisson, number
-from workbench.risk.exposure.scenarios import Point, Portfolio, Scenario
+from workbench.risk.exposure.scenarios import Lognormal, Pert, Portfolio, Scenario
 from workbench.risk.exposure.severity import Floats, Severity
 
 SIZE_MIN: Final = 2**10
@@ -57,6 +57,17 @@ class Risk:
     def mean(self) -> float:
         """The expected loss of a year, in USD."""
         return self.number.mean * sum(weight * severity.mean(loss) for weight, loss in self.losses)
+
+    def limited(self, limit: float) -> Risk:
+        """Return the same with no event that takes more than a limit."""
+        losses = tuple((weight, _limited(loss, limit)) for weight, loss in self.losses)
+        return Risk(self.number, losses, self.is_stressed)
+
+
+def _limited(loss: Severity, limit: float) -> Severity:
+    if isinstance(loss, severity.Limited):
+        return severity.Limited(loss.loss, min(loss.limit, limit))
+    return severity.Limited(loss, limit)
 
 
 def inherent(portfolio: Portfolio) -> list[Risk]:
@@ -123,6 +134,12 @@ def annual(risks: Sequence[Risk], *, stress: float | None = None, size: int | No
 
     """
     return Prepared.of(risks, stress=stress, size=size).annual(risks, stress=stress)
+
+
+def lattice(risks: Sequence[Risk], size: int | None = None) -> tuple[float, int]:
+    """Return step and number of places on which these risks are told."""
+    prepared = Prepared.of(risks, size=size)
+    return prepared.step, len(prepared.tilt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,14 +226,16 @@ def _stressed(stressed: Sequence[tuple[Number, Complexes]], shape: float) -> Com
 
 def _lattice(risks: Sequence[Risk], reach: float, size: int | None) -> tuple[float, int]:
     """(2) Return step and number of places."""
-    exact = _common(risks)
-    if exact is not None and (size is None or reach / exact < size):
-        wanted = max(int(reach / exact) + 2, SIZE_MIN)
+    common, is_all = _common(risks)
+    if is_all and (size is None or reach / common < size):
+        wanted = max(int(reach / common) + 2, SIZE_MIN)
         places = 2 ** int(np.ceil(np.log2(wanted)))
         if places <= SIZE_MAX:
-            return exact, places
+            return common, places
     places = size or SIZE
-    return reach / (places - 1), places
+    step = reach / (places - 1)
+    # a step that divides them keeps the atoms whole; it is a longer one, never so long that it doubles
+    return (common / int(common / step) if common >= step else step), places
 
 
 def _reach(risks: Sequence[Risk]) -> float:
@@ -234,17 +253,16 @@ def _reach(risks: Sequence[Risk]) -> float:
     return max(sum(risk.mean for risk in risks) + REACH * float(np.sqrt(variance)) + 2 * most, 1.0)
 
 
-def _common(risks: Sequence[Risk]) -> float | None:
-    """Return the largest step on whose multiples every amount lies, if all are single amounts."""
-    cents = []
+def _common(risks: Sequence[Risk]) -> tuple[float, bool]:
+    """Return the largest step on whose multiples every atom lies, and whether there is nothing but atoms."""
+    cents, is_all = [], True
     for risk in risks:
         for weight, loss in risk.losses:
-            if weight == 0.0:
-                continue
-            if not isinstance(loss, Decimal | Point):
-                return None
-            scaled = (loss if isinstance(loss, Decimal) else loss.amount) * CENTS
-            if scaled != int(scaled):
-                return None
-            cents.append(int(scaled))
-    return gcd(*cents) / CENTS if any(cents) else 1.0
+            if weight > 0.0 and isinstance(loss, Pert):
+                is_all = False
+            elif weight > 0.0:
+                is_all &= not isinstance(loss, Lognormal | severity.Limited)
+                scaled = Decimal(str(severity.largest(loss))) * CENTS
+                cents.append(int(scaled))
+                is_all &= scaled == int(scaled)
+    return (gcd(*cents) / CENTS if any(cents) else 1.0), is_all

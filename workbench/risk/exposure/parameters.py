@@ -99,16 +99,19 @@ def _all(portfolio: Portfolio) -> Iterator[Parameter]:
         yield from _rate(scenario)
         for control in scenario.controls:
             yield from _chance(
-                "failure", f"{scenario.id}/{control.id}", f"{control.id} fails", control.failure
+                "failure",
+                f"{scenario.id}/{control.id}",
+                f"{scenario.id}: {control.id} fails",
+                control.failure,
             )
             for cause in control.causes:
                 if cause.id not in seen:
                     seen.add(cause.id)
-                    yield from _chance("cause", cause.id, f"{cause.id} (common)", cause.probability)
+                    yield from _chance("cause", cause.id, f"common cause: {cause.id}", cause.probability)
 
 
 def _rate(scenario: Scenario) -> Iterator[Parameter]:
-    likelihood, name = scenario.likelihood, f"{scenario.id} rate"
+    likelihood, name = scenario.likelihood, f"{scenario.id}: rate"
     if isinstance(likelihood, RateInterval | RatePosterior):
         a, years = posterior(likelihood)
         yield Parameter(

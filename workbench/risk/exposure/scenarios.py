@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -343,10 +343,12 @@ class Scenario(_Model):
 
 
 class Position(_Model):
-    """What is there to lose in one place in a year, whatever happens to it."""
+    """What is there to lose in one place in a year, and which number of `limits.json` bounds it."""
 
     id: Name
     value: Usd
+    limit: Literal["daily_usd_cents_max", "single_usd_cents_max"] | None = None
+    tier: Literal["hot", "warm", "cold"] = "hot"
     assumption: Assumption
 
 

@@ -8,6 +8,7 @@ over 2·1.6449; above the cap is the cap.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
@@ -18,7 +19,18 @@ from scipy import special
 from workbench.risk.exposure.scenarios import Lognormal, Pert, Point
 
 Floats: TypeAlias = NDArray[np.float64]
-Severity: TypeAlias = Decimal | Point | Pert | Lognormal
+Stated: TypeAlias = Decimal | Point | Pert | Lognormal
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A loss that takes no more than a limit, whatever it would be."""
+
+    loss: Stated
+    limit: float
+
+
+Severity: TypeAlias = Stated | Limited
 
 Z90: Final = float(special.ndtri(0.95))
 """Half of a 90 % interval, in standard deviations."""
@@ -43,6 +55,8 @@ def logarithmic(lognormal: Lognormal) -> tuple[float, float]:
 
 def largest(severity: Severity) -> float:
     """Return what is never exceeded."""
+    if isinstance(severity, Limited):
+        return min(largest(severity.loss), severity.limit)
     if isinstance(severity, Pert):
         return float(severity.pert[2])
     if isinstance(severity, Lognormal):
@@ -57,6 +71,8 @@ def mean(severity: Severity) -> float:
 
 def limited(severity: Severity, at: Floats) -> Floats:
     """Return E[min(X, x)] for each x."""
+    if isinstance(severity, Limited):
+        return limited(severity.loss, np.minimum(at, severity.limit))
     if isinstance(severity, Pert):
         return _limited_pert(severity, at)
     if isinstance(severity, Lognormal):
@@ -92,7 +108,7 @@ def masses(severity: Severity, *, step: float, size: int) -> Floats:
     return np.maximum(np.concatenate(([1.0], rise[:-1])) - rise, 0.0)
 
 
-def sample(severity: Severity, random: np.random.Generator, count: int) -> Floats:
+def sample(severity: Stated, random: np.random.Generator, count: int) -> Floats:
     """Return so many losses, by other formulae than the expected values."""
     if isinstance(severity, Pert):
         low, high, left, right = shapes(severity)

@@ -68,7 +68,7 @@ class Simulated:
 
     def var(self, level: float) -> Interval:
         """(4) Return the least loss that so many of the years do not exceed."""
-        spread = _z() * np.sqrt(level * (1 - level) * self.years)
+        spread = z() * np.sqrt(level * (1 - level) * self.years)
         place = int(np.ceil(level * self.years)) - 1
         low, high = int(np.floor(place - spread)), int(np.ceil(place + spread))
         return Interval(self._at(place), self._at(low), self._at(high))
@@ -84,7 +84,7 @@ class Simulated:
     def above(self, loss: float) -> Interval:
         """Return the share of years that lost more, by Wilson's interval."""
         count = len(self.losses) - int(np.searchsorted(self.losses, loss, side="right"))
-        share, z2 = count / self.years, _z() ** 2 / self.years
+        share, z2 = count / self.years, z() ** 2 / self.years
         centre = (share + z2 / 2) / (1 + z2)
         reach = np.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
         return Interval(share, float(centre - reach), float(centre + reach))
@@ -95,11 +95,12 @@ class Simulated:
 
     def _around(self, mean: float, squares: float) -> Interval:
         variance = max(squares / self.years - mean**2, 0.0)
-        reach = _z() * float(np.sqrt(variance / self.years))
+        reach = z() * float(np.sqrt(variance / self.years))
         return Interval(mean, mean - reach, mean + reach)
 
 
-def _z() -> float:
+def z() -> float:
+    """Return half of a 95 % interval, in standard errors."""
     return float(special.ndtri((1 + LEVEL) / 2))
 
 
