@@ -1,5 +1,5 @@
 # The two commands are `make demo` and `make test`; each sets the checkout up first.
-.PHONY: demo lab test lint setup lock mutants bench-ledger bench-approver bench-chain bench-custody
+.PHONY: demo lab test lint setup lock mutants bench-ledger bench-approver bench-chain bench-custody bench-risk
 .DEFAULT_GOAL := setup
 PYTHON := .venv/bin/python
 
@@ -37,6 +37,10 @@ bench-chain: setup
 # What a signature costs: key generation, 3 of 5, the gate, a token. Two minutes.
 bench-custody: setup
 	@$(PYTHON) -m tests.bench.custody
+
+# What a year's losses cost to compute, beside how others have them. A minute.
+bench-risk: setup
+	@$(PYTHON) -m tests.bench.risk
 
 # How long a person waits for the approval page.
 bench-approver: setup

@@ -34,10 +34,11 @@ from workbench.risk.exposure.severity import Floats
 
 YEARS: Final = 1_000_000
 YEARS_MAX: Final = 10**9
-BLOCK: Final = 2**20
+BLOCK: Final = 2**18
+"""Small enough for a processor's cache."""
 LEVEL: Final = 0.95
-EVENTS_MAX: Final = 2 * 10**7
-"""In one block: 160 MB of losses."""
+EVENTS_MAX: Final = 5 * 10**6
+"""In one block: 40 MB of losses."""
 
 Years = NDArray[np.int64]
 
@@ -76,7 +77,7 @@ class Simulated:
     def tvar(self, level: float) -> Interval:
         """(4) Return the mean of the worst 1 − level of the years."""
         threshold = self.var(level).value
-        excess = np.maximum(self.losses - threshold, 0.0)
+        excess = self.losses[np.searchsorted(self.losses, threshold) :] - threshold
         over = self._around(float(excess.sum()) / self.years, float(excess @ excess))
         share = 1 - level
         return Interval(*(threshold + each / share for each in (over.value, over.low, over.high)))
@@ -118,7 +119,7 @@ def simulate(
     Args:
         portfolio: the scenarios.
         seed: of all chance.
-        years: how many; (5) in blocks of a million.
+        years: how many; (5) in blocks of a quarter of a million.
         controlled: with controls, or the scenarios as they are without any.
         capped: (3) whether positions cap what is lost.
         executor: who draws the blocks; without one they are drawn one after the other.
@@ -144,21 +145,25 @@ def _block(
 ) -> Floats:
     random = np.random.Generator(np.random.SFC64(seed))
     factor = _factor(portfolio, random, years)
-    total = np.zeros(years)
-    places: dict[str, Floats] = defaultdict(lambda: np.zeros(years))
+    when: dict[str | None, list[Years]] = defaultdict(list)
+    lost: dict[str | None, list[Floats]] = defaultdict(list)
     for scenario in portfolio.scenarios:
+        place = scenario.position if capped else None
         at = _when(portfolio, scenario, random, years, factor)
-        if not len(at):
-            continue
-        lost = np.bincount(at, _losses(scenario, random, len(at), controlled=controlled), years)
-        if capped and scenario.position is not None:
-            places[scenario.position] += lost
-        else:
-            total += lost
+        when[place].append(at)
+        lost[place].append(_losses(scenario, random, len(at), controlled=controlled))
     values = {each.id: float(each.value) for each in portfolio.positions}
-    for name, together in places.items():
-        total += np.minimum(together, values[name])
+    total = _yearly(when.pop(None, []), lost.pop(None, []), years)
+    for place, held in values.items():
+        total += np.minimum(_yearly(when[place], lost[place], years), held)
     return total[total > 0]
+
+
+def _yearly(when: list[Years], lost: list[Floats], years: int) -> Floats:
+    """Return what each year loses; all events are counted in one pass, which is what takes the time."""
+    if not when:
+        return np.zeros(years)
+    return np.asarray(np.bincount(np.concatenate(when), np.concatenate(lost), years), dtype=np.float64)
 
 
 def _losses(scenario: Scenario, random: np.random.Generator, count: int, *, controlled: bool) -> Floats:
