@@ -95,7 +95,7 @@ def ceremony(path: Path, trust_root: Path, order: str, *, now: datetime) -> Reco
         workbench.rules.codes.RefusedError: no such key was made, or not as it was ordered.
 
     """
-    size, believed, entries, sets = _sound(path, trust_root, now)
+    size, believed, entries, sets = sound(path, trust_root, now)
     ordered = _one(entries, "key.ordered", lambda told: told.id == order)
     made = _one(entries, "key.made", lambda told: (told.data or {}).get("order") == order)
     signed = SignedOperation.load(ordered.data)
@@ -150,7 +150,7 @@ def _tokens(entries: Sequence[Told], names: Collection[str], trust_root: TrustRo
     return found
 
 
-def _sound(path: Path, trust_root: Path, now: datetime) -> tuple[int, TrustRoot, list[Told], list[PolicySet]]:
+def sound(path: Path, trust_root: Path, now: datetime) -> tuple[int, TrustRoot, list[Told], list[PolicySet]]:
     """(1) (2) Return size, trust root, entries and policy sets of a bundle that holds together."""
     report = verifier.verify(path, trust_root)
     if report.first:
@@ -177,7 +177,7 @@ def inventory(path: Path, trust_root: Path, *, now: datetime) -> Inventory:
         workbench.rules.codes.RefusedError: its policy sets, or a testimony, do not count (1) (2).
 
     """
-    size, _, entries, sets = _sound(path, trust_root, now)
+    size, _, entries, sets = sound(path, trust_root, now)
     ends = [*_listed(sets[-1]), *_approved(entries)]
     open_ = sorted((each for each in ends if each.until > now), key=lambda each: each.until)
     return Inventory(size, sets[-1].manifest.version, lives(entries, sets), open_)

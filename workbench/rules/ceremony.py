@@ -80,7 +80,7 @@ def verify_made(
     )
     parties, threshold = operation.parameters.parties, operation.parameters.threshold
     words = [SignedWord.load(each) for each in made["words"]]
-    held = _held(words, operation.key, operation.epoch, parties, trust_root)  # (2)
+    held = verify_held(words, operation.key, operation.epoch, parties, trust_root)  # (2)
     (public_key,) = {str(each.word.public_key) for each in words}
     verify_points([each.point for each in held], public_key, threshold)  # (3)
     addresses = {each.address for each in held}  # (4)
@@ -98,7 +98,7 @@ def verify_made(
     )
 
 
-def _held(
+def verify_held(
     words: Sequence[SignedWord], key: str, epoch: int, parties: Sequence[str], trust_root: TrustRoot
 ) -> list[Held]:
     """(2) Return what each co-signer says, when all say the same of one run."""

@@ -62,10 +62,14 @@ def check(
     if missing:
         raise _concentrated(f"nobody says where {', '.join(missing)} of {key} stands")
     for hand in hands:
-        held = Counter(str(getattr(places[name], hand)) for name in cosigners)
-        most, count = held.most_common(1)[0]
+        who, count = most(cosigners, hand, places=places)
         if count >= threshold:
-            raise _concentrated(f"{hand} {most} has {count} of {key}, and {threshold} sign together")
+            raise _concentrated(f"{hand} {who} has {count} of {key}, and {threshold} sign together")
+
+
+def most(cosigners: Sequence[str], hand: str, *, places: Mapping[str, Place]) -> tuple[str, int]:
+    """Return which site, or whatever the hand is, has most of a key's co-signers, and how many."""
+    return Counter(str(getattr(places[name], hand)) for name in cosigners).most_common(1)[0]
 
 
 def _concentrated(detail: str) -> RefusedError:

@@ -98,6 +98,8 @@ def _number(value: object) -> object:
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+IndicatorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
+"""What is told, a dot, and of which key, whose name may have 64 characters itself."""
 Said = Annotated[str, Field(max_length=500), AfterValidator(_said)]
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_day)]
 Probability = Annotated[Decimal, Bounds(ge=0, le=1)]
@@ -273,14 +275,19 @@ class Cause(_Model):
 
 
 class Rule(_Model):
-    """How an indicator changes a control's failure probability; `exposure.evidence` applies it."""
+    """How an indicator changes a control's failure probability; `exposure.evidence` applies it.
 
-    indicator: Name
+    `prior` counts what `indicator` says was refused against what `passed` says got through: refusals alone
+    would make any control look better with time.
+    """
+
+    indicator: IndicatorName
     fresh: Count | None = None
     half_life: Positive | None = None
     each: Probability | None = None
     at_most: Count | None = None
     prior: Annotated[list[Positive], Pair] | None = None
+    passed: IndicatorName | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -288,11 +295,11 @@ class Rule(_Model):
             (self.fresh is not None) and (self.half_life is not None),
             self.each is not None,
             self.at_most is not None,
-            self.prior is not None,
+            (self.prior is not None) and (self.passed is not None),
         ]
         fields = len(self.model_fields_set - {"indicator"})
-        if sum(kinds) != 1 or fields != (2 if kinds[0] else 1):
-            raise ValueError("one of: fresh and half_life · each · at_most · prior")
+        if sum(kinds) != 1 or fields != (2 if kinds[0] or kinds[3] else 1):
+            raise ValueError("one of: fresh and half_life · each · at_most · prior and passed")
         return self
 
 
@@ -314,6 +321,8 @@ class Control(_Model):
             raise ValueError(f"a cause takes more than {self.parts} parts")
         if len({cause.id for cause in self.causes}) != len(self.causes):
             raise ValueError("one cause twice")
+        if sum(rule.prior is not None for rule in self.evidence) > 1:
+            raise ValueError("two priors: one control has one record of what it was asked")
         return self
 
 
