@@ -181,7 +181,7 @@ def rewritten(edit: Callable[[Draft], None]) -> Callable[[Folder], None]:
             h = link(h, seq, leaf)
             frontier.append(leaf)
             lines.append(Line(seq=seq, head=canonical(head), data=data, salt=salt, h=h).encode())
-        for path in [*(folder.path / "checkpoints").iterdir(), *(folder.path / "anchors").iterdir()]:
+        for path in [*folder.path.glob("checkpoints/*"), *folder.path.glob("anchors/*")]:
             path.unlink()
         state = Checkpoint(ORIGIN, frontier.size, frontier.root(), h)
         folder.write(f"checkpoints/{frontier.size}.txt", noted(state, build.NOW).encode(), reindex=False)

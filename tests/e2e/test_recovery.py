@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from tests.e2e.test_shared import NAMES, sent, signers
 from tests.e2e.test_watcher import said
 from tests.world import Living, living
 from workbench import client
+from workbench.audit.indicators import indicators
 from workbench.client import ProblemError
 from workbench.custody.backups import SignedBackup
 from workbench.demo import charter
 from workbench.process.frames import call
+from workbench.risk.exposure.evidence import Indicator
 from workbench.rules.recovery import SignedTestimony, verify_testimony
 
 STATUS = {"v": 1, "operation": "status"}
@@ -214,6 +217,25 @@ def test_a_lost_share_comes_back(world: Living, home: Path, point: str) -> None:
     world.revive()
 
 
+def told(world: Living) -> dict[str, Indicator]:
+    """Return what an auditor's bundle tells by this moment."""
+    bundle = world.officer("auditor-1").speaks.bundle()
+    return indicators(bundle, world.world.places.trust_root, now=datetime.now(UTC))
+
+
+def test_what_the_ledger_tells_of_drills(world: Living) -> None:
+    """All five backups were tried, a share came back, people logged in; of a second epoch nothing is told."""
+    found = told(world)
+    assert found[f"drill-days.{KEY}"].value < 1
+    assert found[f"restore-seconds.{KEY}"].said == f"share of {NAMES[0]}"
+    assert 0 < found[f"restore-seconds.{KEY}"].value < 3600
+    assert f"epoch-days.{KEY}" not in found
+    roles = sum(len(each.roles) for each in world.world.policy.people.values())
+    assert found["unused-grants"].value < roles
+    assert found[f"excess-shares.{KEY}"].said.endswith("has 5, and 3 sign together"), "a demo is one host"
+    assert found["refused-requests"].value > 0
+
+
 def test_what_was_carried_once(world: Living, home: Path) -> None:
     """What a courier makes up, or has recorded of a restoration, opens nothing, with a ticket or without."""
     name = NAMES[1]
@@ -297,3 +319,13 @@ def test_three_lost_shares(world: Living, tmp_path: Path) -> None:
     assert done(world, operation(world, "refresh", epoch=3)) == "made"
     assert {index(world, name)["used"] for name in NAMES} == {3}
     assert json.loads(files[NAMES[0]].read_text())["backup"]["epoch"] == 2
+
+
+def test_what_the_ledger_tells_of_a_third_epoch(world: Living) -> None:
+    """Its making is proven and its age told; drills of before count no more, and refusals are co-signers'."""
+    found = told(world)
+    assert found[f"epoch-days.{KEY}"].said == "epoch 3"
+    assert f"drill-days.{KEY}" not in found
+    assert found["refused-signatures"].value >= 1
+    (last,) = [each for each in world.entries() if each["type"] == "signature.refused"][-1:]
+    assert found["refused-signatures"].last == last["seq"]

@@ -1,0 +1,486 @@
+"""Indicators from a desk's bundle: what each tells, what tells nothing, and who cannot make it tell more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.encoding import canonical
+from ledger.verifier import VerificationError
+from tests.audit.world import SERVICE, Desk, event, rewritten
+from tests.ledger.world import Folder
+from tests.risk.test_evidence import DRILL, after, portfolio
+from tests.rules import build, test_key_life
+from tests.rules.build import NOW, World, observer_key, public, refused
+from tests.rules.test_ceremony import KEY as POINT
+from tests.rules.test_ceremony import OFFICERS, word
+from tests.rules.test_concentration import NAMES, operation
+from tests.rules.test_key_life import ordered, released
+from tests.rules.test_recovery import kept_by, three
+from workbench.audit.indicators import STALE_DAYS, indicators
+from workbench.demo import charter
+from workbench.evm.transaction import address_of
+from workbench.risk.exposure.evidence import Indicator, feed
+from workbench.rules import recovery
+from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.documents import signed_bytes, write_time
+from workbench.rules.evidence import ANSWER_LINE, Answer
+from workbench.rules.key_operation import KeyOperation
+from workbench.rules.policy import PolicySet
+from workbench.rules.trust import TrustRoot
+
+KEY = charter.KEY_ID
+DRILLED = f"drill-days.{KEY}"
+RUN = "ab" * 32
+Json = dict[str, Any]
+
+
+@dataclass
+class Audited:
+    """A desk's ledger, its officers and co-signers, and an auditor who asks it."""
+
+    desk: Desk
+    bundles: int = 0
+
+    @property
+    def world(self) -> World:
+        """Whose people and policy set it is."""
+        return self.desk.desk
+
+    def tell(self, kind: str, data: Json, name: str = "", *, actor: str = SERVICE, days: float = 0) -> None:
+        """Record something, so many days later."""
+        self.desk.step = timedelta(days=days, seconds=1)
+        said = event(kind, actor, data)
+        self.desk.append(replace(said, id=name or f"{said.id}-{self.desk.ledger.head().size}"))
+
+    def bundle(self) -> Folder:
+        """Let an auditor take everything away."""
+        self.desk.check_point()
+        self.bundles += 1
+        return self.desk.bundle(f"bundle-{self.bundles}")
+
+    def ask(self, days: float = 0) -> dict[str, Indicator]:
+        """Return what the ledger tells so many days after its end."""
+        return self.read(self.bundle(), days)
+
+    def read(self, folder: Folder, days: float = 0) -> dict[str, Indicator]:
+        """Return what a bundle tells."""
+        return indicators(folder.path, self.desk.trust_root, now=self.desk.at + timedelta(days=days))
+
+    def log_in(self, person: str = "risk-1", **session: Any) -> Json:
+        """Return a login of somebody about now."""
+        about = {
+            "issued_at": write_time(self.desk.at),
+            "expires_at": write_time(self.desk.at + timedelta(hours=8)),
+        }
+        return self.world.certify(person, **about | session)[1].dump()
+
+    def order(self, what: str = "refresh", **changes: Any) -> KeyOperation:
+        """Have officers order an operation on the key."""
+        order = operation(
+            self.world, what, **{"key": KEY, "epoch": 2, "policy": self.world.policy.digest} | changes
+        )
+        signatures = [
+            {"person": person, "assertion": self.world.sign_as(person, order.challenge, path=path).dump()}
+            for person, path in OFFICERS
+        ]
+        self.tell("key.ordered", {"operation": order.dump(), "signatures": signatures}, order.digest)
+        return order
+
+    def refresh(self, *, days: float = 0, lie: Callable[[Json], Json] = lambda data: data) -> None:
+        """Make the second epoch of the key."""
+        order = self.order()
+        words = [word(number, key=KEY, epoch=2) for number in range(1, 6)]
+        data = {"key": KEY, "epoch": 2, "public_key": POINT, "address": address_of(bytes.fromhex(POINT))}
+        self.tell("key.made", lie(data | {"order": order.digest, "words": words}), order.digest, days=days)
+
+    def drill(self, *names: str, epoch: int = 1, days: float = 0) -> None:
+        """Try the backups of these co-signers' shares, one after the other."""
+        for name in names:
+            self.tell("key.tried", {"testimony": said("tried", name, epoch=epoch)}, days=days)
+
+
+def said(did: str, name: str, *, by: str = "", epoch: int = 1, **changes: Any) -> Json:
+    """Return what a co-signer testifies to, signed."""
+    told = {
+        "v": 1,
+        "cosigner": name,
+        "did": did,
+        "order": None,
+        "key": KEY,
+        "backup": "ef" * 32,
+        "shares": [{"epoch": epoch, "run": RUN, "public_key": POINT}],
+        "whole": [],
+        "attributes": None,
+        "ticket": None,
+        **changes,
+    }
+    message = signed_bytes(recovery.TESTIMONY_LINE, recovery.Testimony.load(told).canonical())
+    return {"testimony": told, "signature": observer_key(by or name).sign(message).hex()}
+
+
+def answer(name: str = NAMES[0], *, by: str = "", code: str = "not_whitelisted", **changes: Any) -> Json:
+    """Return a co-signer's refusal, signed."""
+    told = {
+        "v": 1,
+        "cosigner": name,
+        "evidence": "ab" * 32,
+        "intent": "cd" * 32,
+        "signature": None,
+        "raw_tx": None,
+        "refused": {"step": 6, "code": code, "detail": "a test"},
+        "signed_before": None,
+        "others": [],
+        **changes,
+    }
+    made = Answer.load(told)
+    signature = observer_key(by or name).sign(signed_bytes(ANSWER_LINE, made.canonical())).hex()
+    return {"answer": {"answer": made.dump(), "signature": signature}, "evidence": "ab" * 32}
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A desk whose treasury five co-signers share, with recovery officers: three sites, one host each."""
+    base = build.build(tmp_path_factory.mktemp("officers"))
+    files = dict(kept_by(base, three()).files)
+    shared = {**PolicySet.load(kept_by(base, three()).dump()).keys[KEY].dump(), "public_key": POINT}
+    listed = [{**shared, "address": address_of(bytes.fromhex(POINT))}]
+    files["keys.json"] = canonical(listed, limit=1 << 20)
+    policy = base.sign_set(files)
+    document = build.trust_document(policy) | {"cosigners": {name: public(name) for name in NAMES}}
+    return replace(base, files=files, policy=policy, trust_root=TrustRoot.load(document))
+
+
+@pytest.fixture
+def audited(people: World, tmp_path: Path) -> Iterator[Audited]:
+    """A ledger that begins with the set in force."""
+    made = Audited(Desk(tmp_path / "desk", people))
+    policy = people.policy
+    made.tell("policy.adopted", {"manifest": policy.manifest.dump()}, policy.digest)
+    yield made
+    made.desk.ledger.close()
+
+
+def value(found: dict[str, Indicator], name: str) -> Decimal | None:
+    """Return a figure, or None where there is none."""
+    return found[name].value if name in found else None
+
+
+def test_a_young_ledger(audited: Audited) -> None:
+    """Only what the set says: nothing of drills, epochs, refusals, pauses, and no zero in their place."""
+    found = audited.ask(days=2)
+    hands = ["site", "administrator", "team", "host", "vendor"]
+    assert sorted(found) == sorted(
+        [
+            *("ledger-days", "policy-days", "overdue-reviews", "unused-grants"),
+            *(f"most-shares-{hand}.{KEY}" for hand in hands),
+            *(f"most-shares.{KEY}", f"excess-shares.{KEY}"),
+        ]
+    )
+    assert value(found, "policy-days") == value(found, "ledger-days") == 2
+    assert value(found, "overdue-reviews") == 0
+    assert {value(found, f"most-shares-{hand}.{KEY}") for hand in hands} == {1}
+    assert value(found, f"excess-shares.{KEY}") == 0
+    for each in found.values():
+        assert (each.first, each.last, each.at) == (0, 0, audited.desk.at + timedelta(days=2))
+
+
+def test_a_list_that_nobody_looks_at(audited: Audited) -> None:
+    """Whitelist entries end; from then on each is overdue."""
+    policy = audited.world.policy
+    assert value(audited.ask(days=10_000), "overdue-reviews") == len(policy.whitelist)
+
+
+def test_a_set_that_is_written_down_again(audited: Audited) -> None:
+    """It does not get younger by that."""
+    policy = audited.world.policy
+    audited.tell("policy.activated", {"manifest": policy.manifest.dump()}, "", days=30)
+    audited.desk.step = timedelta(days=30)
+    again = event("policy.activated", SERVICE, {"again": "x"})
+    audited.desk.append(replace(again, source="workbench/again", id=policy.digest))
+    found = audited.ask()
+    assert found["policy-days"].first == 0
+    assert value(found, "policy-days") > 59  # type: ignore[operator]  # it is there
+    assert value(found, "ledger-days") == 0
+
+
+@pytest.mark.parametrize(
+    ("login", "days", "used"),
+    [
+        pytest.param({}, 0, 1, id="today"),
+        pytest.param({}, STALE_DAYS - 1, 1, id="not long ago"),
+        pytest.param({}, STALE_DAYS + 1, 0, id="long ago"),
+        pytest.param({"issued_at": write_time(NOW - timedelta(days=STALE_DAYS))}, 0, 0, id="an old one"),
+        pytest.param({"issued_at": write_time(NOW + timedelta(days=300))}, 100, 0, id="dated ahead"),
+    ],
+)
+def test_grants(audited: Audited, login: Json, days: int, used: int) -> None:
+    """A role counts as used when somebody who has it has logged in with it of late."""
+    grants = sum(len(each.roles) for each in audited.world.policy.people.values())
+    audited.tell("session.started", audited.log_in(**login), actor="risk-1")
+    found = audited.ask(days)
+    assert value(found, "unused-grants") == grants - used * len(audited.world.policy.people["risk-1"].roles)
+    assert found["unused-grants"].last == used
+
+
+def test_a_login_that_nobody_pressed_for(audited: Audited) -> None:
+    """Whoever writes the ledger cannot have a role look used."""
+    forged = audited.log_in()
+    forged["session"]["nonce"] = "00" * 32
+    before = value(audited.ask(), "unused-grants")
+    audited.tell("session.started", forged, actor="risk-1")
+    assert value(audited.ask(), "unused-grants") == before
+
+
+def test_a_drill(audited: Audited) -> None:
+    """Of all five shares, or of none; and the one that was tried longest ago counts."""
+    audited.drill(*NAMES[:4], days=1)
+    assert DRILLED not in audited.ask()
+    audited.drill(NAMES[4], days=1)
+    found = audited.ask(days=10)
+    assert found[DRILLED].said == f"share of {NAMES[0]}, epoch 1"
+    assert (found[DRILLED].first, found[DRILLED].last) == (1, 1)
+    # four days and four seconds to the last trial, ten after it
+    assert found[DRILLED].value == Decimal("14.001")
+    audited.tell("key.tried", {"testimony": said("tried", NAMES[0], ticket="01" * 32)}, days=20)
+    assert audited.ask()[DRILLED].said == f"share of {NAMES[1]}, epoch 1"
+
+
+def test_a_stale_drill_raises_a_failure_probability(audited: Audited) -> None:
+    """From a bundle to a portfolio: fresh, stale, and never."""
+    stated = portfolio({**DRILL, "indicator": DRILLED})
+    never = feed(stated, audited.ask())
+    assert (after(never), never.missing) == (1, (DRILLED,))
+    audited.drill(*NAMES)
+    fresh, stale = (feed(stated, audited.ask(days)) for days in (1, 150))
+    assert after(fresh) == Decimal("0.1")
+    assert Decimal("0.77") < after(stale) < Decimal("0.78")
+    (told,) = stale.changes
+    assert told.read is not None
+    assert (told.read.first, told.read.last) == (1, 1)
+
+
+def test_an_old_drill_told_again(audited: Audited) -> None:
+    """A testimony has no date: it counts where it stood first."""
+    audited.drill(*NAMES)
+    for name in NAMES:
+        audited.tell("key.tried", {"testimony": said("tried", name)}, days=30)
+    found = audited.ask()
+    assert found[DRILLED].first == 1
+    assert found[DRILLED].value > 149
+
+
+def test_another_epoch(audited: Audited) -> None:
+    """A refresh begins anew: its age is told, and drills of before count no more."""
+    audited.drill(*NAMES)
+    audited.refresh(days=3)
+    found = audited.ask(days=1)
+    assert DRILLED not in found
+    assert found[f"epoch-days.{KEY}"].said == "epoch 2"
+    assert found[f"epoch-days.{KEY}"].value == 1
+    audited.drill(*NAMES, epoch=2, days=1)
+    assert audited.ask()[DRILLED].said == f"share of {NAMES[0]}, epoch 2"
+
+
+def test_drills_of_an_epoch_that_nobody_tells_of(audited: Audited) -> None:
+    """Who hides that an epoch was made cannot have drills of the one before count."""
+    audited.drill(*NAMES)
+    audited.drill(NAMES[0], epoch=2)
+    found = audited.ask()
+    assert DRILLED not in found
+    assert f"epoch-days.{KEY}" not in found
+
+
+MADE: list[tuple[str, Callable[[Json], Json], Refusal]] = [
+    ("words of four", lambda data: data | {"words": data["words"][:4]}, Refusal.RUN),
+    ("no words", lambda data: data | {"words": []}, Refusal.RUN),
+    ("a forged word", lambda data: data | {"words": [forged(data), *data["words"][1:]]}, Refusal.SIGNATURE),
+    ("no order", lambda data: data | {"order": "ab" * 32}, Refusal.NOT_FOUND),
+    ("an order that is not named", lambda data: {**data, "order": None}, Refusal.NOT_FOUND),
+]
+
+
+def forged(data: Json) -> Json:
+    """Return the first word under another's key."""
+    assert data["words"][0]["word"]["party"] == 1
+    return word(1, key=KEY, epoch=2, by=NAMES[1])
+
+
+@pytest.mark.parametrize(("lie", "code"), [pytest.param(*each[1:], id=each[0]) for each in MADE])
+def test_an_epoch_that_was_not_made(audited: Audited, lie: Callable[[Json], Json], code: Refusal) -> None:
+    """What co-signers have not said, or officers not ordered, yields nothing at all."""
+    audited.refresh(lie=lie)
+    with refused(code):
+        audited.ask()
+
+
+def test_a_share_that_came_back(audited: Audited) -> None:
+    """From the order to the testimony, of the last one."""
+    for name, days in ((NAMES[0], 2), (NAMES[1], 1)):
+        given = {"cosigner": name, "backup": "ef" * 32, "run": RUN}
+        order = audited.order("restore", epoch=1, parameters=given, nonce=f"{days:032x}")
+        told = said("restored", name, order=order.digest)
+        audited.tell("key.restored", {"order": order.digest, "testimonies": {name: told}}, days=days)
+    found = audited.ask()[f"restore-seconds.{KEY}"]
+    assert (found.value, found.unit) == (86_401, "seconds")
+    assert (found.first, found.last, found.said) == (3, 4, f"share of {NAMES[1]}")
+
+
+def test_a_share_that_nobody_ordered_back(audited: Audited) -> None:
+    """A testimony under an order that the ledger has not is none to go by."""
+    told = said("restored", NAMES[0], order="ab" * 32)
+    audited.tell("key.restored", {"testimonies": {NAMES[0]: told}})
+    with refused(Refusal.NOT_FOUND):
+        audited.ask()
+
+
+def test_what_was_refused(audited: Audited) -> None:
+    """By code, with the entries; a code that there is not counts nowhere."""
+    for code in ("not_whitelisted", "made-up", "role_not_held", "not_whitelisted"):
+        audited.tell("request.refused", {"code": code}, actor="pm-1")
+    found = audited.ask()
+    refusals = {name: each.value for name, each in found.items() if name.startswith("refused-")}
+    assert refusals == {
+        "refused-requests": 3,
+        "refused-requests.not_whitelisted": 2,
+        "refused-requests.role_not_held": 1,
+    }
+    assert (found["refused-requests"].first, found["refused-requests"].last) == (1, 4)
+    assert (found["refused-requests.role_not_held"].first, found["refused-requests"].unit) == (3, "requests")
+
+
+def test_what_co_signers_refused(audited: Audited) -> None:
+    """Each intent once for each co-signer, however often it is written down; a code of its own is unknown."""
+    told = [answer(), answer(), answer(NAMES[1]), answer(intent="ef" * 32, code="mood")]
+    for each in told:
+        audited.tell("signature.refused", each, actor=NAMES[0])
+    found = audited.ask()
+    assert value(found, "refused-signatures") == 3
+    assert value(found, "refused-signatures.not_whitelisted") == 2
+    assert value(found, "refused-signatures.unavailable") == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        pytest.param(lambda: answer(by=NAMES[1]), Refusal.SIGNATURE, id="another's signature"),
+        pytest.param(lambda: answer("cosigner-9"), Refusal.TRUST_ROOT, id="no co-signer of ours"),
+        pytest.param(
+            lambda: answer(refused=None, signature="00", raw_tx="00"), Refusal.TRUST_ROOT, id="it has signed"
+        ),
+    ],
+)
+def test_a_refusal_that_nobody_said(audited: Audited, told: Callable[[], Json], code: Refusal) -> None:
+    """A refused signature is its co-signer's word, or nothing is told."""
+    audited.tell("signature.refused", told(), actor=NAMES[0])
+    with refused(code):
+        audited.ask()
+
+
+def test_pauses(audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many, which are open, and how long the longest took."""
+    session = audited.world.certify("risk-1")[1].dump()
+    monkeypatch.setattr(test_key_life, "SESSION", session)
+    audited.tell("pause.ordered", ordered("all", 1), "epoch-1")
+    assert value(audited.ask(), "pauses-open") == 1
+    assert "pause-seconds" not in audited.ask()
+    audited.tell("pause.ordered", ordered(f"key:{KEY}", 2), "epoch-2", days=1)
+    audited.tell("pause.released", released("all", 3), "epoch-3", days=1)
+    found = audited.ask()
+    told = {name: each.value for name, each in found.items() if name.startswith("pause")}
+    assert told == {
+        "pauses-ordered": 2,
+        "pauses-open": 1,
+        "pauses-released": 1,
+        "pause-seconds": 2 * 86_400 + 2,
+    }
+    assert (found["pause-seconds"].first, found["pause-seconds"].last) == (1, 3)
+
+
+def test_one_host(people: World, tmp_path: Path) -> None:
+    """As many shares on one host as sign together are one too many: a control that needs two is none."""
+    listed = [{**each.dump(), "host": "one"} for each in people.policy.places.values()]
+    files = {**people.policy.files, "cosigners.json": canonical(listed, limit=1 << 20)}
+    policy = people.sign_set(files)
+    root = TrustRoot.load(people.trust_root.dump() | {"genesis_policy": policy.digest})
+    made = Audited(Desk(tmp_path / "desk", replace(people, files=files, policy=policy, trust_root=root)))
+    made.tell("policy.adopted", {"manifest": policy.manifest.dump()}, policy.digest)
+    found = made.ask()
+    made.desk.ledger.close()
+    assert value(found, f"most-shares.{KEY}") == value(found, f"most-shares-host.{KEY}") == 5
+    assert value(found, f"most-shares-site.{KEY}") == 1
+    assert value(found, f"excess-shares.{KEY}") == 3
+    assert found[f"excess-shares.{KEY}"].said == "host one has 5, and 3 sign together"
+    apart = portfolio({"indicator": f"excess-shares.{KEY}", "at_most": 0})
+    assert after(feed(apart, found)) == 1
+
+
+def test_one_byte(audited: Audited, tmp_path: Path) -> None:
+    """Of a bundle with one byte changed, in whichever file, nothing is told."""
+    audited.drill(*NAMES)
+    genuine = audited.bundle()
+    assert DRILLED in audited.read(genuine)
+    names = sorted(path.relative_to(genuine.path) for path in genuine.path.rglob("*") if path.is_file())
+    assert len(names) > 5
+    for number, name in enumerate(names):
+        copy = Path(shutil.copytree(genuine.path, tmp_path / f"copy-{number}"))
+        raw = bytearray((copy / name).read_bytes())
+        raw[len(raw) // 2] ^= 1
+        (copy / name).write_bytes(raw)
+        with pytest.raises((VerificationError, RefusedError)):
+            audited.read(Folder(copy))
+
+
+def test_another_trust_root(audited: Audited, tmp_path: Path) -> None:
+    """What another desk's auditor believes says nothing of this one; nor does one co-signer's other key."""
+    audited.drill(*NAMES)
+    folder, officers = audited.bundle(), tmp_path / "officers"
+    officers.mkdir()
+    other = Desk(tmp_path / "other", build.build(officers))
+    other.ledger.close()
+    with pytest.raises(VerificationError):
+        indicators(folder.path, other.trust_root, now=audited.desk.at)
+    trust = {**audited.desk.trust, "cosigners": {**audited.desk.trust["cosigners"], NAMES[0]: public("x")}}
+    (tmp_path / "trust-root.json").write_bytes(canonical(trust, limit=1 << 20))
+    with pytest.raises(VerificationError):
+        indicators(folder.path, tmp_path / "trust-root.json", now=audited.desk.at)
+
+
+def test_an_insider_with_all_keys_of_the_ledger(audited: Audited) -> None:
+    """Who rewrites a testimony, and has all signed again, has still not signed as the co-signer."""
+    audited.drill(*NAMES)
+    folder = audited.bundle()
+
+    def lie(drafts: list[Json]) -> None:
+        drafts[1]["data"] = drafts[1]["data"].replace(b'"epoch":1', b'"epoch":9')
+
+    rewritten(lie)(folder)
+    with refused(Refusal.SIGNATURE):
+        audited.read(folder)
+
+
+def test_a_part_of_the_ledger(audited: Audited) -> None:
+    """A bundle that begins later cannot say what was before."""
+    audited.drill(*NAMES)
+    audited.desk.check_point()
+    audited.drill(NAMES[0], epoch=2)
+    audited.desk.check_point()
+    last = audited.desk.ledger.head().size - 1
+    with refused(Refusal.NOT_FOUND):
+        audited.read(audited.desk.bundle("part", first=last, last=last))
+
+
+def test_before_its_end(audited: Audited) -> None:
+    """Nobody asks a ledger about a day before its last entry: ages would be less than nothing."""
+    audited.drill(*NAMES, days=1)
+    folder = audited.bundle()
+    assert value(audited.read(folder), "ledger-days") == 0
+    with refused(Refusal.MALFORMED, "/now"):
+        audited.read(folder, days=-0.001)
