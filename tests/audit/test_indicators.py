@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -18,7 +18,7 @@ from tests.audit.world import SERVICE, Desk, event, rewritten
 from tests.ledger.world import Folder
 from tests.risk.test_evidence import DRILL, after, portfolio
 from tests.rules import build, test_key_life
-from tests.rules.build import NOW, World, observer_key, public, refused
+from tests.rules.build import TREASURY_KEY, World, observer_key, public, refused
 from tests.rules.test_ceremony import KEY as POINT
 from tests.rules.test_ceremony import OFFICERS, word
 from tests.rules.test_concentration import NAMES, operation
@@ -30,7 +30,7 @@ from workbench.evm.transaction import address_of
 from workbench.risk.exposure.evidence import Indicator, feed
 from workbench.rules import recovery
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.documents import signed_bytes, write_time
+from workbench.rules.documents import read_time, signed_bytes, write_time
 from workbench.rules.evidence import ANSWER_LINE, Answer
 from workbench.rules.key_operation import KeyOperation
 from workbench.rules.policy import PolicySet
@@ -74,29 +74,35 @@ class Audited:
         """Return what a bundle tells."""
         return indicators(folder.path, self.desk.trust_root, now=self.desk.at + timedelta(days=days))
 
-    def log_in(self, person: str = "risk-1", **session: Any) -> Json:
-        """Return a login of somebody about now."""
-        about = {
-            "issued_at": write_time(self.desk.at),
-            "expires_at": write_time(self.desk.at + timedelta(hours=8)),
-        }
-        return self.world.certify(person, **about | session)[1].dump()
+    def log_in(self, person: str = "risk-1", *, days: float = 0) -> Json:
+        """Return a login of somebody, dated so many days from now."""
+        begun = self.desk.at + timedelta(days=days)
+        about = {"issued_at": write_time(begun), "expires_at": write_time(begun + timedelta(hours=8))}
+        return self.world.certify(person, **about)[1].dump()
 
-    def order(self, what: str = "refresh", **changes: Any) -> KeyOperation:
+    def order(
+        self, what: str = "refresh", presses: Sequence[tuple[str, str]] = OFFICERS, **changes: Any
+    ) -> KeyOperation:
         """Have officers order an operation on the key."""
         order = operation(
             self.world, what, **{"key": KEY, "epoch": 2, "policy": self.world.policy.digest} | changes
         )
         signatures = [
             {"person": person, "assertion": self.world.sign_as(person, order.challenge, path=path).dump()}
-            for person, path in OFFICERS
+            for person, path in presses
         ]
         self.tell("key.ordered", {"operation": order.dump(), "signatures": signatures}, order.digest)
         return order
 
-    def refresh(self, *, days: float = 0, lie: Callable[[Json], Json] = lambda data: data) -> None:
+    def refresh(
+        self,
+        *,
+        days: float = 0,
+        lie: Callable[[Json], Json] = lambda data: data,
+        presses: Sequence[tuple[str, str]] = OFFICERS,
+    ) -> None:
         """Make the second epoch of the key."""
-        order = self.order()
+        order = self.order(presses=presses)
         words = [word(number, key=KEY, epoch=2) for number in range(1, 6)]
         data = {"key": KEY, "epoch": 2, "public_key": POINT, "address": address_of(bytes.fromhex(POINT))}
         self.tell("key.made", lie(data | {"order": order.digest, "words": words}), order.digest, days=days)
@@ -107,7 +113,7 @@ class Audited:
             self.tell("key.tried", {"testimony": said("tried", name, epoch=epoch)}, days=days)
 
 
-def said(did: str, name: str, *, by: str = "", epoch: int = 1, **changes: Any) -> Json:
+def said(did: str, name: str, *, epoch: int = 1, point: str = POINT, **changes: Any) -> Json:
     """Return what a co-signer testifies to, signed."""
     told = {
         "v": 1,
@@ -116,14 +122,14 @@ def said(did: str, name: str, *, by: str = "", epoch: int = 1, **changes: Any) -
         "order": None,
         "key": KEY,
         "backup": "ef" * 32,
-        "shares": [{"epoch": epoch, "run": RUN, "public_key": POINT}],
+        "shares": [{"epoch": epoch, "run": RUN, "public_key": point}],
         "whole": [],
         "attributes": None,
         "ticket": None,
         **changes,
     }
     message = signed_bytes(recovery.TESTIMONY_LINE, recovery.Testimony.load(told).canonical())
-    return {"testimony": told, "signature": observer_key(by or name).sign(message).hex()}
+    return {"testimony": told, "signature": observer_key(name).sign(message).hex()}
 
 
 def answer(name: str = NAMES[0], *, by: str = "", code: str = "not_whitelisted", **changes: Any) -> Json:
@@ -193,9 +199,12 @@ def test_a_young_ledger(audited: Audited) -> None:
 
 
 def test_a_list_that_nobody_looks_at(audited: Audited) -> None:
-    """Whitelist entries end; from then on each is overdue."""
-    policy = audited.world.policy
-    assert value(audited.ask(days=10_000), "overdue-reviews") == len(policy.whitelist)
+    """Whitelist entries end; from that moment on each is overdue."""
+    policy, folder = audited.world.policy, audited.bundle()
+    (end,) = {read_time(each.expires_at) for each in policy.whitelist.values()}
+    for now, overdue in ((end, len(policy.whitelist)), (end - timedelta(microseconds=1), 0)):
+        found = indicators(folder.path, audited.desk.trust_root, now=now)
+        assert value(found, "overdue-reviews") == overdue
 
 
 def test_a_set_that_is_written_down_again(audited: Audited) -> None:
@@ -212,19 +221,19 @@ def test_a_set_that_is_written_down_again(audited: Audited) -> None:
 
 
 @pytest.mark.parametrize(
-    ("login", "days", "used"),
+    ("dated", "days", "used"),
     [
-        pytest.param({}, 0, 1, id="today"),
-        pytest.param({}, STALE_DAYS - 1, 1, id="not long ago"),
-        pytest.param({}, STALE_DAYS + 1, 0, id="long ago"),
-        pytest.param({"issued_at": write_time(NOW - timedelta(days=STALE_DAYS))}, 0, 0, id="an old one"),
-        pytest.param({"issued_at": write_time(NOW + timedelta(days=300))}, 100, 0, id="dated ahead"),
+        pytest.param(0, 0, 1, id="today"),
+        pytest.param(0, STALE_DAYS - 1, 1, id="not long ago"),
+        pytest.param(0, STALE_DAYS + 1, 0, id="long ago"),
+        pytest.param(-STALE_DAYS - 1, 0, 0, id="an old one that is written down again"),
+        pytest.param(300, STALE_DAYS + 1, 0, id="dated ahead"),
     ],
 )
-def test_grants(audited: Audited, login: Json, days: int, used: int) -> None:
+def test_grants(audited: Audited, dated: int, days: int, used: int) -> None:
     """A role counts as used when somebody who has it has logged in with it of late."""
     grants = sum(len(each.roles) for each in audited.world.policy.people.values())
-    audited.tell("session.started", audited.log_in(**login), actor="risk-1")
+    audited.tell("session.started", audited.log_in(days=dated), actor="risk-1")
     found = audited.ask(days)
     assert value(found, "unused-grants") == grants - used * len(audited.world.policy.people["risk-1"].roles)
     assert found["unused-grants"].last == used
@@ -267,6 +276,21 @@ def test_a_stale_drill_raises_a_failure_probability(audited: Audited) -> None:
     assert (told.read.first, told.read.last) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param(lambda: said("restored", NAMES[4], order="ab" * 32), id="what came back"),
+        pytest.param(lambda: said("tried", NAMES[4], point=TREASURY_KEY), id="another key's share"),
+        pytest.param(lambda: said("tried", NAMES[4], shares=[]), id="no share"),
+    ],
+)
+def test_what_is_no_drill(audited: Audited, told: Callable[[], Json]) -> None:
+    """Four shares were tried; whatever else stands under a trial, the fifth was not."""
+    audited.drill(*NAMES[:4])
+    audited.tell("key.tried", {"testimony": told()})
+    assert DRILLED not in audited.ask()
+
+
 def test_an_old_drill_told_again(audited: Audited) -> None:
     """A testimony has no date: it counts where it stood first."""
     audited.drill(*NAMES)
@@ -289,6 +313,28 @@ def test_another_epoch(audited: Audited) -> None:
     assert audited.ask()[DRILLED].said == f"share of {NAMES[0]}, epoch 2"
 
 
+def test_an_epoch_told_again(audited: Audited) -> None:
+    """What co-signers said of it has no date either."""
+    audited.refresh()
+    (made,) = [each for each in audited.desk.ledger.entries(0, None) if each.type == "key.made"]
+    assert made.data is not None
+    audited.tell("key.made", made.data, days=30)
+    assert audited.ask()[f"epoch-days.{KEY}"].first == made.seq
+
+
+def test_an_epoch_of_another_key(audited: Audited) -> None:
+    """It says nothing of this one."""
+    audited.refresh(lie=lambda data: data | {"public_key": TREASURY_KEY, "words": []})
+    assert f"epoch-days.{KEY}" not in audited.ask()
+
+
+def test_an_epoch_that_officers_have_not_ordered(audited: Audited) -> None:
+    """One officer is no quorum, whatever co-signers say."""
+    audited.refresh(presses=OFFICERS[:1])
+    with refused(Refusal.POLICY_CHAIN):
+        audited.ask()
+
+
 def test_drills_of_an_epoch_that_nobody_tells_of(audited: Audited) -> None:
     """Who hides that an epoch was made cannot have drills of the one before count."""
     audited.drill(*NAMES)
@@ -302,9 +348,15 @@ MADE: list[tuple[str, Callable[[Json], Json], Refusal]] = [
     ("words of four", lambda data: data | {"words": data["words"][:4]}, Refusal.RUN),
     ("no words", lambda data: data | {"words": []}, Refusal.RUN),
     ("a forged word", lambda data: data | {"words": [forged(data), *data["words"][1:]]}, Refusal.SIGNATURE),
+    ("words of another key", lambda data: data | {"words": others()}, Refusal.EQUIVOCATION),
     ("no order", lambda data: data | {"order": "ab" * 32}, Refusal.NOT_FOUND),
     ("an order that is not named", lambda data: {**data, "order": None}, Refusal.NOT_FOUND),
 ]
+
+
+def others() -> list[Json]:
+    """Return what all five say of a key that this is not."""
+    return [word(number, key=KEY, epoch=2, public_key=TREASURY_KEY) for number in range(1, 6)]
 
 
 def forged(data: Json) -> Json:
@@ -393,12 +445,14 @@ def test_pauses(audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pause-seconds" not in audited.ask()
     audited.tell("pause.ordered", ordered(f"key:{KEY}", 2), "epoch-2", days=1)
     audited.tell("pause.released", released("all", 3), "epoch-3", days=1)
+    audited.tell("pause.ordered", ordered("all", 4), "epoch-4")
+    audited.tell("pause.released", released("all", 5), "epoch-5")
     found = audited.ask()
     told = {name: each.value for name, each in found.items() if name.startswith("pause")}
     assert told == {
-        "pauses-ordered": 2,
+        "pauses-ordered": 3,
         "pauses-open": 1,
-        "pauses-released": 1,
+        "pauses-released": 2,
         "pause-seconds": 2 * 86_400 + 2,
     }
     assert (found["pause-seconds"].first, found["pause-seconds"].last) == (1, 3)
