@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.risk.exposure.annual import inherent, residual
 from workbench.risk.exposure.evidence import COUNT_MAX, PLACES, Fed, Indicator, feed, mean, words
 from workbench.risk.exposure.plain_yaml import ScenarioError
 from workbench.risk.exposure.scenarios import Failure, Portfolio, Rule, Uncertain
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
-SEED = Path(__file__).parents[2] / "policies" / "scenarios" / "seed.yaml"
+SCENARIOS = Path(__file__).parents[2] / "policies" / "scenarios"
+SEED, DESK = SCENARIOS / "seed.yaml", SCENARIOS / "desk.yaml"
 SOURCE = {"author": "a", "date": "2026-11-27", "source": "a test", "expiry": "2027-11-27"}
 OTHER = {**SOURCE, "source": "a drill"}
 Json = dict[str, Any]
@@ -278,3 +280,17 @@ def test_demands_move_it_their_way(counts: tuple[int, int], prior: tuple[int, in
 
     refused, passed = counts
     assert found(refused + 1, passed) < found(refused, passed) < found(refused, passed + 1)
+
+
+def test_what_a_year_costs_then() -> None:
+    """With nothing known the desk's scenarios cost more than stated, and no more than without controls."""
+    stated = Portfolio.read(DESK.read_bytes())
+    fed = feed(stated, {})
+    known = feed(stated, {name: number(0) for name in fed.missing})
+    assert fed.missing
+    assert not known.missing
+    means = [[each.mean for each in residual(made)] for made in (stated, fed.portfolio)]
+    most = [each.mean for each in inherent(stated)]
+    assert all(as_stated <= then <= limit for as_stated, then, limit in zip(*means, most, strict=True))
+    assert sum(means[0]) < sum(means[1])
+    assert sum(each.mean for each in residual(known.portfolio)) == pytest.approx(sum(means[0]))
