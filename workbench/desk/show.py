@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import cycle
 from pathlib import Path
 
 import altair as alt
@@ -53,6 +54,9 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> Shown:
         "<th>", '<th style="text-align: left">'
     )
     body = LAST.sub('<td style="text-align: left; overflow-wrap: anywhere">', body)
+    # where a page is too narrow for a head, each value says what it is
+    columns = cycle(f'<td data-label="{html.escape(str(name), quote=True)}"' for name in rows[0])
+    body = re.sub("<td(?= style)", lambda _: next(columns), body)
     return Shown(f'<div class="workbench"><p><strong>{html.escape(title)}</strong></p>{body}</div>')
 
 

@@ -58,6 +58,9 @@ body { max-width: 60rem; margin: 0 auto !important; padding: 1rem !important; }
   }
   .workbench td { display: inline-block; border: 0 !important; padding: 0.1rem 0.6rem 0.1rem 0 !important; }
   .workbench td:last-child { display: block; }
+  .workbench td[data-label]:not(:empty):not([data-label^=" "]):not([data-label=""])::before {
+    content: attr(data-label) ": "; opacity: 0.75;
+  }
 }
 .jp-RenderedHTMLCommon code { background: transparent !important; }
 """
@@ -98,7 +101,7 @@ def render(executed: Path) -> str:
     config = Config()
     config.TemplateExporter.exclude_input = True
     config.TagRemovePreprocessor.enabled = True
-    config.TagRemovePreprocessor.remove_cell_tags = {"parameters", "injected-parameters"}
+    config.TagRemovePreprocessor.remove_cell_tags = {"parameters", "injected-parameters", "live"}
     exporter = HTMLExporter(config=config, raw_template=TEMPLATE)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     exporter.register_preprocessor("nbconvert.preprocessors.TagRemovePreprocessor", enabled=True)

@@ -215,12 +215,15 @@ def _stressed(stressed: Sequence[tuple[Number, Complexes]], shape: float) -> Com
     if not uncertain:
         return np.asarray((1 - known / shape) ** -shape)
     nodes, weights = special.roots_genlaguerre(LAGUERRE, shape - 1)
+    counted = weights > ROUNDING * ROUNDING * weights.sum()
+    nodes, weights = nodes[counted], weights[counted]
     whole = np.zeros_like(uncertain[0][1])
     for node, weight in zip(nodes / shape, weights / weights.sum(), strict=True):
-        given = np.exp(node * known) * np.ones_like(whole)
+        # by logarithms: one exponential a node instead of a power a scenario
+        given = node * known + np.zeros_like(whole)
         for each, at in uncertain:
-            given *= each.generate(at, node)
-        whole += weight * given
+            given -= each.shape * np.log(1 - node * each.mean / each.shape * at)
+        whole += weight * np.exp(given)
     return whole
 
 

@@ -129,11 +129,11 @@ def worths(portfolio: Portfolio, measure: Measure = Measure.ALE) -> list[Worth]:
     """(2) Return the worth of each control, the greatest first."""
     players, loses = _bounded(names(portfolio)), game(portfolio, measure)
     costs = {each.control: float(each.per_year) for each in portfolio.costs}
-    everything = frozenset(players)
+    everything, fair = frozenset(players), shapley(players, loses)
     found = [
         Worth(
             control=name,
-            shapley=_shapley(name, players, loses),
+            shapley=fair[name],
             last_in=loses(everything - {name}) - loses(everything),
             alone=loses(frozenset()) - loses(frozenset({name})),
             cost=costs.get(name),
@@ -141,6 +141,11 @@ def worths(portfolio: Portfolio, measure: Measure = Measure.ALE) -> list[Worth]:
         for name in players
     ]
     return sorted(found, key=lambda each: -each.shapley)
+
+
+def shapley(players: Sequence[str], loses: Game) -> dict[str, float]:
+    """(2) Return the Shapley value of each player in a game of losses."""
+    return {name: _shapley(name, players, loses) for name in players}
 
 
 def _shapley(name: str, players: Sequence[str], loses: Game) -> float:
@@ -152,22 +157,26 @@ def _shapley(name: str, players: Sequence[str], loses: Game) -> float:
     return total
 
 
-def choose(portfolio: Portfolio, budget: float, measure: Measure = Measure.ALE) -> Choice:
-    """(3) Return the best controls that the budget pays for."""
-    if budget < 0:
-        raise RiskError(f"a budget of {budget}")
+def choose(portfolio: Portfolio, budgets: Sequence[float], measure: Measure = Measure.ALE) -> list[Choice]:
+    """(3) Return for each budget the best controls that it pays for."""
+    if any(budget < 0 for budget in budgets):
+        raise RiskError("a budget below nothing")
     loses = game(portfolio, measure)
     costs = {each.control: float(each.per_year) for each in portfolio.costs}
     given = frozenset(names(portfolio)).difference(costs)
-    bought = [
+    sets = [
         (loses(given | chosen), sum(costs[name] for name in chosen), chosen)
         for chosen in _subsets(_bounded(list(costs)))
-        if sum(costs[name] for name in chosen) <= budget
+        if sum(costs[name] for name in chosen) <= max(budgets, default=0.0)
     ]
+    return [_best(measure, [each for each in sets if each[1] <= budget], loses(given)) for budget in budgets]
+
+
+def _best(measure: Measure, bought: Sequence[tuple[float, float, frozenset[str]]], without: float) -> Choice:
     least = min(loss for loss, _, _ in bought)
     near = [each for each in bought if each[0] <= least * (1 + SAME) + SAME]
     loss, cost, chosen = min(near, key=lambda each: (each[1], sorted(each[2])))
-    return Choice(measure, tuple(sorted(chosen)), cost, loss, loses(given))
+    return Choice(measure, tuple(sorted(chosen)), cost, loss, without)
 
 
 def _bounded(players: list[str]) -> list[str]:

@@ -70,9 +70,9 @@ class NegativeBinomial:
         """Of the number of events."""
         return self.mean * (1 + self.mean / self.shape)
 
-    def generate(self, excess: Complexes, stress: float = 1.0) -> Complexes:
-        """Return the generating function where z − 1 is `excess`, the rate multiplied by `stress`."""
-        return np.asarray((1 - stress * self.mean / self.shape * excess) ** -self.shape)
+    def generate(self, excess: Complexes) -> Complexes:
+        """Return the generating function where z − 1 is `excess`."""
+        return np.asarray((1 - self.mean / self.shape * excess) ** -self.shape)
 
 
 Number: TypeAlias = Binomial | Poisson | NegativeBinomial

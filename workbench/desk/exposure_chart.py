@@ -1,0 +1,124 @@
+"""Exposure as static drawings: exceedance curves, and bars of what controls and figures do.
+
+Drawn narrow enough for a telephone and scaled up to the page. Ink is the page's own, lines differ by their
+dashes and bars by their places, and the same numbers stand in words beside them, so that a drawing reads in
+light, in dark, in print and without telling colours apart.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import pandas as pd
+import vl_convert
+
+from workbench.desk.show import ACCENT, Shown
+
+INK = "currentColor"
+WIDTH, HEIGHT = 250, 190  # pixels; with the axis what a narrow page shows without scaling
+BAND, BAR = 30, 8
+PADDING = {"left": 8, "top": 4, "right": 22, "bottom": 6}
+PAGE = "width:100%;max-width:36rem;height:auto"
+DASHES = ([1, 0], [6, 3], [2, 2])
+MONEY = "format(datum.value, '$.2~s')"
+ODDS = "datum.value >= 1 ? '1 in 1' : '1 in ' + format(round(1 / datum.value), ',')"
+RAREST = 1e-6
+
+Curve = Sequence[tuple[float, float]]
+
+
+def curves(title: str, found: Mapping[str, Curve], appetite: tuple[float, float] | None = None) -> Shown:
+    """Draw how likely a year costs more than a loss, both on logarithms; the appetite as a cross."""
+    lowest = min((loss for curve in found.values() for loss, _ in curve if loss > 0), default=1.0)
+    rows = [
+        {"curve": name, "loss": max(loss, lowest / 2), "above": above, "order": place}
+        for name, curve in found.items()
+        for place, (loss, above) in enumerate(curve)
+        if above >= RAREST
+    ]
+    if not rows:
+        return Shown(f"<p><strong>{html.escape(title)}</strong>: nothing is ever lost.</p>")
+    highest = max(loss for curve in found.values() for loss, above in curve if above >= RAREST)
+    base = alt.Chart(pd.DataFrame(rows))
+    lines = base.mark_line(interpolate="step-after", strokeWidth=1.6).encode(
+        x=alt.X(
+            "loss:Q",
+            title="a year costs more than",
+            scale=alt.Scale(type="log", domain=[lowest / 2, highest * 1.2]),
+            axis=alt.Axis(labelExpr=MONEY, tickCount=4, labelOverlap="greedy", grid=True),
+        ),
+        y=alt.Y(
+            "above:Q",
+            title=None,
+            scale=alt.Scale(type="log", domain=[RAREST, 1]),
+            axis=alt.Axis(labelExpr=ODDS, values=[1, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6]),
+        ),
+        order="order:Q",
+        color=alt.Color(
+            "curve:N", title=None, scale=_scale(list(found), [ACCENT, INK, INK]), legend=_legend()
+        ),
+        strokeDash=alt.StrokeDash("curve:N", title=None, scale=_scale(list(found), DASHES), legend=_legend()),
+    )
+    drawn = lines if appetite is None else lines + _cross(*appetite)
+    return _shown(title, drawn.properties(width=WIDTH, height=HEIGHT), _told(found))
+
+
+def bars(title: str, found: Mapping[str, tuple[float, float]], *, middle: float = 0.0) -> Shown:
+    """Draw a bar from one amount to another for each name, in their order; the middle as a line."""
+    if not found:
+        return Shown(f"<p><strong>{html.escape(title)}</strong>: nothing.</p>")
+    rows = [
+        {"name": name, "low": low, "high": high, "least": min(0.0, low, middle)}
+        for name, (low, high) in found.items()
+    ]
+    # a name stands above its bar: beside it, it would leave a narrow page no room
+    base = alt.Chart(pd.DataFrame(rows)).encode(y=alt.Y("name:N", title=None, sort=list(found), axis=None))
+    money = alt.Axis(labelExpr=MONEY, tickCount=4, labelOverlap="greedy")
+    drawn = base.mark_bar(color=ACCENT, height=BAR, yOffset=BAR).encode(
+        x=alt.X("low:Q", title="USD a year", axis=money), x2="high:Q"
+    )
+    said = base.mark_text(align="left", baseline="middle", color=INK, dy=-4, fontSize=9.5).encode(
+        x="least:Q", text="name:N"
+    )
+    rule = alt.Chart(pd.DataFrame([{"at": middle}])).mark_rule(color=INK).encode(x="at:Q")
+    told = ". ".join(f"{name}: {low:,.0f} to {high:,.0f}" for name, (low, high) in found.items())
+    layers = (drawn + rule + said).properties(width=WIDTH + 20, height=BAND * len(found))
+    return _shown(title, layers, told)
+
+
+def _cross(loss: float, allowed: float) -> alt.Chart:
+    data = pd.DataFrame([{"loss": loss, "above": allowed}])
+    drawn: alt.Chart = alt.Chart(data).mark_point(shape="cross", size=90, color=INK, filled=True, opacity=1)
+    return drawn.encode(x="loss:Q", y="above:Q")
+
+
+def _scale(domain: list[str], values: Sequence[str] | Sequence[list[int]]) -> alt.Scale:
+    return alt.Scale(domain=domain, range=list(values[: len(domain)]))
+
+
+def _legend() -> alt.Legend:
+    return alt.Legend(
+        orient="top", direction="vertical", columns=1, labelLimit=0, symbolType="stroke", symbolSize=700
+    )
+
+
+def _told(found: Mapping[str, Curve]) -> str:
+    return ". ".join(
+        f"{name}: " + ", ".join(f"over {loss:,.0f} with {above:.2g}" for loss, above in curve[:8])
+        for name, curve in found.items()
+    )
+
+
+def _shown(title: str, chart: alt.LayerChart | alt.Chart, told: str) -> Shown:
+    styled = (
+        # The reader's letters may be wider than those that the drawing was measured with.
+        chart.configure(background="transparent", font="sans-serif", padding=PADDING)
+        .configure_axis(labelColor=INK, titleColor=INK, domainColor=INK, tickColor=INK, gridOpacity=0.3)
+        .configure_legend(labelColor=INK)
+        .configure_view(stroke=None)
+    )
+    drawn = vl_convert.vegalite_to_svg(styled.to_json()).replace("<svg ", f'<svg style="{PAGE}" ', 1)
+    head = f"<p><strong>{html.escape(title)}</strong></p>"
+    return Shown(f'{head}<div role="img" aria-label="{html.escape(told)}">{drawn}</div>')
