@@ -14,9 +14,10 @@ from ledger.bundle import Index
 from ledger.chain import Genesis
 from tests.audit.world import SIZE, Desk
 from tests.ledger.world import Folder
-from workbench.audit import docs, quality
-from workbench.audit.quality import SUITE, QualityError, Suite, examine
+from workbench.audit import docs, suites
+from workbench.audit.quality import LISTS, SUITE, examine
 from workbench.audit.rows import written
+from workbench.audit.suites import Quality, QualityError, Suite
 from workbench.rules.lifecycle import PROPOSED_EVENT, Event
 
 ACTORS = ("pm-1", "risk-1", "trader-1", "cro-1", "observer", "cosigner-1", "officer-a")
@@ -62,7 +63,7 @@ def changed(parquet: Path, statement: str, target: Path) -> Path:
     return target
 
 
-def failed(quality: quality.Quality) -> dict[str, tuple[int, tuple[int, ...]]]:
+def failed(quality: Quality) -> dict[str, tuple[int, tuple[int, ...]]]:
     """Return count and places of the expectations that were not met."""
     return {each.name: (each.unexpected, each.places) for each in quality.expected if not each.passed}
 
@@ -180,7 +181,7 @@ def test_who_is_known_is_told(parquet: Path, start: bytes) -> None:
     found = failed(examine(parquet, first=0, prev=start, actors=()))
     assert set(found) == {"actor known"}
     count, places = found["actor known"]
-    assert (count, len(places)) == (SIZE - 2, quality.SAMPLE)
+    assert (count, len(places)) == (SIZE - 2, suites.SAMPLE)
 
 
 def edited(change: Callable[[dict[str, Any]], object], target: Path) -> Path:
@@ -230,7 +231,9 @@ def test_what_is_not_answered_has_failed(parquet: Path, start: bytes, tmp_path: 
 MALFORMED: dict[str, Callable[[dict[str, Any]], object]] = {
     "no expectations": lambda suite: suite.update(expectations=[]),
     "no types": lambda suite: suite["meta"].update(types=[]),
+    "an empty list of processes": lambda suite: suite["meta"].update(processes=[]),
     "no processes": lambda suite: suite["meta"].pop("processes"),
+    "no name of its own": lambda suite: suite.pop("name"),
     "no meta": lambda suite: suite.pop("meta"),
     "a name twice": lambda suite: suite["expectations"].append(suite["expectations"][0]),
     "no words": lambda suite: suite["expectations"][0]["meta"].update(says=""),
@@ -243,7 +246,7 @@ MALFORMED: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_a_suite_that_is_refused(tmp_path: Path, case: str) -> None:
     """A malformed suite raises before anything runs."""
     with pytest.raises(QualityError):
-        Suite.read(edited(MALFORMED[case], tmp_path / "suite.json"))
+        Suite.read(edited(MALFORMED[case], tmp_path / "suite.json"), lists=LISTS)
 
 
 UNRUNNABLE: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -281,7 +284,7 @@ def test_no_rows_file(tmp_path: Path, start: bytes) -> None:
 @pytest.mark.parametrize("kind", [PROPOSED_EVENT, *(event.value for event in Event)])
 def test_the_desks_own_types_are_known(kind: str) -> None:
     """Every type that the desk's lifecycle writes stands in the suite."""
-    assert any(re.fullmatch(pattern, kind) for pattern in Suite.read(SUITE).types)
+    assert any(re.fullmatch(pattern, kind) for pattern in Suite.read(SUITE, lists=LISTS).lists["types"])
 
 
 @pytest.mark.parametrize(
@@ -289,7 +292,7 @@ def test_the_desks_own_types_are_known(kind: str) -> None:
 )
 def test_types_that_are_not_known(kind: str) -> None:
     """What only resembles a type of the desk's is not one."""
-    assert not any(re.fullmatch(pattern, kind) for pattern in Suite.read(SUITE).types)
+    assert not any(re.fullmatch(pattern, kind) for pattern in Suite.read(SUITE, lists=LISTS).lists["types"])
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,8 @@ from ledger.trust import TrustRoot
 from ledger.verifier import Report, VerificationError, plain
 from workbench.audit import people, quality
 from workbench.audit.head import Head, HeadError, extend
-from workbench.audit.quality import Quality
 from workbench.audit.rows import Activities, Rows, Uncited, written
+from workbench.audit.suites import Quality
 from workbench.rules.codes import RefusedError
 from workbench.rules.trust import TrustRoot as DeskTrustRoot
 
