@@ -15,6 +15,7 @@ from ledger.tally import Tally
 from workbench.audit import charts
 from workbench.audit.entry import Included, Proven
 from workbench.audit.integrity import Audit
+from workbench.audit.suites import Quality
 from workbench.desk.show import Shown, facts, table
 from workbench.rules.documents import printable
 
@@ -142,16 +143,21 @@ def evidence(audit: Audit) -> Shown:
 
 
 def quality(audit: Audit) -> Shown:
-    """Show what became of each expectation."""
+    """Show what became of each expectation of the ledger's rows."""
+    return expectations(audit.quality, place="entry")
+
+
+def expectations(quality: Quality, *, place: str) -> Shown:
+    """Show what became of each expectation of a suite; `place` is what its rows are called."""
     rows = [
         {
             "expectation": each.name,
             "met": "yes" if each.passed else "NO",
             "rows against it": each.unexpected,
-            "first": ", ".join(f"entry {place}" for place in each.places) or "-",
+            "first": ", ".join(f"{place} {number}" for number in each.places) or "-",
             "what is expected": each.problem or each.says,
         }
-        for each in audit.quality.expected
+        for each in quality.expected
     ]
     return _table("Data quality", rows)
 
