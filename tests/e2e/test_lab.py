@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -11,12 +12,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.approver.browser import COUNTED, Screen, chromium, plug_in
 from tests.world import Living, living
 from workbench.demo.lab import Lab, running
-from workbench.desk import live
+from workbench.desk import explore, exposure, live
 from workbench.desk.live import SOCKET, TRUST_ROOT
 from workbench.rules.lifecycle import Event
 from workbench.rules.words import words
@@ -154,6 +155,53 @@ def test_approve_in_jupyterlab(world: Living, lab: Lab, browser: Browser, tmp_pa
         if (entry.get("subject"), entry["type"]) == (digest, Event.DECIDED.value)
     ]
     assert made["actor"] == "committee-1"
+
+
+def explored(page: Page, url: str) -> Locator:
+    """Open the committee's page on risk and run it as far as the sliders."""
+    load(page, url)
+    for number in (0, 1, 7):
+        run(page, number)
+    explorer = page.locator(".wb-explore")
+    explorer.wait_for(timeout=LOAD_MS)
+    return explorer
+
+
+def move(explorer: Locator, name: str, place: float) -> float:
+    """Move a slider as its user does; return how long the page took to follow, in milliseconds."""
+    before = explorer.get_attribute("data-redrawn") or ""
+    explorer.locator(f"input[data-name='{name}']").fill(str(place))
+    expect(explorer).not_to_have_attribute("data-redrawn", before, timeout=LOAD_MS)
+    return float(explorer.get_attribute("data-redrawn-ms") or "nan")
+
+
+def test_sliders_follow_exactly(lab: Lab, browser: Browser, tmp_path: Path) -> None:
+    """A move redraws curve, table and control values from exact figures; the way back gives the file's."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, color_scheme="light")
+    page = context.new_page()
+    explorer = explored(page, lab.url("committee-1", "risk/exposure.ipynb"))
+    page.locator("details:not([open]) > summary").evaluate_all("all => all.forEach(each => each.click())")
+    start = explorer.locator(".wb-shown").inner_text()
+    assert "$330,000" in start
+    assert "$3,500" in start
+    path = explorer.locator("path.wb-within").get_attribute("d")
+    places = {"common": 0.1, "rate/hot-wallet-key": 0.75, "failure/phishing/hardware-keys-and-approval": 0.5}
+    for name, place in places.items():
+        assert move(explorer, name, place) > 0
+    portfolio = exposure.read().portfolio
+    starts = {each.name: each.start for each in explore.sliders(portfolio)}
+    exact = explore.redrawn(portfolio, starts | places)
+    shown = explorer.locator(".wb-shown").inner_text()
+    for row in (*exact["figures"], *exact["rows"]):
+        assert all(text in shown for text in row)
+    assert all(told in shown for _, _, told in exact["worths"])
+    assert explorer.locator("path.wb-within").get_attribute("d") != path
+    assert exact["meanings"]["common"] in explorer.locator(".wb-sliders").inner_text()
+    page.screenshot(path=str(tmp_path / "sliders.png"))
+    explorer.get_by_text("As in the file").click()
+    expect(explorer.locator(".wb-shown")).to_have_text(re.compile(r"\$3,500"), timeout=LOAD_MS)
+    assert explorer.locator(".wb-shown").inner_text() == start
+    context.close()
 
 
 def test_nobody_looks(world: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class Read:
 
 
 def read(scenarios: str = "seed.yaml", *, seed: int = 1, years: int = 1_000_000, today: str = "") -> Read:
-    """Read a file of scenarios and compute everything of it; a name without a folder is one that is shipped."""
+    """Read a file of scenarios and compute everything of it; a name without a folder is a shipped one."""
     path = Path(scenarios) if "/" in scenarios else SCENARIOS / scenarios
     portfolio = Portfolio.read(path.read_bytes())
     day = date.fromisoformat(today) if today else datetime.now(UTC).date()

@@ -33,21 +33,21 @@ def curves(title: str, found: Mapping[str, Curve], appetite: tuple[float, float]
     """Draw how likely a year costs more than a loss, both on logarithms; the appetite as a cross."""
     lowest = min((loss for curve in found.values() for loss, _ in curve if loss > 0), default=1.0)
     rows = [
-        {"curve": name, "loss": max(loss, lowest / 2), "above": above, "order": place}
+        {"curve": name, "loss": max(loss, lowest / 2), "above": max(above, RAREST), "order": place}
         for name, curve in found.items()
-        for place, (loss, above) in enumerate(curve)
-        if above >= RAREST
+        for place, (loss, above) in enumerate(_seen(curve))
     ]
-    if not rows:
+    if not any(above >= RAREST for curve in found.values() for _, above in curve):
         return Shown(f"<p><strong>{html.escape(title)}</strong>: nothing is ever lost.</p>")
-    highest = max(loss for curve in found.values() for loss, above in curve if above >= RAREST)
+    highest = 1.2 * max(loss for curve in found.values() for loss, _ in _seen(curve))
+    decades = [10.0**power for power in range(-1, 16) if lowest / 2 <= 10.0**power <= highest]
     base = alt.Chart(pd.DataFrame(rows))
     lines = base.mark_line(interpolate="step-after", strokeWidth=1.6).encode(
         x=alt.X(
             "loss:Q",
             title="a year costs more than",
-            scale=alt.Scale(type="log", domain=[lowest / 2, highest * 1.2]),
-            axis=alt.Axis(labelExpr=MONEY, tickCount=4, labelOverlap="greedy", grid=True),
+            scale=alt.Scale(type="log", domain=[lowest / 2, highest]),
+            axis=alt.Axis(labelExpr=MONEY, values=decades, labelOverlap="greedy", grid=True),
         ),
         y=alt.Y(
             "above:Q",
@@ -63,6 +63,12 @@ def curves(title: str, found: Mapping[str, Curve], appetite: tuple[float, float]
     )
     drawn = lines if appetite is None else lines + _cross(*appetite)
     return _shown(title, drawn.properties(width=WIDTH, height=HEIGHT), _told(found))
+
+
+def _seen(curve: Curve) -> Curve:
+    """Return the points as far as the drawing reaches, and the one at which the curve leaves it."""
+    rare = next((place for place, (_, above) in enumerate(curve) if above < RAREST), len(curve))
+    return curve[: rare + 1]
 
 
 def bars(title: str, found: Mapping[str, tuple[float, float]], *, middle: float = 0.0) -> Shown:

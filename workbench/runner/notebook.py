@@ -98,6 +98,7 @@ def run(notebook: Path, folder: Path, parameters: Mapping[str, Any]) -> Path:
 def render(executed: Path) -> str:
     """Return the report of an executed notebook: no code, no script, no outside address."""
     node = nbformat.read(executed, as_version=4)
+    node.metadata.pop("widgets", None)  # a report has no script that could bring them to life
     config = Config()
     config.TemplateExporter.exclude_input = True
     config.TagRemovePreprocessor.enabled = True

@@ -1,6 +1,6 @@
 // Sliders over scenarios: each move asks the kernel for exact figures; curve, tables and bars follow its answer.
 const NS = "http://www.w3.org/2000/svg";
-const WIDTH = 640, HEIGHT = 300, LEFT = 96, RIGHT = 12, TOP = 8, BOTTOM = 34, RAREST = 1e-6;
+const WIDTH = 640, HEIGHT = 300, LEFT = 112, RIGHT = 12, TOP = 8, BOTTOM = 34, RAREST = 1e-6;
 
 function cell(name, text, classes = "") {
   const made = document.createElement(name);
@@ -51,10 +51,11 @@ function curve(curves) {
   }
   for (let loss = low; loss <= high * 1.001; loss *= 10) {
     svg.append(drawing("line", { x1: x(loss), x2: x(loss), y1: TOP, y2: HEIGHT - BOTTOM, class: "wb-grid" }));
-    svg.append(drawing("text", { x: x(loss), y: HEIGHT - BOTTOM + 16, "text-anchor": loss === low ? "start" : "middle" }, money(loss)));
+    svg.append(drawing("text", { x: x(loss), y: HEIGHT - BOTTOM + 16, "text-anchor": loss === low ? "start" : loss * 1.001 >= high ? "end" : "middle" }, money(loss)));
   }
   curves.forEach((points, place) => {
-    const seen = points.filter(([, above]) => above >= RAREST);
+    const rare = points.findIndex(([, above]) => above < RAREST);
+    const seen = rare < 0 ? points : points.slice(0, rare + 1);
     const path = seen.map(([loss, above], index) => (index ? `H${x(loss)}V${y(above)}` : `M${x(loss)} ${y(above)}`)).join("");
     svg.append(drawing("path", { d: path, class: place ? "wb-within" : "wb-without" }));
   });
@@ -144,6 +145,7 @@ function render({ model, el }) {
     }
   };
   model.on("change:drawn", draw);
+  el.dataset.redrawn = "0";
   el.replaceChildren(controls, shown);
   draw();
 }
