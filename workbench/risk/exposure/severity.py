@@ -115,5 +115,5 @@ def sample(severity: Stated, random: np.random.Generator, count: int) -> Floats:
         return low + (high - low) * random.beta(left, right, count)
     if isinstance(severity, Lognormal):
         mu, sigma = logarithmic(severity)
-        return np.minimum(random.lognormal(mu, sigma, count), float(severity.cap))
+        return np.minimum(np.exp(mu + sigma * random.standard_normal(count)), float(severity.cap))
     return np.full(count, amount(severity))

