@@ -160,7 +160,7 @@ def test_approve_in_jupyterlab(world: Living, lab: Lab, browser: Browser, tmp_pa
 def explored(page: Page, url: str) -> Locator:
     """Open the committee's page on risk and run it as far as the sliders."""
     load(page, url)
-    for number in (0, 1, 7):
+    for number in (0, 1, 8):
         run(page, number)
     explorer = page.locator(".wb-explore")
     explorer.wait_for(timeout=LOAD_MS)

@@ -20,6 +20,7 @@ from workbench.risk.exposure.figures import LEVELS, Exposure, Whole
 from workbench.risk.exposure.scenarios import Portfolio
 from workbench.risk.exposure.shares import Shares, at_sites, in_common
 from workbench.risk.exposure.simulated import Interval, Simulated
+from workbench.risk.exposure.waiting import waiting
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "policies" / "scenarios"
 LAYOUTS = ((1, 1, 1, 1, 1), (2, 2, 1), (3, 2), (5,))
@@ -113,10 +114,39 @@ def worst_years(read: Read) -> Shown:
         lines.append(
             {"": "with controls, positions lost once: TVaR drawn", **_intervals(found.chance_capped)}
         )
+    if found.rare is not None:
+        loss, rare = found.rare
+        exact = odds(found.inherent.annual.above(loss))
+        between = f"{odds(rare.probability.low)} to {odds(rare.probability.high)}"
+        last = f"{exact}; drawn where it is rare {between}"
+        lines.append(
+            {
+                "": f"without controls: a year over {usd(loss)}",
+                **dict.fromkeys(_by_level(dict.fromkeys(LEVELS, "")), ""),
+                "99.9 %": last,
+            }
+        )
     years = f"{found.chance_inherent.years:,} drawn years, seed {found.seed}, intervals of 95 %"
     return table(
         f"Bad years, USD: VaR is not exceeded with that probability, TVaR the mean beyond; {years}", lines
     )
+
+
+def how_soon(read: Read, loss: float = 100_000, days: float = 90) -> Shown:
+    """Show how long it takes until an event costs more, and how often one comes soon after another."""
+    lines = []
+    for name, controlled in (("without controls", False), ("with controls", True)):
+        found = waiting(read.portfolio, loss, days=days, seed=read.found.seed, controlled=controlled)
+        soon = found.soon_after
+        lines.append(
+            {
+                "": name,
+                "events a year": f"{found.a_year.value:.3g}",
+                "years between": f"{found.years_between:,.1f}" if found.events else "none was drawn",
+                f"within {days:g} days after another": f"{soon.value:.2%} ({soon.low:.2%} to {soon.high:.2%})",
+            }
+        )
+    return table(f"Events that cost more than {usd(loss)}, in a drawn history of a million years", lines)
 
 
 def in_one_place(loss: float = 10_000_000, share: float = 0.005, breached: float = 0.001) -> Shown:

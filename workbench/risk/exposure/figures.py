@@ -5,6 +5,7 @@
 (2) Of the whole: expected loss, VaR, TVaR and exceedance, inherent and residual, exactly.
 (3) The same from drawn years with 95 % intervals; and, where positions are known, with their caps, which the
     exact figures do not have.
+    Rare years without controls are drawn where they are rare, too (`rare`), unless rates share a factor.
 (4) If anything is uncertain, 90 % credible bands: the figures of portfolios whose rates and failures are
     drawn from their distributions. Severities' own parameters count as known.
 (5) Every assumption, and whether its time is over.
@@ -26,11 +27,14 @@ import numpy as np
 
 from workbench.risk.errors import RiskError
 from workbench.risk.exposure import gates, severity
-from workbench.risk.exposure.annual import Annual, Prepared, annual, inherent, residual
+from workbench.risk.exposure.annual import Annual, Prepared, Risk, annual, inherent, residual
 from workbench.risk.exposure.parameters import Parameters
+from workbench.risk.exposure.rare import Rare
+from workbench.risk.exposure.rare import above as rarely_above
 from workbench.risk.exposure.scenarios import Aged, Portfolio, aged
 from workbench.risk.exposure.simulated import YEARS, Interval, Simulated, simulate
 
+RARE: Final = 0.999
 LEVELS: Final = (0.95, 0.99, 0.995, 0.999)
 POINTS: Final = 96
 """Of an exceedance curve."""
@@ -93,6 +97,7 @@ class Exposure:
     chance_capped: Simulated | None
     bands: Bands | None
     appetite: tuple[float, float] | None
+    rare: tuple[float, Rare] | None
     assumptions: tuple[Aged, ...]
     seed: int
 
@@ -116,12 +121,23 @@ class Exposure:
         }
         if self.chance_capped is not None:
             told["monte_carlo"]["residual_capped"] = _chance(self.chance_capped)
+        if self.rare is not None:
+            told["monte_carlo"]["rare"] = self._rare(*self.rare)
         if self.bands is not None:
             told["portfolio"]["residual"]["credible"] = _bands(self.bands)
         if self.appetite is not None:
             loss, allowed = self.appetite
             told["appetite"] = {"loss": loss, "allowed": allowed, "probability": self.above_appetite}
         return told
+
+    def _rare(self, loss: float, found: Rare) -> dict[str, Any]:
+        return {
+            "loss": _usd(loss),
+            "exact": self.inherent.annual.above(loss),
+            "probability": found.probability.value,
+            "ci": [found.probability.low, found.probability.high],
+            "gain": found.gain,
+        }
 
 
 def exposure(
@@ -150,19 +166,27 @@ def exposure(
             portfolio, seed=seed, years=years, controlled=controlled, capped=capped, executor=executor
         )
 
-    appetite = portfolio.appetite
+    appetite, whole = portfolio.appetite, Whole(annual(without, stress=stress))
     return Exposure(
         rows=tuple(rows(portfolio)),
-        inherent=Whole(annual(without, stress=stress)),
+        inherent=whole,
         residual=Whole(annual(with_controls, stress=stress)),
         chance_inherent=drawn(controlled=False),
         chance_residual=drawn(controlled=True),
         chance_capped=drawn(controlled=True, capped=True) if portfolio.positions else None,
         bands=bands(portfolio, seed=seed),
         appetite=(float(appetite.loss), float(appetite.probability)) if appetite else None,
+        rare=_rarely(without, whole.annual.var(RARE), seed=seed),
         assumptions=tuple(aged(portfolio, today)),
         seed=seed,
     )
+
+
+def _rarely(risks: Sequence[Risk], loss: float, *, seed: int) -> tuple[float, Rare] | None:
+    try:
+        return loss, rarely_above(risks, loss, seed=seed)
+    except RiskError:  # a stress factor, or a loss that is no rare one: drawn years tell it
+        return None
 
 
 def shape(portfolio: Portfolio) -> float | None:

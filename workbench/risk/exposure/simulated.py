@@ -136,6 +136,18 @@ def simulate(
     return Simulated(years, losses)
 
 
+def history(portfolio: Portfolio, *, seed: int, years: int, controlled: bool) -> tuple[Floats, Floats]:
+    """Return the moment (in years) and the loss of each event of one long history, in no order."""
+    random = np.random.Generator(np.random.SFC64(seed))
+    factor = _factor(portfolio, random, years)
+    moments, losses = [], []
+    for scenario in portfolio.scenarios:
+        at = _when(portfolio, scenario, random, years, factor)
+        moments.append(at + random.random(len(at)))
+        losses.append(_losses(scenario, random, len(at), controlled=controlled))
+    return np.concatenate(moments), np.concatenate(losses)
+
+
 def _block(
     portfolio: Portfolio,
     years: int,
