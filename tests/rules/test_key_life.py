@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,12 +15,13 @@ from tests.rules.test_concentration import NAMES, set_with
 from tests.rules.test_recovery import kept_by, three
 from workbench.demo import charter
 from workbench.evm.transaction import address_of
-from workbench.rules.key_life import TABLE, TRIED_DAYS_MAX, KeyEvent, KeyState, Life, Told, lives
+from workbench.rules.key_life import TABLE, TRIED_DAYS_MAX, Done, KeyEvent, KeyState, Life, Told, lives
 from workbench.rules.policy import PolicySet
 
 Json = dict[str, Any]
 KEY = charter.KEY_ID
 RUN = "ab" * 32
+WORDS = ("made", "generated", "backed-up", "tried", "restored")
 
 
 class Book:
@@ -221,6 +223,79 @@ def test_what_moves_nothing(book: Book) -> None:
     book.said("key.backed-up", "backed-up", "cosigner-9").tell("policy.activated", "ab" * 32)
     book.tell("key.tried").tell("key.ordered", data={}).tell("external.key-ceremony", data={})
     assert book.life() == before
+
+
+def lived(sets: Sequence[PolicySet]) -> Book:
+    """Return a key that was made and refreshed; its shares were backed up and tried, one came back."""
+    made = {"address": TREASURY, "key": KEY}
+    book = Book(sets).tell("key.made", data={**made, "epoch": 1}).active(1)
+    for epoch in (1, 2):
+        if epoch > 1:
+            book.tell("key.made", data={**made, "epoch": epoch})
+        for name in NAMES:
+            book.said("key.backed-up", "backed-up", name, epoch=epoch)
+        for name in NAMES:
+            book.said("key.tried", "tried", name, epoch=epoch)
+        book.said("key.restored", "restored", NAMES[0], epoch=epoch)
+    return book.said("key.generated", "generated", shares=[], whole=[OTHER], attributes={"LOCAL": True})
+
+
+def test_what_is_written_down_again(sets: Sequence[PolicySet]) -> None:
+    """Whichever word a service records once more, no key looks newer, older or less due."""
+    book = lived(sets)
+    before = lives(book.entries, book.sets)
+    words = [each for each in book.entries if each.type.startswith("key.")]
+    assert {each.type for each in words} == {f"key.{word}" for word in WORDS}
+    for again in words:
+        book.tell(again.type, again.id, dict(again.data or {}), days=TRIED_DAYS_MAX)
+        assert lives(book.entries, book.sets) == before
+    assert f"try the backups of {', '.join(NAMES)}" in before[0].due(book.entries[-1].at)
+
+
+def test_an_older_epoch(sets: Sequence[PolicySet]) -> None:
+    """One that is told after a newer one does not have backups of its time count."""
+    book = Book(sets).active(1)
+    for epoch in (2, 1):
+        book.tell("key.made", data={"address": TREASURY, "key": KEY, "epoch": epoch})
+    assert book.life().epoch == 2
+
+
+def test_a_word_within_the_same_entry(sets: Sequence[PolicySet]) -> None:
+    """What stands in an entry beside what is new is as old as it was."""
+    book = Book(sets).active(1).said("key.backed-up", "backed-up", NAMES[0])
+    first = book.entries[-1]
+    book.said("key.backed-up", "backed-up", NAMES[1])
+    both = {**(first.data or {})["testimonies"], **(book.entries[-1].data or {})["testimonies"]}
+    book.entries[-1] = replace(book.entries[-1], data={"testimonies": both})
+    shares = book.life().shares
+    assert [shares[name].backed_up for name in NAMES[:2]] == [Done(1, each.at) for each in book.entries[-2:]]
+
+
+def test_a_trial_that_is_another(sets: Sequence[PolicySet]) -> None:
+    """By another ticket a backup is tried anew, and is not due any more."""
+    book = lived(sets).tell("key.ordered", days=TRIED_DAYS_MAX)
+    for name in NAMES:
+        book.said("key.tried", "tried", name, epoch=2, ticket="01" * 32)
+    life, now = lives(book.entries, book.sets)[0], book.entries[-1].at
+    assert life.due(now) == []
+    assert life.shares[NAMES[-1]].tried == Done(2, now)
+
+
+@pytest.mark.parametrize(
+    ("kind", "did"),
+    [
+        pytest.param("key.tried", "backed-up", id="a backup is no trial"),
+        pytest.param("key.tried", "restored", id="nor is what came back"),
+        pytest.param("key.backed-up", "tried", id="a trial is no backup"),
+        pytest.param("key.restored", "tried", id="nor does it come back by one"),
+        pytest.param("key.destroyed", "backed-up", id="nothing is gone by a backup"),
+    ],
+)
+def test_a_word_under_another_name(sets: Sequence[PolicySet], kind: str, did: str) -> None:
+    """A testimony counts in the entry that is called after what was done."""
+    book = Book(sets).active(1).active(2)
+    before = lives(book.entries, book.sets)
+    assert lives(book.said(kind, did).entries, book.sets) == before
 
 
 def test_the_table_has_an_end() -> None:

@@ -2,8 +2,7 @@
 
 (1) An order counts as the officers of the set that it names have signed it.
 (2) An epoch was made where every co-signer whom the order names says that it holds its share (`ceremony`).
-(3) What was said counts where it stands first: no testimony has a date, and who could write the old one down
-    again would have an old drill pass for a new one. Which day that first place has is the service's word.
+(3) What was said counts where it stands first (`key_life`). Which day that place has is the service's word.
 
 For entries and sets of a bundle that `keys.sound` has verified, testimonies included. What fails raises: the
 ledger would hold what nobody has said.
@@ -11,13 +10,13 @@ ledger would hold what nobody has said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workbench.rules import key_operation, officers
 from workbench.rules.ceremony import verify_held
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.key_life import Told, testimonies
+from workbench.rules.key_life import Told, first_said
 from workbench.rules.key_operation import ORDERED, KeyOperation, SignedOperation
 from workbench.rules.keys import SharedKey
 from workbench.rules.policy import PolicySet
@@ -42,11 +41,9 @@ class Proofs:
 
     def said(self, kind: str, key: SharedKey) -> list[tuple[Told, Testimony]]:
         """(3) Return what co-signers say that they did with their shares of a key, and where."""
-        first: dict[bytes, tuple[Told, Testimony]] = {}
-        for told in self.of(kind):
-            for said in _of_key(told, key):
-                first.setdefault(said.canonical(), (told, said))
-        return list(first.values())
+        before: set[bytes] = set()
+        found = [(told, said) for told in self.of(kind) for said in first_said(told, before)]
+        return [(told, said) for told, said in found if _is_of(said, key)]
 
     def made(self, key: SharedKey) -> dict[int, Told]:
         """(2) (3) Return where each epoch of a key stands first."""
@@ -90,10 +87,5 @@ class Proofs:
         raise RefusedError(Refusal.POLICY_CHAIN, "the order names no policy set of this bundle")
 
 
-def _of_key(told: Told, key: SharedKey) -> Iterator[Testimony]:
-    for each in testimonies(told):
-        said = each.testimony
-        is_its = bool(said.shares) and said.shares[-1].public_key == key.public_key
-        # what was made or restored is no trial, wherever it is written down
-        if is_its and told.type == f"key.{said.did}":
-            yield said
+def _is_of(said: Testimony, key: SharedKey) -> bool:
+    return bool(said.shares) and said.shares[-1].public_key == key.public_key

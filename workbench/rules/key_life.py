@@ -9,13 +9,16 @@ strand what the key owns. A key that a set calls compromised stays so until it i
     paused, released: by the watcher's orders on it or on everything, which the key is held against whenever
     it is listed. destroyed: when each co-signer has testified to it.
 (3) A share is as old as its epoch; a backup is of one epoch, and so is the word that it was tried.
+(4) What was said or made counts where it stands first, and under the name of what was done: no testimony has
+    a date, and who could write an old one down again would have an old drill pass for a new one. No epoch
+    comes back either: who made an old one the newest would have its old backups count.
 
 Pure, and not a judge: entries are believed as a bundle's verifier has left them, sets as `verify_chain` has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -183,9 +186,11 @@ class _Book:
     lives: dict[str, Life] = field(default_factory=dict)
     orders: Orders = NOTHING_ORDERED
     listed: dict[str, Key] = field(default_factory=dict)
+    said: set[bytes] = field(default_factory=set)
+    made: set[tuple[str, int]] = field(default_factory=set)
 
     def enter(self, told: Told) -> None:
-        data, said = told.data or {}, [each.testimony for each in testimonies(told)]
+        data, said = told.data or {}, list(first_said(told, self.said))
         match told.type:
             case PolicyEvent.ADOPTED | PolicyEvent.ACTIVATED:
                 self._in_force(told)
@@ -243,10 +248,13 @@ class _Book:
                 self._step(told, life, KeyEvent.RELEASED)
 
     def _made(self, told: Told, address: str, name: str, epoch: int) -> None:
+        if (address, epoch) in self.made:  # (4)
+            return
+        self.made.add((address, epoch))
         life = self.lives.get(address)
         if life is None:
             life = self.lives[address] = Life(address, name, KeyState.PRE_ACTIVATION, told.at)
-        life.epoch = epoch
+        life.epoch = max(life.epoch, epoch)
         event = "made" if epoch == 1 else f"refreshed to epoch {epoch}"
         life.moments.append(Moment(told.seq, told.at, event, life.state))
 
@@ -299,3 +307,13 @@ def testimonies(told: Told) -> list[SignedTestimony]:
         return []
     found = [*data.get("testimonies", {}).values(), *([data["testimony"]] if "testimony" in data else [])]
     return [SignedTestimony.load(each) for each in found]
+
+
+def first_said(told: Told, before: set[bytes]) -> Iterator[Testimony]:
+    """(4) Yield what co-signers say in an entry for the first time; `before` grows by it."""
+    for each in testimonies(told):
+        said, name = each.testimony, each.testimony.canonical()
+        # what was made or restored is no trial, wherever it is written down
+        if told.type == f"key.{said.did}" and name not in before:
+            before.add(name)
+            yield said
