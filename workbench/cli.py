@@ -228,6 +228,8 @@ def _risk(commands: Any) -> None:  # noqa: ANN401 - argparse has no name for it
     exposure.add_argument("--json", action="store_true", help="print one JSON document")
     exposure.add_argument("--years", type=int, default=1_000_000, metavar="N", help="how many are drawn")
     exposure.add_argument("--seed", type=int, default=1, metavar="N", help="of all chance")
+    exposure.add_argument("--bundle", type=Path, help="a bundle's folder, whose evidence moves the figures")
+    exposure.add_argument("--trust-root", type=Path, metavar="FILE", help="your own, to verify it under")
     limits = asked.add_parser("limits", help="what each position may hold for the appetite to be kept")
     limits.add_argument("file", type=Path, metavar="SCENARIOS", help="with positions and an appetite")
     limits.add_argument("--limits", type=Path, metavar="FILE", help="the policy set's limits.json")

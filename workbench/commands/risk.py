@@ -1,7 +1,8 @@
 """`workbench risk`: what a year may cost, from a file of scenarios; which limits keep the appetite.
 
-Nothing is asked of a desk: file and seed in, figures out. A file that is refused names the place (1); one
-that cannot be read, or whose figures cannot be told, is 2.
+Nothing is asked of a desk: file and seed in, figures out; with a bundle, failure probabilities that follow
+its evidence. A file that is refused names the place (1), a bundle that is not sound says why (1); what cannot
+be read, or whose figures cannot be told, is 2.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import argparse
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from typing import Any
 
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
 from workbench.risk.errors import RiskError
@@ -21,8 +24,10 @@ from workbench.risk.exposure.limits import derive, draft
 from workbench.risk.exposure.plain_yaml import FILE_MAX, ScenarioError
 from workbench.risk.exposure.scenarios import Portfolio
 from workbench.risk.exposure.simulated import Simulated
+from workbench.rules.documents import printable
 
 NAME_WIDTH = 28
+WIDTH = 100
 
 
 def risk(options: argparse.Namespace) -> int:
@@ -43,15 +48,29 @@ def risk(options: argparse.Namespace) -> int:
 
 
 def figures(options: argparse.Namespace, portfolio: Portfolio) -> int:
-    """Print the exposure of the scenarios."""
+    """Print the exposure of the scenarios, after the evidence of a bundle if there is one."""
+    if (options.bundle is None) != (options.trust_root is None):
+        return _complain("--bundle and --trust-root go together", COULD_NOT_RUN)
+    now = datetime.now(UTC)
+    evidence, said = list[dict[str, Any]](), list[str]()
+    if options.bundle is not None:
+        from workbench.commands import evidence as bundled  # noqa: PLC0415 - a verifier takes its time
+
+        try:
+            fed = bundled.fed(portfolio, options.bundle, options.trust_root, now=now)
+        except bundled.NotProvenError as refused:
+            return _complain(str(refused), REFUSED)
+        portfolio, evidence, said = fed.portfolio, bundled.dump(fed), ["", *bundled.lines(fed)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = exposure(portfolio, today=_today(), seed=options.seed, years=options.years, executor=pool)
+        found = exposure(portfolio, today=now.date(), seed=options.seed, years=options.years, executor=pool)
         told = found.dump()
+    if options.bundle is not None:
+        told["evidence"] = evidence
     if options.json:
         print(json.dumps(told, indent=2, allow_nan=False))
         return DONE
-    for line in lines(found):
-        print(line)
+    for line in [*lines(found), *said]:
+        print(_folded(line))
     return DONE
 
 
@@ -82,8 +101,16 @@ def _today() -> date:
 
 
 def _complain(error: object, code: int) -> int:
-    print(error if isinstance(error, str) else f"workbench: {error}", file=sys.stderr)
+    said = error if isinstance(error, str) else f"workbench: {error}"
+    # a file's names, and what a bundle says, are somebody else's
+    print(" ".join(printable(said).split()), file=sys.stderr)
     return code
+
+
+def _folded(line: str) -> str:
+    if len(line) <= WIDTH:
+        return line
+    return "\n".join(textwrap.wrap(line, WIDTH, subsequent_indent="    ", break_on_hyphens=False))
 
 
 def lines(found: Exposure) -> Iterator[str]:
