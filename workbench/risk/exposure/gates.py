@@ -17,12 +17,10 @@ with `all_fail`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import product
-from math import prod
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +28,8 @@ from scipy import special
 
 from workbench.risk.exposure.scenarios import Control, Failure, Scenario, Uncertain
 from workbench.risk.exposure.severity import Floats
+
+Counts: TypeAlias = NDArray[np.int64]
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(400)
 REACH: Final = 9.0
@@ -62,48 +62,48 @@ def all_fail(scenario: Scenario, varied: Varied = AS_STATED) -> float:
     """Return the probability that no control holds, given the event."""
     controls = [each for each in scenario.controls if varied.kept is None or each.id in varied.kept]
     own = {each.id: varied.failures.get(each.id, probability(each.failure)) for each in controls}
-    total = 0.0
-    for chance, taken in _states(controls, varied.causes):  # (2)
-        left = [_fails(control, own[control.id], taken[control.id]) for control in controls]
-        total += chance * _together(left, float(scenario.correlation))
-    return min(total, 1.0)
+    chance, taken = _states(controls, varied.causes)  # (2)
+    fails = [_fails(control, own[control.id]) for control in controls]
+    correlation = float(scenario.correlation)
+    if correlation == 0.0 or len(controls) < 2:  # noqa: PLR2004 - one correlates with nothing
+        left = [table[taken[:, place]] for place, table in enumerate(fails)]
+        return min(float(chance @ np.prod([np.ones_like(chance), *left], axis=0)), 1.0)
+    return min(_together(chance, taken, fails, correlation), 1.0)
 
 
 def _chances(controls: Sequence[Control]) -> dict[str, float]:
     return {cause.id: probability(cause.probability) for control in controls for cause in control.causes}
 
 
-def _states(
-    controls: Sequence[Control], causes: Mapping[str, float]
-) -> Iterator[tuple[float, dict[str, int]]]:
+def _states(controls: Sequence[Control], causes: Mapping[str, float]) -> tuple[Floats, Counts]:
+    """Return of each state of the causes its probability, and how many parts of each control it takes."""
     chances = {name: causes.get(name, chance) for name, chance in _chances(controls).items()}
-    for struck in product((False, True), repeat=len(chances)):
-        state = dict(zip(chances, struck, strict=True))
-        chance = prod(chances[name] if is_struck else 1 - chances[name] for name, is_struck in state.items())
-        if chance > 0:
-            yield chance, {control.id: _taken(control, state) for control in controls}
+    struck = (np.arange(2 ** len(chances))[:, None] >> np.arange(len(chances))) & 1
+    each = np.array(list(chances.values()))
+    takes = np.zeros((len(chances), len(controls)), dtype=np.int64)
+    for place, control in enumerate(controls):
+        for cause in control.causes:
+            takes[list(chances).index(cause.id), place] = cause.parts or control.parts
+    enough = np.array([control.threshold for control in controls], dtype=np.int64)
+    return np.prod(np.where(struck, each, 1 - each), axis=1), np.minimum(struck @ takes, enough)
 
 
-def _taken(control: Control, state: Mapping[str, bool]) -> int:
-    taken = sum(cause.parts or control.parts for cause in control.causes if state[cause.id])
-    return min(taken, control.parts)
-
-
-def _fails(control: Control, chance: float, taken: int) -> float:
-    """(3) Return the probability to fail of what a state of the causes leaves of a control."""
+def _fails(control: Control, chance: float) -> Floats:
+    """(3) Return the probability to fail when causes have taken none, one, … as many parts as it needs."""
+    taken = np.arange(control.threshold)
     missing = control.threshold - taken
-    if missing <= 0:
-        return 1.0
-    return float(special.bdtrc(missing - 1, control.parts - taken, chance))
+    return np.append(special.bdtrc(missing - 1, control.parts - taken, chance), 1.0)
 
 
-def _together(chances: list[float], correlation: float) -> float:
-    """(4) Return the probability that all fail."""
-    if correlation == 0.0 or len(chances) < 2:  # noqa: PLR2004 - one correlates with nothing
-        return float(np.prod(chances))
-    levels = special.ndtri(np.array(chances))[:, None]
-    given = special.ndtr((levels - np.sqrt(correlation) * FACTOR) / np.sqrt(1 - correlation))
-    return float(DENSITY @ np.prod(given, axis=0))
+def _together(chance: Floats, taken: Counts, fails: Sequence[Floats], correlation: float) -> float:
+    """(4) Return the probability that all fail: states that take the same parts are one."""
+    patterns, which = np.unique(taken, axis=0, return_inverse=True)
+    given = np.ones((len(patterns), len(FACTOR)))
+    for place, table in enumerate(fails):
+        levels = special.ndtri(table)[:, None]
+        one = special.ndtr((levels - np.sqrt(correlation) * FACTOR) / np.sqrt(1 - correlation))
+        given *= one[patterns[:, place]]
+    return float(np.bincount(which.ravel(), chance) @ given @ DENSITY)
 
 
 def simulate(scenario: Scenario, random: np.random.Generator, count: int) -> NDArray[np.bool_]:
