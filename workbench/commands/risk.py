@@ -10,17 +10,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import stat
 import sys
 import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
 from workbench.risk.errors import RiskError
 from workbench.risk.exposure.figures import LEVELS, Exposure, Whole, exposure
-from workbench.risk.exposure.limits import derive, draft
+from workbench.risk.exposure.limits import FILE_MAX as LIMITS_MAX
+from workbench.risk.exposure.limits import derive, draft, read
 from workbench.risk.exposure.plain_yaml import FILE_MAX, ScenarioError
 from workbench.risk.exposure.scenarios import Portfolio
 from workbench.risk.exposure.simulated import Simulated
@@ -33,8 +36,7 @@ WIDTH = 100
 def risk(options: argparse.Namespace) -> int:
     """Answer what is asked of a file of scenarios."""
     try:
-        with options.file.open("rb") as file:
-            raw = file.read(FILE_MAX + 1)
+        raw = _read(options.file, FILE_MAX)
     except OSError as error:
         return _complain(error, COULD_NOT_RUN)
     try:
@@ -43,7 +45,7 @@ def risk(options: argparse.Namespace) -> int:
         return _complain(f"REFUSED: {refused}", REFUSED)
     try:
         return limits(options, portfolio) if options.asked == "limits" else figures(options, portfolio)
-    except (OSError, RiskError, json.JSONDecodeError) as error:
+    except (OSError, RiskError) as error:
         return _complain(error, COULD_NOT_RUN)
 
 
@@ -84,7 +86,7 @@ def limits(options: argparse.Namespace, portfolio: Portfolio) -> int:
         print(f"{found.position:{NAME_WIDTH}}{found.value:15,} -> {found.limit:15,}  {after}{verdict}")
     if options.limits is None:
         return DONE
-    drafted = draft(portfolio, json.loads(options.limits.read_bytes()), today=_today())
+    drafted = draft(portfolio, read(_read(options.limits, LIMITS_MAX)), today=_today())
     for path, present, wanted in drafted.changes:
         print(f"{path}: {present} -> {wanted} US cents")
     if not drafted.changes:
@@ -94,6 +96,14 @@ def limits(options: argparse.Namespace, portfolio: Portfolio) -> int:
         file.write(drafted.content)
     print(f"{options.out}: a draft. It counts once a policy set with it is proposed, signed and in force.")
     return DONE
+
+
+def _read(path: Path, most: int) -> bytes:
+    """Return a file's bytes, one more than `most` at the most; a pipe in its place cannot make us wait."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{path}: not a regular file")
+        return file.read(most + 1)
 
 
 def _today() -> date:

@@ -138,12 +138,13 @@ def how_soon(read: Read, loss: float = 100_000, days: float = 90) -> Shown:
     for name, controlled in (("without controls", False), ("with controls", True)):
         found = waiting(read.portfolio, loss, days=days, seed=read.found.seed, controlled=controlled)
         soon = found.soon_after
+        between = f"({soon.low:.2%} to {soon.high:.2%})"
         lines.append(
             {
                 "": name,
                 "events a year": f"{found.a_year.value:.3g}",
                 "years between": f"{found.years_between:,.1f}" if found.events else "none was drawn",
-                f"within {days:g} days after another": f"{soon.value:.2%} ({soon.low:.2%} to {soon.high:.2%})",
+                f"within {days:g} days after another": f"{soon.value:.2%} {between}",
             }
         )
     return table(f"Events that cost more than {usd(loss)}, in a drawn history of a million years", lines)

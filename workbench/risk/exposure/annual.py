@@ -24,7 +24,7 @@ from math import gcd
 from typing import Final
 
 import numpy as np
-from scipy import special
+from scipy import linalg
 
 from workbench.risk.exposure import gates, severity
 from workbench.risk.exposure.events import Complexes, NegativeBinomial, Number, Poisson, number
@@ -214,11 +214,8 @@ def _stressed(stressed: Sequence[tuple[Number, Complexes]], shape: float) -> Com
     uncertain = [(each, at) for each, at in stressed if isinstance(each, NegativeBinomial)]
     if not uncertain:
         return np.asarray((1 - known / shape) ** -shape)
-    nodes, weights = special.roots_genlaguerre(LAGUERRE, shape - 1)
-    counted = weights > ROUNDING * ROUNDING * weights.sum()
-    nodes, weights = nodes[counted], weights[counted]
     whole = np.zeros_like(uncertain[0][1])
-    for node, weight in zip(nodes / shape, weights / weights.sum(), strict=True):
+    for node, weight in _factors(shape):
         # by logarithms: one exponential a node instead of a power a scenario
         given = node * known + np.zeros_like(whole)
         for each, at in uncertain:
@@ -227,12 +224,21 @@ def _stressed(stressed: Sequence[tuple[Number, Complexes]], shape: float) -> Com
     return whole
 
 
+def _factors(shape: float) -> list[tuple[float, float]]:
+    """Return values of the factor and their weights by a matrix that no Γ(shape) overflows in."""
+    row = np.arange(LAGUERRE)
+    nodes, vectors = linalg.eigh_tridiagonal(2 * row + shape, np.sqrt(row[1:] * (row[1:] + shape - 1)))
+    weights = vectors[0] ** 2
+    counted = weights > ROUNDING * ROUNDING
+    return list(zip((nodes[counted] / shape).tolist(), weights[counted].tolist(), strict=True))
+
+
 def _lattice(risks: Sequence[Risk], reach: float, size: int | None) -> tuple[float, int]:
     """(2) Return step and number of places."""
     common, is_all = _common(risks)
     if is_all and (size is None or reach / common < size):
         wanted = max(int(reach / common) + 2, SIZE_MIN)
-        places = 2 ** int(np.ceil(np.log2(wanted)))
+        places = 2 ** (wanted - 1).bit_length()
         if places <= SIZE_MAX:
             return common, places
     places = size or SIZE

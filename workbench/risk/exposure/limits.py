@@ -14,18 +14,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
 from workbench.risk.errors import RiskError
-from workbench.risk.exposure.annual import annual, residual
+from workbench.risk.exposure.annual import Risk, annual, residual
 from workbench.risk.exposure.scenarios import Portfolio, Position, aged
 
 STEPS: Final = 10
 COARSE: Final = 2**13
 CENTS: Final = 100
+WORK_MAX: Final = 1024
+"""Positions times scenarios: each is looked at a dozen times, for some seconds in all."""
+FILE_MAX: Final = 64 * 1024  # bytes; as any file of a policy set
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,10 @@ def derive(portfolio: Portfolio) -> list[Derived]:
     """(1) Return what each position may hold. Raises without an appetite or a position."""
     if portfolio.appetite is None or not portfolio.positions:
         raise RiskError("limits follow from an appetite and positions: the file has not both")
-    return [_derived(portfolio, each) for each in portfolio.positions]
+    if (work := len(portfolio.positions) * len(portfolio.scenarios)) > WORK_MAX:
+        raise RiskError(f"/positions: {work} times a scenario to look at, at most {WORK_MAX}")
+    whole = residual(portfolio)
+    return [_derived(portfolio, each, whole) for each in portfolio.positions]
 
 
 def draft(portfolio: Portfolio, limits: Mapping[str, Any], *, today: date) -> Draft:
@@ -87,39 +93,66 @@ def draft(portfolio: Portfolio, limits: Mapping[str, Any], *, today: date) -> Dr
     return Draft(content, tuple(changes))
 
 
+def read(raw: bytes) -> dict[str, Any]:
+    """Return what a `limits.json` says, or refuse: no key twice, and no number that is not whole."""
+    if len(raw) > FILE_MAX:
+        raise RiskError(f"the limits have more than {FILE_MAX} bytes")
+    try:
+        found = json.loads(raw, object_pairs_hook=_once, parse_float=_whole, parse_constant=_whole)
+    except (ValueError, RecursionError) as error:
+        raise RiskError(f"the limits are not read: {error!s:.80}") from error
+    if not isinstance(found, dict):
+        raise RiskError("the limits are no object")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a key twice")
+    return dict(pairs)
+
+
+def _whole(written: str) -> int:
+    raise ValueError(f"{written:.40} is no whole number")
+
+
 def _place(limits: dict[str, Any], position: Position) -> tuple[dict[str, Any], str]:
-    name = str(position.limit)
-    tiers = limits.get("tiers", {})
-    if position.tier == "hot":
-        place, path = limits, f"/{name}"
-    else:
-        place, path = tiers.get(position.tier, {}), f"/tiers/{position.tier}/{name}"
-    if name not in place:
+    name, tiers = str(position.limit), limits.get("tiers")
+    place: object = limits
+    path = f"/{name}"
+    if position.tier != "hot":
+        place = tiers.get(position.tier) if isinstance(tiers, dict) else None
+        path = f"/tiers/{position.tier}/{name}"
+    if not isinstance(place, dict) or name not in place:
         raise RiskError(f"{path}: the limits have no such number")
+    if type(place[name]) is not int or place[name] < 0:
+        raise RiskError(f"{path}: not a whole number of US cents")
     return place, path
 
 
-def _derived(portfolio: Portfolio, position: Position) -> Derived:
+def _derived(portfolio: Portfolio, position: Position, whole: Sequence[Risk]) -> Derived:
     assert portfolio.appetite is not None  # noqa: S101 - `derive` has seen to it
     allowed, value = float(portfolio.appetite.probability), float(position.value)
-    before = _above(portfolio, position, value)
+
+    def above(limit: float) -> float:
+        return _above(portfolio, position, whole, limit)
+
+    before = above(value)
     low, high = 0.0, value
     if before <= allowed:
         low = value
-    elif _above(portfolio, position, 0.0) <= allowed:
+    elif above(0.0) <= allowed:
         for _ in range(STEPS):
             middle = (low + high) / 2
-            low, high = (middle, high) if _above(portfolio, position, middle) <= allowed else (low, middle)
+            low, high = (middle, high) if above(middle) <= allowed else (low, middle)
     limit = int(low)
-    return Derived(position.id, int(value), limit, before, _above(portfolio, position, float(limit)))
+    return Derived(position.id, int(value), limit, before, above(float(limit)))
 
 
-def _above(portfolio: Portfolio, position: Position, limit: float) -> float:
+def _above(portfolio: Portfolio, position: Position, whole: Sequence[Risk], limit: float) -> float:
     appetite = portfolio.appetite
     assert appetite is not None  # noqa: S101 - as above
     hit = [each.position == position.id for each in portfolio.scenarios]
-    risks = [
-        risk.limited(limit) if is_hit else risk for risk, is_hit in zip(residual(portfolio), hit, strict=True)
-    ]
+    risks = [risk.limited(limit) if is_hit else risk for risk, is_hit in zip(whole, hit, strict=True)]
     stress = float(portfolio.stress.shape) if portfolio.stress else None
     return annual(risks, stress=stress, size=COARSE).above(float(appetite.loss))

@@ -44,6 +44,14 @@ CORRELATION_MAX: Final = Decimal("0.99")
 USD_MAX: Final = 10**15
 UNITS_MAX: Final = 10**6
 PARTS_MAX: Final = 64
+INTERVAL_MIN: Final = Decimal("1.001")
+"""Ends of an interval whose ratio is smaller say one number; nothing can be fitted between them."""
+RANGE_MIN: Final = Decimal("1.000001")
+"""The same of a range of amounts: floats must tell its ends apart."""
+STATES_MAX: Final = 2**21
+"""Of common causes, a control each, in all scenarios: some seconds, with credible bands."""
+CORRELATED: Final = 40
+"""So many times as long a state takes where the controls are correlated."""
 
 
 def _day(value: str) -> str:
@@ -115,6 +123,8 @@ Pair = Field(min_length=2, max_length=2)
 def _ascend(interval: list[Decimal]) -> None:
     if not interval[0] < interval[1]:
         raise ValueError("not in ascending order")
+    if interval[1] < interval[0] * INTERVAL_MIN:
+        raise ValueError("ends so near say one number: give that")
 
 
 def _twice(path: str, names: list[str]) -> Iterator[tuple[str, str]]:
@@ -185,9 +195,9 @@ class Pert(_Sourced):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.pert[0] == self.pert[2]:
-            raise ValueError("one amount is no range")
         low, mode, high = self.pert
+        if low <= high < low * RANGE_MIN or low == high:
+            raise ValueError("one amount is no range")
         if not low <= mode <= high:
             raise ValueError("not in ascending order")
         return self
@@ -350,6 +360,12 @@ class Scenario(_Model):
             raise ValueError(f"more than {CAUSES_MAX} causes in one scenario")
         return self
 
+    @property
+    def states(self) -> int:
+        """What its common causes' states cost to look at."""
+        causes = {cause.id for control in self.controls for cause in control.causes}
+        return (1 << len(causes)) * len(self.controls) * (CORRELATED if self.correlation else 1)
+
 
 class Position(_Model):
     """What is there to lose in one place in a year, and which number of `limits.json` bounds it."""
@@ -430,6 +446,14 @@ class Portfolio(_Model):
         for place, cost in enumerate(self.costs):
             if cost.control not in controls:
                 yield f"/costs/{place}/control", f"no control {cost.control!r}"
+        states = 0
+        for place, scenario in enumerate(self.scenarios):
+            states += scenario.states
+            if states > STATES_MAX:
+                yield (
+                    f"/scenarios/{place}/controls",
+                    f"{states} states of common causes, at most {STATES_MAX}",
+                )
         known: dict[str, Decimal | Uncertain] = {}
         for path, cause in self._causes():
             if known.setdefault(cause.id, cause.probability) != cause.probability:

@@ -33,12 +33,13 @@ from workbench.risk.exposure.scenarios import Portfolio, Scenario
 from workbench.risk.exposure.severity import Floats
 
 YEARS: Final = 1_000_000
-YEARS_MAX: Final = 10**9
+YEARS_MAX: Final = 10**8
+"""Their losses take 800 MB."""
 BLOCK: Final = 2**18
 """Small enough for a processor's cache."""
 LEVEL: Final = 0.95
-EVENTS_MAX: Final = 5 * 10**6
-"""In one block: 40 MB of losses."""
+EVENTS_MAX: Final = 10**7
+"""Of all scenarios in one block: 160 MB of losses and their years."""
 
 Years = NDArray[np.int64]
 
@@ -127,6 +128,10 @@ def simulate(
     """
     if not 0 < years <= YEARS_MAX:
         raise RiskError(f"{years} years, from 1 to {YEARS_MAX}")
+    events = [number(each).mean for each in portfolio.scenarios]
+    if sum(events) * min(BLOCK, years) > EVENTS_MAX:
+        most = portfolio.scenarios[int(np.argmax(events))].id
+        raise RiskError(f"{most}: of {sum(events):g} events a year, too many to draw one by one, it has most")
     sizes = [min(BLOCK, years - done) for done in range(0, years, BLOCK)]
     seeds = np.random.SeedSequence(seed).spawn(len(sizes))
     pool = map if executor is None else executor.map
@@ -205,8 +210,6 @@ def _when(
 ) -> Years:
     """Return the year of each event."""
     drawn = number(scenario)
-    if drawn.mean * years > EVENTS_MAX:
-        raise RiskError(f"{scenario.id}: {drawn.mean:g} events a year are too many to draw one by one")
     if factor is not None and portfolio.stress is not None and scenario.id in portfolio.stress.scenarios:
         return _stressed(drawn, random, factor)
     if isinstance(drawn, Binomial):
@@ -220,6 +223,8 @@ def _stressed(drawn: Number, random: np.random.Generator, factor: Floats) -> Yea
     rates = factor * drawn.mean
     if isinstance(drawn, NegativeBinomial):
         rates *= random.gamma(drawn.shape, 1 / drawn.shape, len(factor))
+    if float(rates.sum()) > EVENTS_MAX:
+        raise RiskError("the stress factor's tail is too heavy to draw events one by one")
     return np.repeat(np.arange(len(factor)), random.poisson(rates))
 
 
@@ -227,7 +232,11 @@ def _negative_binomial(drawn: NegativeBinomial, random: np.random.Generator, yea
     ratio = drawn.mean / drawn.shape
     clusters = random.poisson(drawn.shape * np.log1p(ratio) * years)
     at = random.integers(0, years, clusters)
-    return np.repeat(at, random.logseries(ratio / (1 + ratio), clusters))
+    share = ratio / (1 + ratio)
+    sizes = random.logseries(share, clusters) if share < 1 else np.full(1, np.iinfo(np.int64).max)
+    if float(sizes.sum(dtype=np.float64)) > EVENTS_MAX:
+        raise RiskError("an uncertain rate's tail is too heavy to draw events one by one")
+    return np.repeat(at, sizes)
 
 
 def _binomial(drawn: Binomial, random: np.random.Generator, years: int) -> Years:
@@ -236,7 +245,12 @@ def _binomial(drawn: Binomial, random: np.random.Generator, years: int) -> Years
     slots = years * drawn.units
     expected = slots * drawn.chance
     margin = int(expected + 6 * np.sqrt(expected) + 10)
-    found = np.cumsum(random.geometric(drawn.chance, margin)) - 1
+
+    def gaps() -> Years:
+        # a gap as long as an integer goes would begin anew when another is added
+        return np.cumsum(np.minimum(random.geometric(drawn.chance, margin), slots + 1))
+
+    found = gaps() - 1
     while found[-1] < slots:
-        found = np.concatenate([found, found[-1] + np.cumsum(random.geometric(drawn.chance, margin))])
+        found = np.concatenate([found, found[-1] + gaps()])
     return np.asarray(found[: np.searchsorted(found, slots)] // drawn.units)
