@@ -37,6 +37,8 @@ class Liar:
     away: bool = False
     """It hangs up on whoever asks."""
     asked: int = 0
+    says: bytes | None = None
+    """What it answers everybody, whatever was asked; None: an answer to the question."""
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def lying(upstream: str) -> Iterator[Liar]:
                     except RefusesError:
                         del each["result"]
                         each["error"] = {"code": -32005, "message": "more than this node gives"}
-            body = json.dumps(told).encode()
+            body = json.dumps(told).encode() if liar.says is None else liar.says
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

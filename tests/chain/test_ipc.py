@@ -63,8 +63,8 @@ def test_reads_pass_the_door(world: World, door: Door) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [b"{}", b"[1]", b'"x"]', b'{"id": 1, "method": 7}', b"\xff\xff}", b"[[]]"],
-    ids=["no id", "a number", "no JSON", "a number as method", "no text", "a list in a list"],
+    [b"{}", b"[1]", b'"x"]', b'{"id": 1, "method": 7}', b"\xff\xff}", b"[[]]", b"[" * 100_000 + b"]"],
+    ids=["no id", "a number", "no JSON", "a number as method", "no text", "a list in a list", "too deep"],
 )
 def test_what_is_no_question_ends_the_conversation(door: Door, said: bytes) -> None:
     """The fork's own words are not believed either: the door closes, and stays open for others."""
@@ -103,6 +103,7 @@ def answering(path: Path, answer: Callable[[Any], bytes]) -> socket.socket:
         pytest.param(lambda _: b"", id="it hangs up"),
         pytest.param(lambda _: b'{"jsonrpc": "2.0", "id"', id="it hangs up in the middle"),
         pytest.param(lambda _: b"[]", id="nothing for each"),
+        pytest.param(lambda _: b"[" * 100_000 + b"]" * 100_000, id="deeper than is read"),
         pytest.param(lambda _: b'{"id": 0, "result": 1}', id="one for all"),
         pytest.param(lambda asked: json.dumps([asked[0], asked[0]]).encode(), id="one twice"),
     ],

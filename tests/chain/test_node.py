@@ -134,6 +134,8 @@ def test_an_address_that_is_none(world: World) -> None:
         pytest.param(b'{"jsonrpc":"2.0","id":0,"error":{"code":-1,"message":"no"}}', id="an error"),
         pytest.param(b'{"jsonrpc":"2.0","id":0,"result":null}', id="null"),
         pytest.param(b'{"jsonrpc":"2.0","id":0,"result":{"hash":"0x00"}}', id="a block without fields"),
+        pytest.param(b"[" * 100_000, id="deeper than is read"),
+        pytest.param(b'{"id":0,"result":' + b"[" * 900 + b"]" * 900 + b"}", id="as deep as is read"),
     ],
 )
 def test_a_node_that_says_something_else(saying: Callable[[bytes], str], body: bytes) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from eth_hash.auto import keccak
 
 from ledger.encoding import canonical
+from tests.chain.liar import lying
 from tests.chain.world import FEE, GAS, PACKAGES, TREASURY, World
 from workbench.chain.confirm import known
 from workbench.custody.token import create_softhsm
 from workbench.demo import newswap
 from workbench.demo import node as chain
 from workbench.observer.__main__ import Desk, main
-from workbench.observer.core import HEADER_LINE, SIMULATION_LINE, Document
+from workbench.observer.core import HEADER_LINE, NODE_LINE, SIMULATION_LINE, Document
 from workbench.process.frames import FrameError, call
 
 ROOT = Path(__file__).parents[2]
@@ -301,6 +303,36 @@ def test_killed_at_each_step_and_asked_again(home: Home, fresh_world: World) -> 
     process.wait()
     fresh_world.node.call("anvil_mine", "0x1")
     assert fresh_world.node.nonce(TREASURY) == 1
+
+
+DEEP: dict[str, tuple[bytes, str]] = {
+    "brackets without an end": (b"[" * 100_000, "RecursionError"),
+    "brackets with an end": (b"[" * 100_000 + b"]" * 100_000, "RecursionError"),
+    "objects": (b'{"result":' * 100_000, "RecursionError"),
+    "as deep as is read": (
+        b'{"jsonrpc":"2.0","id":0,"result":' + b"[" * 900 + b"]" * 900 + b"}",
+        "not a JSON-RPC quantity",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DEEP)
+def test_a_node_cannot_end_the_process_by_depth(home: Home, fresh_world: World, case: str) -> None:
+    """Whatever depth it answers in, the node is out by name, and the process tells of it and lives."""
+    says, why = DEEP[case]
+    with lying(fresh_world.node.url) as liar, ExitStack() as ends:
+        configured(nodes={"node-1": liar.url})(home)
+        process = home.start()
+        ends.callback(process.wait)
+        ends.callback(process.terminate)
+        liar.says = says
+        refused = home.ask("attest", accounts=[TREASURY], block=None)
+        assert refused["error"]["code"] == "chain"
+        assert process.poll() is None
+        events = home.ask("events", run="", after=0)["result"]["events"]
+        told = [home.verified(each, NODE_LINE) for each in events]
+        assert [(each["kind"], each["node"]) for each in told] == [("out", "node-1"), ("quorum_lost", "")]
+        assert why in told[0]["detail"]
 
 
 def configured(**changes: object) -> Callable[[Home], object]:

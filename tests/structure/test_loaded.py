@@ -78,6 +78,19 @@ def test_not_loaded(modules: list[str], denied: tuple[str, ...]) -> None:
     assert there & set(denied) == set()
 
 
+PROCESSES = sorted(path.parent.name for path in (ROOT / "workbench").glob("*/__main__.py"))
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_no_library_raises_the_limit_of_recursion(process: str) -> None:
+    """Python's own limit holds in every process: beyond it, what a stranger nests ends the process."""
+    script = f"import sys, workbench.{process}.__main__; print(sys.getrecursionlimit())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) <= 1000
+
+
 def test_a_cosigner_that_has_signed_loaded_no_network(lived: tuple[World, Stack]) -> None:
     """The running process, after a signature, has mapped no library of the denied ones."""
     maps = Path(f"/proc/{lived[1]._running[COSIGNER].pid}/maps").read_text()

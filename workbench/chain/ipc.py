@@ -173,7 +173,7 @@ class Door:
 
     def _talk(self, peer: socket.socket) -> None:
         # The fork is ours, and what it runs is anybody's: whatever cannot be answered ends the conversation.
-        with peer, contextlib.suppress(OSError, ValueError, TypeError, AttributeError, KeyError):
+        with peer, contextlib.suppress(*_UNANSWERABLE):
             for asked in _messages(peer):
                 told = [self._told(each) for each in asked] if isinstance(asked, list) else self._told(asked)
                 peer.sendall(json.dumps(told).encode() + b"\n")
@@ -226,3 +226,4 @@ def _messages(peer: socket.socket) -> Iterator[Json]:
 
 
 _JSON: Final = json.JSONDecoder()
+_UNANSWERABLE: Final = (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError)

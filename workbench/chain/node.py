@@ -7,13 +7,15 @@
 (4) The node's address, which may contain a key, is in no error: of what the transport says only the kind is
     told, and of others' words the address is taken out (`hidden`).
 (5) No proxy: environment variables do not decide which machine tells us about the chain.
+(6) An answer that is deeper than Python reads is none: it ends the answer, and not the process.
 
-web3's HTTP provider does the transport; of its defaults, retries, proxies and the ten-second time-out are
-overridden. A private fork is asked over its socket. Left to others: whether several nodes agree, and what a
-value means. The length of an answer is not limited here: the provider reads it whole, so a node can cost
-memory.
+web3's HTTP provider does the transport; of its defaults, retries, proxies, the ten-second time-out and the
+limit of recursion are overridden. A private fork is asked over its socket. Left to others: whether several
+nodes agree, and what a value means. The length of an answer is not limited here: the provider reads it whole,
+so a node can cost memory.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -34,8 +36,16 @@ TIMEOUT_S: Final = 10.0
 # anvil answers 3,600 simple calls a second; a batch must end within its time-out.
 BATCH_MAX: Final = 4096
 
+# (6) Python's own. A library that web3 loads raises it to 100,000 for the whole process, and so deep Python's
+# JSON reader runs over the end of its stack: 100,000 brackets of a node's would be a segmentation fault.
+RECURSION_MAX: Final = 1000
+sys.setrecursionlimit(RECURSION_MAX)
+
 # The JSON edge: what a node sent, before anything about it was checked.
 Json = Any
+
+
+_UNANSWERED: Final = (OSError, Web3Exception, ValueError, TypeError, RecursionError)
 
 
 class Transport(Protocol):
@@ -78,7 +88,7 @@ class Node:
         """Return the result of one call."""
         try:
             response = self._provider.make_request(RPCEndpoint(method), list(params))
-        except (OSError, Web3Exception, ValueError, TypeError) as error:
+        except _UNANSWERED as error:
             raise _unanswered(method, error) from None
         return _result(method, response)
 
@@ -96,7 +106,7 @@ class Node:
             raise NodeError(f"a batch of {len(calls)} calls, at most {BATCH_MAX}")
         try:
             responses = self._provider.make_batch_request([(RPCEndpoint(m), p) for m, p in calls])
-        except (OSError, Web3Exception, ValueError, TypeError) as error:
+        except _UNANSWERED as error:
             raise _unanswered("batch", error) from None
         if not isinstance(responses, list) or len(responses) != len(calls):
             raise NodeError("batch: not one answer for each call")
