@@ -678,3 +678,13 @@ def test_published_figures_that_are_refused(case: str) -> None:
     with pytest.raises(ScenarioError) as refused:
         Published.read(FIGURES_FILE.replace(before, after))
     assert refused.value.path == path
+
+
+def test_a_published_index_has_the_interval_of_one_that_is_computed(published: Published) -> None:
+    """From k and the index alone: the sum of k exponential excesses is Gamma distributed."""
+    found = published.losses.indices()
+    assert [(each.k, each.alpha) for each in found] == [(20, 1.15), (45, 0.95), (90, 0.81)]
+    for each in found:
+        low, high = stats.gamma(each.k, scale=each.alpha / each.k).ppf([0.05, 0.95])
+        assert (each.low, each.high) == (pytest.approx(low), pytest.approx(high))
+        assert not each.has_mean

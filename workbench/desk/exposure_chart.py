@@ -1,4 +1,4 @@
-"""Exposure as static drawings: exceedance curves, and bars of what controls and figures do.
+"""Exposure as static drawings: exceedance curves, bars of what controls and figures do, incidents of years.
 
 Drawn narrow enough for a telephone and scaled up to the page. Ink is the page's own, lines differ by their
 dashes and bars by their places, and the same numbers stand in words beside them, so that a drawing reads in
@@ -8,7 +8,7 @@ light, in dark, in print and without telling colours apart.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -25,6 +25,7 @@ DASHES = ([1, 0], [6, 3], [2, 2])
 MONEY = "format(datum.value, '$.2~s')"
 ODDS = "datum.value >= 1 ? '1 in 1' : '1 in ' + format(round(1 / datum.value), ',')"
 RAREST = 1e-6
+LINE = 60
 
 Curve = Sequence[tuple[float, float]]
 
@@ -40,14 +41,15 @@ def curves(title: str, found: Mapping[str, Curve], appetite: tuple[float, float]
     if not any(above >= RAREST for curve in found.values() for _, above in curve):
         return Shown(f"<p><strong>{html.escape(title)}</strong>: nothing is ever lost.</p>")
     highest = 1.2 * max(loss for curve in found.values() for loss, _ in _seen(curve))
-    decades = [10.0**power for power in range(-1, 16) if lowest / 2 <= 10.0**power <= highest]
     base = alt.Chart(pd.DataFrame(rows))
     lines = base.mark_line(interpolate="step-after", strokeWidth=1.6).encode(
         x=alt.X(
             "loss:Q",
             title="a year costs more than",
             scale=alt.Scale(type="log", domain=[lowest / 2, highest]),
-            axis=alt.Axis(labelExpr=MONEY, values=decades, labelOverlap="greedy", grid=True),
+            axis=alt.Axis(
+                labelExpr=MONEY, values=_decades(lowest / 2, highest), labelOverlap="greedy", grid=True
+            ),
         ),
         y=alt.Y(
             "above:Q",
@@ -92,6 +94,58 @@ def bars(title: str, found: Mapping[str, tuple[float, float]], *, middle: float 
     told = ". ".join(f"{name}: {low:,.0f} to {high:,.0f}" for name, (low, high) in found.items())
     layers = (drawn + rule + said).properties(width=WIDTH + 20, height=BAND * len(found))
     return _shown(title, layers, told)
+
+
+def counts(title: str, seen: Mapping[int, int], foretold: Mapping[int, tuple[int, int]]) -> Shown:
+    """Draw each year's number as a point, and as a bar the interval that the years before foretold of it."""
+    years = sorted({*seen, *foretold})
+    axis = alt.Axis(labelAngle=0, labelOverlap="greedy")
+    x = alt.X("year:O", title=None, scale=alt.Scale(domain=years), axis=axis)
+    points = [{"year": year, "number": number} for year, number in seen.items()]
+    bars = [{"year": year, "low": low, "high": high} for year, (low, high) in foretold.items()]
+    drawn = alt.Chart(pd.DataFrame(points)).mark_point(size=60, color=INK, filled=True, opacity=1)
+    layers = drawn.encode(x=x, y=alt.Y("number:Q", title=None, axis=alt.Axis(tickCount=5)))
+    if bars:
+        base = alt.Chart(pd.DataFrame(bars)).mark_bar(color=ACCENT, width=BAR)
+        layers = base.encode(x=x, y=alt.Y("low:Q", title=None), y2="high:Q") + layers
+    told = ". ".join(
+        [f"{year}: {number:,}" for year, number in seen.items()]
+        + [f"foretold of {year}: {low:,} to {high:,}" for year, (low, high) in foretold.items()]
+    )
+    return _shown(title, layers.properties(width=WIDTH, height=HEIGHT), told)
+
+
+def losses(title: str, seen: Curve, quantile: Callable[[float], float]) -> Shown:
+    """Draw how often a loss is larger, both on logarithms: points are what was seen, the line is the fit."""
+    rarest = min(above for _, above in seen) / 2
+    steps = [rarest ** (place / LINE) for place in range(1, LINE + 1)]
+    line = [{"loss": quantile(1 - above), "above": above} for above in steps]
+    points = [{"loss": loss, "above": above} for loss, above in seen]
+    domain = [
+        min(each["loss"] for each in (*points, *line)),
+        max(each["loss"] for each in (*points, *line)) * 1.2,
+    ]
+    x = alt.X(
+        "loss:Q",
+        title="a loss is more than",
+        scale=alt.Scale(type="log", domain=domain),
+        axis=alt.Axis(labelExpr=MONEY, values=_decades(*domain), labelOverlap="greedy"),
+    )
+    y = alt.Y(
+        "above:Q",
+        title=None,
+        scale=alt.Scale(type="log", domain=[rarest, 1]),
+        axis=alt.Axis(labelExpr=ODDS, values=[1, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6]),
+    )
+    fitted = alt.Chart(pd.DataFrame(line)).mark_line(color=ACCENT, strokeWidth=1.6).encode(x=x, y=y)
+    drawn = alt.Chart(pd.DataFrame(points)).mark_point(size=14, color=INK, filled=True, opacity=1)
+    told = ", ".join(f"over {loss:,.0f} with {above:.2g}" for loss, above in seen[-8:])
+    layers = (drawn.encode(x=x, y=y) + fitted).properties(width=WIDTH, height=HEIGHT)
+    return _shown(title, layers, f"seen: {told}")
+
+
+def _decades(low: float, high: float) -> list[float]:
+    return [10.0**power for power in range(-1, 16) if low <= 10.0**power <= high]
 
 
 def _cross(loss: float, allowed: float) -> alt.Chart:

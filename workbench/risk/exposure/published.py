@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from workbench.risk.exposure.incidents import IncidentClass
 from workbench.risk.exposure.plain_yaml import ScenarioError, parse
 from workbench.risk.exposure.scenarios import Assumption, Positive, Probability, Said, UsdAboveNothing
-from workbench.risk.exposure.tails import Tail
+from workbench.risk.exposure.tails import Hill, Tail, index
 
 Number = Annotated[int, Field(ge=1, le=10**6)]
 
@@ -59,6 +59,10 @@ class Losses(_Model):
         """Return the published fit, as well known as so many losses make it."""
         variance = float(self.sigma) ** 2 / self.number
         return Tail(self.number, 0, float(self.mu), float(self.sigma), (variance, 0.0, variance / 2))
+
+    def indices(self) -> tuple[Hill, ...]:
+        """Return the published tail indices, with the intervals that so many losses give them."""
+        return tuple(index(each.k, each.k / float(each.alpha)) for each in self.hill)
 
 
 class Class(_Model):

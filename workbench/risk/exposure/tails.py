@@ -151,6 +151,11 @@ def _hill(logarithms: Floats, k: int) -> Hill:
     excess = float((logarithms[:k] - logarithms[k]).sum())
     if excess == 0:
         raise CalibrationError(f"the {k + 1} largest losses are alike")
+    return index(k, excess)
+
+
+def index(k: int, excess: float) -> Hill:
+    """Return the index of which the k largest logarithms exceed the next by so much together."""
     # The sum of k exponential excesses is Gamma(k).
     low, high = (float(special.gammaincinv(k, each)) / excess for each in (0.05, 0.95))
     return Hill(k, k / excess, low, high)
