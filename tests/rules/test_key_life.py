@@ -161,7 +161,9 @@ def test_listed_paused_released_delisted_destroyed(book: Book) -> None:
     gone, there = lives(book.entries, book.sets)
     assert (gone.state, there.state) == (KeyState.DEACTIVATED, KeyState.ACTIVE)
     assert gone.due(NOW) == ["destroy it"]
-    book.said("key.destroyed", "destroyed")
+    for name in NAMES:
+        assert lives(book.entries, book.sets)[0].state is KeyState.DEACTIVATED
+        book.said("key.destroyed", "destroyed", name)
     gone, there = lives(book.entries, book.sets)
     assert (gone.state, there.state) == (KeyState.DESTROYED, KeyState.ACTIVE)
     assert [moment.event for moment in gone.moments][-2:] == ["delisted", "destroyed"]
@@ -172,6 +174,16 @@ def test_what_is_paused_when_it_is_listed(book: Book) -> None:
     """A set does not take a pause away, and a mistake in a set does not end a key."""
     book.active().active(2).tell("pause.ordered", "epoch-1", ordered(f"key:{KEY}", 1)).active()
     assert lives(book.entries, book.sets)[0].state is KeyState.SUSPENDED
+
+
+def test_one_word_again_and_again_is_one(book: Book) -> None:
+    """A co-signer that says often that its share is gone says nothing of the others'."""
+    book.active().active(2)
+    for number in range(len(NAMES)):
+        book.said("key.destroyed", "destroyed", order=f"{number:02x}" * 32)
+    gone, _ = lives(book.entries, book.sets)
+    assert gone.state is KeyState.DEACTIVATED
+    assert gone.due(NOW) == ["destroy it"]
 
 
 def test_a_listed_key_is_not_destroyed_by_a_word(book: Book) -> None:

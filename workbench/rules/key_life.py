@@ -7,7 +7,8 @@ strand what the key owns. A key that a set calls compromised stays so until it i
 (1) A key is known by its address: names come again.
 (2) made, generated: by order, or in the first set that lists it. listed, delisted: by the set in force.
     paused, released: by the watcher's orders on it or on everything, which the key is held against whenever
-    it is listed. destroyed: when each co-signer has testified to it.
+    it is listed. destroyed: when each co-signer that has a part of it has testified to it; one that is lost
+    for good leaves it where it is.
 (3) A share is as old as its epoch; a backup is of one epoch, and so is the word that it was tried.
 (4) What was said or made counts where it stands first, and under the name of what was done: no testimony has
     a date, and who could write an old one down again would have an old drill pass for a new one. No epoch
@@ -125,6 +126,8 @@ class Life:
     tier: str = ""
     threshold: int = 1
     shares: dict[str, Share] = field(default_factory=dict)
+    holders: int = 1
+    """How many co-signers have a part of it, or had one when it was made."""
     moments: list[Moment] = field(default_factory=list)
 
     @property
@@ -188,6 +191,7 @@ class _Book:
     listed: dict[str, Key] = field(default_factory=dict)
     said: set[bytes] = field(default_factory=set)
     made: set[tuple[str, int]] = field(default_factory=set)
+    gone: dict[str, set[str]] = field(default_factory=dict)
 
     def enter(self, told: Told) -> None:
         data, said = told.data or {}, list(first_said(told, self.said))
@@ -198,7 +202,8 @@ class _Book:
                 self.orders = Ordered.load(data).after(self.orders)
                 self._hold(told)
             case "key.made":
-                self._made(told, str(data["address"]), str(data["key"]), int(data["epoch"]))
+                holders = len(data.get("words", []))
+                self._made(told, str(data["address"]), str(data["key"]), int(data["epoch"]), holders)
             case "key.generated":
                 for each in said:
                     for public_key in each.whole:
@@ -231,6 +236,7 @@ class _Book:
                 )
                 for name in key.cosigners
             }
+            life.holders = max(life.holders, len(life.shares))
             if address not in self.listed:
                 self._step(told, life, KeyEvent.LISTED)
             if key.compromised and life.state is not KeyState.COMPROMISED:
@@ -247,14 +253,14 @@ class _Book:
             if not stopped and life.state is KeyState.SUSPENDED:
                 self._step(told, life, KeyEvent.RELEASED)
 
-    def _made(self, told: Told, address: str, name: str, epoch: int) -> None:
+    def _made(self, told: Told, address: str, name: str, epoch: int, holders: int = 1) -> None:
         if (address, epoch) in self.made:  # (4)
             return
         self.made.add((address, epoch))
         life = self.lives.get(address)
         if life is None:
             life = self.lives[address] = Life(address, name, KeyState.PRE_ACTIVATION, told.at)
-        life.epoch = max(life.epoch, epoch)
+        life.epoch, life.holders = max(life.epoch, epoch), max(life.holders, holders)
         event = "made" if epoch == 1 else f"refreshed to epoch {epoch}"
         life.moments.append(Moment(told.seq, told.at, event, life.state))
 
@@ -278,13 +284,17 @@ class _Book:
         life.moments.append(Moment(told.seq, told.at, event, life.state))
 
     def _destroyed(self, told: Told, said: Sequence[Testimony]) -> None:
-        gone = set()
+        told_of = set()
         for each in said:
-            points = [*each.whole, *(mark.public_key for mark in each.shares)]
-            gone |= {address_of(bytes.fromhex(point)) for point in points}
-        for address in sorted(gone & self.lives.keys()):
-            life = self.lives[address]
-            if address not in self.listed and life.state is not KeyState.DESTROYED:
+            for point in (*each.whole, *(mark.public_key for mark in each.shares)):
+                address = address_of(bytes.fromhex(point))
+                self.gone.setdefault(address, set()).add(each.cosigner)
+                told_of.add(address)
+        for address in sorted(told_of & self.lives.keys()):
+            life, gone = self.lives[address], self.gone[address]
+            if address in self.listed or life.state is KeyState.DESTROYED:
+                continue
+            if len(gone) >= life.holders and gone >= life.shares.keys():
                 self._step(told, life, KeyEvent.DESTROYED)
 
     @staticmethod
