@@ -158,8 +158,8 @@ def test_approve_in_jupyterlab(world: Living, lab: Lab, browser: Browser, tmp_pa
 
 
 def explored(page: Page, url: str) -> Locator:
-    """Open the committee's page on risk and run it as far as the sliders."""
-    load(page, url)
+    """Open the committee's page on risk, and nothing that was open before; run it as far as the sliders."""
+    load(page, f"{url}&reset")
     for number in (0, 1, 8):
         run(page, number)
     explorer = page.locator(".wb-explore")
