@@ -61,7 +61,7 @@ def test_a_limit_keeps_the_appetite_and_no_more() -> None:
 def test_the_ends(appetite: float, loss: float, limit: int) -> None:
     """A position that may stay is left; one whose every theft is too much may hold nothing."""
     (found,) = derive(desk(appetite=appetite, loss=loss))
-    assert found.limit == limit
+    assert (found.limit, found.is_enough) == (limit, True)
 
 
 def test_trouble_that_lies_elsewhere() -> None:

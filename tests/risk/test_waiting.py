@@ -58,6 +58,12 @@ def test_nothing_ever() -> None:
     assert (found.soon_after.low, found.soon_after.high) == (0, 1)
 
 
+def test_more_events_than_fit() -> None:
+    """They are refused before anything is drawn."""
+    with pytest.raises(RiskError, match="too many"):
+        waiting(portfolio(scenario(likelihood={"rate": 1000}, exposure=10**6)), 0, days=1, seed=1)
+
+
 @pytest.mark.parametrize(("years", "days"), [(10, 1), (YEARS_MAX + 1, 1), (1_000, 0)])
 def test_what_is_refused(years: int, days: float) -> None:
     """A history too short for an interval, one that nobody waits for, no days."""

@@ -13,16 +13,14 @@ from datetime import datetime, timedelta
 
 import altair as alt
 import pandas as pd
-import vl_convert
 
 from workbench.audit.rows import Activities, Activity
+from workbench.desk.drawing import svg
 from workbench.desk.show import ACCENT, Shown, table
 from workbench.rules.documents import printable
 
 WIDTH, ROW, LABEL = 200, 22, 140  # pixels; together what a narrow page shows without scaling
-PAGE = "width:100%;max-width:36rem;height:auto"
 PADDING = {"left": 24, "top": 4, "right": 12, "bottom": 4}
-INK = "currentColor"
 HOUR_MIN, DAY_MIN = 60, 1440
 
 
@@ -58,7 +56,9 @@ def strip(title: str, found: Activities, name: Callable[[Activity], str]) -> Sho
             opacity=alt.Opacity("entries:Q", legend=None, scale=_strength(max(marks.values()))),
         )
     )
-    drawn = _drawn(encoded.properties(width=WIDTH, height=ROW * len(ordered)))
+    drawn = svg(
+        encoded.properties(width=WIDTH, height=ROW * len(ordered)), width_max="36rem", padding=PADDING
+    )
     return Shown(f"<p><strong>{html.escape(title)}</strong>: {words}</p>{drawn}")
 
 
@@ -88,14 +88,3 @@ def _length(step: timedelta) -> str:
         if minutes >= size:
             return f"{minutes // size} {name}{'s' if minutes > size else ''}"
     return f"{minutes} minute{'s' if minutes > 1 else ''}"
-
-
-def _drawn(chart: alt.Chart) -> str:
-    styled = (
-        # The reader's letters may be wider than those that the drawing was measured with.
-        chart.configure(background="transparent", font="sans-serif", padding=PADDING)
-        .configure_axis(labelColor=INK, domainColor=INK, tickColor=INK, gridOpacity=0.3)
-        .configure_view(stroke=None)
-    )
-    drawn: str = vl_convert.vegalite_to_svg(styled.to_json())
-    return drawn.replace("<svg ", f'<svg style="{PAGE}" ', 1)

@@ -22,7 +22,7 @@ from workbench.risk.exposure import gates
 from workbench.risk.exposure.annual import Annual, Risk, annual, risk
 from workbench.risk.exposure.controls import shapley
 from workbench.risk.exposure.events import Binomial, NegativeBinomial, Number, Poisson, number
-from workbench.risk.exposure.figures import Whole, shape
+from workbench.risk.exposure.figures import Whole
 from workbench.risk.exposure.scenarios import Portfolio, Scenario
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -102,7 +102,7 @@ def redrawn(portfolio: Portfolio, places: Mapping[str, float]) -> dict[str, Any]
         risk(portfolio, each, one.number, chance)
         for each, one, chance in zip(portfolio.scenarios, without, fails, strict=True)
     ]
-    bare, held = (annual(risks, stress=shape(portfolio), size=COARSE) for risks in (without, within))
+    bare, held = (annual(risks, stress=portfolio.stress_shape, size=COARSE) for risks in (without, within))
     return {
         "curves": [Whole(bare).curve(), Whole(held).curve()],
         "rows": [_row(*each) for each in zip(portfolio.scenarios, without, within, fails, strict=True)],

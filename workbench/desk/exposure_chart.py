@@ -12,15 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import altair as alt
 import pandas as pd
-import vl_convert
 
+from workbench.desk.drawing import INK, legend, svg
 from workbench.desk.show import ACCENT, Shown
 
-INK = "currentColor"
 WIDTH, HEIGHT = 250, 190  # pixels; with the axis what a narrow page shows without scaling
 BAND, BAR = 30, 8
 PADDING = {"left": 8, "top": 4, "right": 22, "bottom": 6}
-PAGE = "width:100%;max-width:36rem;height:auto"
 DASHES = ([1, 0], [6, 3], [2, 2])
 MONEY = "format(datum.value, '$.2~s')"
 ODDS = "datum.value >= 1 ? '1 in 1' : '1 in ' + format(round(1 / datum.value), ',')"
@@ -59,9 +57,9 @@ def curves(title: str, found: Mapping[str, Curve], appetite: tuple[float, float]
         ),
         order="order:Q",
         color=alt.Color(
-            "curve:N", title=None, scale=_scale(list(found), [ACCENT, INK, INK]), legend=_legend()
+            "curve:N", title=None, scale=_scale(list(found), [ACCENT, INK, INK]), legend=legend()
         ),
-        strokeDash=alt.StrokeDash("curve:N", title=None, scale=_scale(list(found), DASHES), legend=_legend()),
+        strokeDash=alt.StrokeDash("curve:N", title=None, scale=_scale(list(found), DASHES), legend=legend()),
     )
     drawn = lines if appetite is None else lines + _cross(*appetite)
     return _shown(title, drawn.properties(width=WIDTH, height=HEIGHT), _told(found))
@@ -158,12 +156,6 @@ def _scale(domain: list[str], values: Sequence[str] | Sequence[list[int]]) -> al
     return alt.Scale(domain=domain, range=list(values[: len(domain)]))
 
 
-def _legend() -> alt.Legend:
-    return alt.Legend(
-        orient="top", direction="vertical", columns=1, labelLimit=0, symbolType="stroke", symbolSize=700
-    )
-
-
 def _told(found: Mapping[str, Curve]) -> str:
     return ". ".join(
         f"{name}: " + ", ".join(f"over {loss:,.0f} with {above:.2g}" for loss, above in curve[:8])
@@ -172,13 +164,6 @@ def _told(found: Mapping[str, Curve]) -> str:
 
 
 def _shown(title: str, chart: alt.LayerChart | alt.Chart, told: str) -> Shown:
-    styled = (
-        # The reader's letters may be wider than those that the drawing was measured with.
-        chart.configure(background="transparent", font="sans-serif", padding=PADDING)
-        .configure_axis(labelColor=INK, titleColor=INK, domainColor=INK, tickColor=INK, gridOpacity=0.3)
-        .configure_legend(labelColor=INK)
-        .configure_view(stroke=None)
-    )
-    drawn = vl_convert.vegalite_to_svg(styled.to_json()).replace("<svg ", f'<svg style="{PAGE}" ', 1)
+    drawn = svg(chart, width_max="36rem", padding=PADDING)
     head = f"<p><strong>{html.escape(title)}</strong></p>"
     return Shown(f'{head}<div role="img" aria-label="{html.escape(told)}">{drawn}</div>')

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import altair as alt
 import pandas as pd
-import vl_convert
 
+from workbench.desk.drawing import INK, legend, svg
 from workbench.desk.show import ACCENT, Shown
 from workbench.risk.split import Recovery
 
@@ -23,13 +23,11 @@ NAMES = {
     Recovery.BAND: "to the fee band",
     Recovery.FULL: "in full",
 }
-INK = "currentColor"
 DASHES = {Recovery.NONE: [1, 0], Recovery.BAND: [6, 3], Recovery.FULL: [2, 2]}
 LIMIT_DASH = [10, 4]
 WIDTH, HEIGHT = 250, 170  # with the axis what a narrow page shows without scaling
 LABELS_MAX = 8  # more numbers, or marks, would run into each other
 PADDING = {"left": 8, "top": 4, "right": 16, "bottom": 6}
-PAGE = "width:100%;max-width:34rem;height:auto"
 TITLE = "Cumulative cost by tranche"
 
 
@@ -51,9 +49,9 @@ def draw(courses: Mapping[Recovery, Sequence[float]], limit_name: str, limit: fl
         y=alt.Y("cost:Q", title=None, axis=alt.Axis(format="$,.0f", tickCount=5)),
     )
     lines = base.mark_line(strokeWidth=1.6).encode(
-        color=alt.Color("case:N", title=None, scale=colours, legend=_legend()),
+        color=alt.Color("case:N", title=None, scale=colours, legend=legend()),
         strokeDash=alt.StrokeDash(
-            "case:N", title=None, scale=_scale(domain, _dashes(labels)), legend=_legend()
+            "case:N", title=None, scale=_scale(domain, _dashes(labels)), legend=legend()
         ),
     )
     marks = (
@@ -61,7 +59,7 @@ def draw(courses: Mapping[Recovery, Sequence[float]], limit_name: str, limit: fl
         .mark_circle(size=20, opacity=1)
         .encode(color=alt.Color("case:N", scale=colours, legend=None))
     )
-    drawn = _drawn((lines + marks).properties(width=WIDTH, height=HEIGHT))
+    drawn = svg((lines + marks).properties(width=WIDTH, height=HEIGHT), width_max="34rem", padding=PADDING)
     told = _told(courses, limited)
     title = f"<p><strong>{TITLE}</strong></p>"
     return Shown(f'{title}<div role="img" aria-label="{html.escape(told)}">{drawn}</div>')
@@ -89,21 +87,3 @@ def _dashes(labels: Mapping[Recovery, str]) -> list[list[int]]:
 
 def _scale(domain: list[str], values: Sequence[str] | Sequence[list[int]]) -> alt.Scale:
     return alt.Scale(domain=domain, range=values)
-
-
-def _legend() -> alt.Legend:
-    return alt.Legend(
-        orient="top", direction="vertical", columns=1, labelLimit=0, symbolType="stroke", symbolSize=700
-    )
-
-
-def _drawn(chart: alt.LayerChart) -> str:
-    styled = (
-        # The reader's letters may be wider than those that the drawing was measured with.
-        chart.configure(background="transparent", font="sans-serif", padding=PADDING)
-        .configure_axis(labelColor=INK, titleColor=INK, domainColor=INK, tickColor=INK, gridOpacity=0.3)
-        .configure_legend(labelColor=INK)
-        .configure_view(stroke=None)
-    )
-    drawn: str = vl_convert.vegalite_to_svg(styled.to_json())
-    return drawn.replace("<svg ", f'<svg style="{PAGE}" ', 1)

@@ -86,7 +86,7 @@ def names(portfolio: Portfolio) -> list[str]:
 
 def game(portfolio: Portfolio, measure: Measure) -> Game:
     """Return what a year costs with a set of controls; each set is computed once."""
-    stress = float(portfolio.stress.shape) if portfolio.stress else None
+    stress = portfolio.stress_shape
     prepared = Prepared.of(inherent(portfolio), stress=stress, size=COARSE)
     known: dict[frozenset[str], float] = {}
     fails = _Fails(portfolio)

@@ -13,8 +13,8 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
 
+from workbench.risk.exposure.rates import within
 from workbench.risk.exposure.scenarios import Chance, RateInterval, RatePoint, RatePosterior, Scenario
 
 Complexes: TypeAlias = NDArray[np.complex128]
@@ -94,12 +94,5 @@ def posterior(likelihood: RateInterval | RatePosterior) -> tuple[float, float]:
     """Return shape and years of the Gamma distribution of a rate, fitted to its 90 % interval if need be."""
     if isinstance(likelihood, RatePosterior):
         return float(likelihood.shape), float(likelihood.years)
-    low, high = (float(each) for each in likelihood.interval)
-
-    def off(logarithm: float) -> float:
-        shape = np.exp(logarithm)
-        ratio = special.gammaincinv(shape, 0.95) / special.gammaincinv(shape, 0.05)
-        return float(np.log(ratio) - np.log(high / low))
-
-    shape = float(np.exp(optimize.brentq(off, np.log(0.02), np.log(1e9), xtol=1e-13)))
-    return shape, float(special.gammaincinv(shape, 0.95)) / high
+    fitted = within(*(float(each) for each in likelihood.interval))
+    return fitted.shape, fitted.years

@@ -159,7 +159,7 @@ def exposure(
 
     """
     without, with_controls = inherent(portfolio), residual(portfolio)
-    stress = shape(portfolio)
+    stress = portfolio.stress_shape
 
     def drawn(*, controlled: bool, capped: bool = False) -> Simulated:
         return simulate(
@@ -189,11 +189,6 @@ def _rarely(risks: Sequence[Risk], loss: float, *, seed: int) -> tuple[float, Ra
         return None
 
 
-def shape(portfolio: Portfolio) -> float | None:
-    """Return the shape of the stress factor, if there is one."""
-    return float(portfolio.stress.shape) if portfolio.stress else None
-
-
 def rows(portfolio: Portfolio) -> Iterator[Row]:
     """(1) Yield each scenario's figures."""
     pairs = zip(portfolio.scenarios, inherent(portfolio), residual(portfolio), strict=True)
@@ -216,10 +211,10 @@ def bands(portfolio: Portfolio, *, seed: int, draws: int = DRAWS) -> Bands | Non
     if not parameters:
         return None
     random = np.random.default_rng(seed)
-    worst = inherent(portfolio)
-    prepared = Prepared.of(worst, stress=shape(portfolio), size=COARSE)
+    stress = portfolio.stress_shape
+    prepared = Prepared.of(inherent(portfolio), stress=stress, size=COARSE)
     made = [
-        prepared.annual(parameters.risks(random.random(len(parameters)).tolist()), stress=shape(portfolio))
+        prepared.annual(parameters.risks(random.random(len(parameters)).tolist()), stress=stress)
         for _ in range(draws)
     ]
     appetite = portfolio.appetite

@@ -41,10 +41,8 @@ class Derived:
     before: float
     after: float
 
-    @property
-    def is_enough(self) -> bool:
-        """(2) Whether the appetite is kept at this limit at all."""
-        return self.limit > 0 or self.value == 0
+    is_enough: bool
+    """(2) Whether the appetite is kept at this limit: nothing there may be enough, or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +144,8 @@ def _derived(portfolio: Portfolio, position: Position, whole: Sequence[Risk]) ->
             middle = (low + high) / 2
             low, high = (middle, high) if above(middle) <= allowed else (low, middle)
     limit = int(low)
-    return Derived(position.id, int(value), limit, before, above(float(limit)))
+    after = above(float(limit))
+    return Derived(position.id, int(value), limit, before, after, is_enough=after <= allowed)
 
 
 def _above(portfolio: Portfolio, position: Position, whole: Sequence[Risk], limit: float) -> float:
@@ -154,5 +153,5 @@ def _above(portfolio: Portfolio, position: Position, whole: Sequence[Risk], limi
     assert appetite is not None  # noqa: S101 - as above
     hit = [each.position == position.id for each in portfolio.scenarios]
     risks = [risk.limited(limit) if is_hit else risk for risk, is_hit in zip(whole, hit, strict=True)]
-    stress = float(portfolio.stress.shape) if portfolio.stress else None
+    stress = portfolio.stress_shape
     return annual(risks, stress=stress, size=COARSE).above(float(appetite.loss))

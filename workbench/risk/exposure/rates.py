@@ -21,7 +21,7 @@ from scipy import optimize, special
 from workbench.risk.exposure.counting import CalibrationError
 from workbench.risk.exposure.tails import Z90
 
-_SHAPES: Final = (-4.0, 16.0)  # logarithms: a rate known within 10^30, and one known within 0.1 %
+_SHAPES: Final = (-4.0, 18.0)  # logarithms: a rate known within 10^30, and one known within 0.05 %
 _NODES: Final = np.polynomial.hermite_e.hermegauss(80)
 
 

@@ -411,6 +411,11 @@ class Portfolio(_Model):
     costs: Annotated[list[Cost], Field(max_length=SCENARIOS_MAX * CONTROLS_MAX)] = []
     budget: Usd | None = None
 
+    @property
+    def stress_shape(self) -> float | None:
+        """The shape of the factor that raises several rates together, if there is one."""
+        return None if self.stress is None else float(self.stress.shape)
+
     @classmethod
     def load(cls, value: object) -> Self:
         """Build from what a file holds, or refuse with the first wrong field's path."""

@@ -135,7 +135,7 @@ def sobol(
 
 def _figure(parameters: Parameters, figure: Figure) -> Callable[[Floats], float]:
     portfolio = parameters.portfolio
-    stress = float(portfolio.stress.shape) if portfolio.stress else None
+    stress = portfolio.stress_shape
     prepared = Prepared.of(inherent(portfolio), stress=stress, size=COARSE)
 
     def tell(at: Floats) -> float:

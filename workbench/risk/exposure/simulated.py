@@ -128,10 +128,7 @@ def simulate(
     """
     if not 0 < years <= YEARS_MAX:
         raise RiskError(f"{years} years, from 1 to {YEARS_MAX}")
-    events = [number(each).mean for each in portfolio.scenarios]
-    if sum(events) * min(BLOCK, years) > EVENTS_MAX:
-        most = portfolio.scenarios[int(np.argmax(events))].id
-        raise RiskError(f"{most}: of {sum(events):g} events a year, too many to draw one by one, it has most")
+    _bound(portfolio, min(BLOCK, years))
     sizes = [min(BLOCK, years - done) for done in range(0, years, BLOCK)]
     seeds = np.random.SeedSequence(seed).spawn(len(sizes))
     pool = map if executor is None else executor.map
@@ -141,8 +138,17 @@ def simulate(
     return Simulated(years, losses)
 
 
+def _bound(portfolio: Portfolio, years: int) -> None:
+    """Refuse more events than fit into memory at once."""
+    events = [number(each).mean for each in portfolio.scenarios]
+    if sum(events) * years > EVENTS_MAX:
+        most = portfolio.scenarios[int(np.argmax(events))].id
+        raise RiskError(f"{most}: of {sum(events):g} events a year, too many to draw one by one, it has most")
+
+
 def history(portfolio: Portfolio, *, seed: int, years: int, controlled: bool) -> tuple[Floats, Floats]:
     """Return the moment (in years) and the loss of each event of one long history, in no order."""
+    _bound(portfolio, years)
     random = np.random.Generator(np.random.SFC64(seed))
     factor = _factor(portfolio, random, years)
     moments, losses = [], []
