@@ -1,4 +1,4 @@
-"""A living world and a browser for a package of tests."""
+"""A living world and a browser for each file of tests."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from tests.approver.browser import chromium
 from tests.world import Living, living
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def world() -> Iterator[Living]:
-    """Return one world: each test leaves nothing behind but what it says."""
+    """Return one world: each test leaves nothing behind but what it says.
+
+    One for each file: a worker that is busy elsewhere between two of them for a quarter of an hour finds
+    every session of the first one idle, and ended.
+    """
     with living(second_key=("risk-1",)) as built:
         yield built
 
