@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.audit.sharing import Audited, sharing
 from tests.audit.world import Desk
 from tests.ledger.world import Folder
 from tests.rules import build
+from tests.rules.build import World
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,3 +46,19 @@ def copy(genuine: Folder, tmp_path: Path) -> Callable[[], Folder]:
         return Folder(Path(shutil.copytree(genuine.path, tmp_path / "bundle")))
 
     return made
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A desk whose treasury five co-signers share."""
+    return sharing(tmp_path_factory.mktemp("officers"))
+
+
+@pytest.fixture
+def audited(people: World, tmp_path: Path) -> Iterator[Audited]:
+    """A ledger that begins with the set in force."""
+    made = Audited(Desk(tmp_path / "desk", people))
+    policy = people.policy
+    made.tell("policy.adopted", {"manifest": policy.manifest.dump()}, policy.digest)
+    yield made
+    made.desk.ledger.close()

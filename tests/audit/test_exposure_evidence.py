@@ -13,7 +13,7 @@ import pytest
 
 from ledger.bundle import ENTRIES
 from ledger.encoding import canonical
-from tests.audit.test_indicators import DRILLED, KEY, Audited, audited, people, said
+from tests.audit.sharing import DRILLED, KEY, Audited, said
 from tests.audit.world import Desk, rewritten
 from tests.ledger.world import Folder
 from tests.risk.portfolios import SOURCE
@@ -22,8 +22,6 @@ from tests.rules import build
 from tests.rules.test_concentration import NAMES
 from workbench.cli import main
 from workbench.commands.risk import WIDTH
-
-__all__ = ["audited", "people"]
 
 Json = dict[str, Any]
 STATED = 0.125

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,122 +14,22 @@ import pytest
 
 from ledger.encoding import canonical
 from ledger.verifier import VerificationError
+from tests.audit.sharing import DRILLED, KEY, RUN, Audited, Json, said
 from tests.audit.world import SERVICE, Desk, event, rewritten
 from tests.ledger.world import Folder
 from tests.risk.test_evidence import DRILL, after, portfolio
 from tests.rules import build, test_key_life
 from tests.rules.build import TREASURY_KEY, World, observer_key, public, refused
-from tests.rules.test_ceremony import KEY as POINT
 from tests.rules.test_ceremony import OFFICERS, word
-from tests.rules.test_concentration import NAMES, operation
+from tests.rules.test_concentration import NAMES
 from tests.rules.test_key_life import ordered, released
-from tests.rules.test_recovery import kept_by, three
 from workbench.audit.indicators import STALE_DAYS, indicators
-from workbench.demo import charter
 from workbench.evm.transaction import address_of
 from workbench.risk.exposure.evidence import Indicator, feed
-from workbench.rules import recovery
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.documents import read_time, signed_bytes, write_time
+from workbench.rules.documents import read_time, signed_bytes
 from workbench.rules.evidence import ANSWER_LINE, Answer
-from workbench.rules.key_operation import KeyOperation
-from workbench.rules.policy import PolicySet
 from workbench.rules.trust import TrustRoot
-
-KEY = charter.KEY_ID
-DRILLED = f"drill-days.{KEY}"
-RUN = "ab" * 32
-Json = dict[str, Any]
-
-
-@dataclass
-class Audited:
-    """A desk's ledger, its officers and co-signers, and an auditor who asks it."""
-
-    desk: Desk
-    bundles: int = 0
-
-    @property
-    def world(self) -> World:
-        """Whose people and policy set it is."""
-        return self.desk.desk
-
-    def tell(self, kind: str, data: Json, name: str = "", *, actor: str = SERVICE, days: float = 0) -> None:
-        """Record something, so many days later."""
-        self.desk.step = timedelta(days=days, seconds=1)
-        said = event(kind, actor, data)
-        self.desk.append(replace(said, id=name or f"{said.id}-{self.desk.ledger.head().size}"))
-
-    def bundle(self) -> Folder:
-        """Let an auditor take everything away."""
-        self.desk.check_point()
-        self.bundles += 1
-        return self.desk.bundle(f"bundle-{self.bundles}")
-
-    def ask(self, days: float = 0) -> dict[str, Indicator]:
-        """Return what the ledger tells so many days after its end."""
-        return self.read(self.bundle(), days)
-
-    def read(self, folder: Folder, days: float = 0) -> dict[str, Indicator]:
-        """Return what a bundle tells."""
-        return indicators(folder.path, self.desk.trust_root, now=self.desk.at + timedelta(days=days))
-
-    def log_in(self, person: str = "risk-1", *, days: float = 0) -> Json:
-        """Return a login of somebody, dated so many days from now."""
-        begun = self.desk.at + timedelta(days=days)
-        about = {"issued_at": write_time(begun), "expires_at": write_time(begun + timedelta(hours=8))}
-        return self.world.certify(person, **about)[1].dump()
-
-    def order(
-        self, what: str = "refresh", presses: Sequence[tuple[str, str]] = OFFICERS, **changes: Any
-    ) -> KeyOperation:
-        """Have officers order an operation on the key."""
-        order = operation(
-            self.world, what, **{"key": KEY, "epoch": 2, "policy": self.world.policy.digest} | changes
-        )
-        signatures = [
-            {"person": person, "assertion": self.world.sign_as(person, order.challenge, path=path).dump()}
-            for person, path in presses
-        ]
-        self.tell("key.ordered", {"operation": order.dump(), "signatures": signatures}, order.digest)
-        return order
-
-    def refresh(
-        self,
-        *,
-        days: float = 0,
-        lie: Callable[[Json], Json] = lambda data: data,
-        presses: Sequence[tuple[str, str]] = OFFICERS,
-    ) -> None:
-        """Make the second epoch of the key."""
-        order = self.order(presses=presses)
-        words = [word(number, key=KEY, epoch=2) for number in range(1, 6)]
-        data = {"key": KEY, "epoch": 2, "public_key": POINT, "address": address_of(bytes.fromhex(POINT))}
-        self.tell("key.made", lie(data | {"order": order.digest, "words": words}), order.digest, days=days)
-
-    def drill(self, *names: str, epoch: int = 1, days: float = 0) -> None:
-        """Try the backups of these co-signers' shares, one after the other."""
-        for name in names:
-            self.tell("key.tried", {"testimony": said("tried", name, epoch=epoch)}, days=days)
-
-
-def said(did: str, name: str, *, epoch: int = 1, point: str = POINT, **changes: Any) -> Json:
-    """Return what a co-signer testifies to, signed."""
-    told = {
-        "v": 1,
-        "cosigner": name,
-        "did": did,
-        "order": None,
-        "key": KEY,
-        "backup": "ef" * 32,
-        "shares": [{"epoch": epoch, "run": RUN, "public_key": point}],
-        "whole": [],
-        "attributes": None,
-        "ticket": None,
-        **changes,
-    }
-    message = signed_bytes(recovery.TESTIMONY_LINE, recovery.Testimony.load(told).canonical())
-    return {"testimony": told, "signature": observer_key(name).sign(message).hex()}
 
 
 def answer(name: str = NAMES[0], *, by: str = "", code: str = "not_whitelisted", **changes: Any) -> Json:
@@ -149,29 +49,6 @@ def answer(name: str = NAMES[0], *, by: str = "", code: str = "not_whitelisted",
     made = Answer.load(told)
     signature = observer_key(by or name).sign(signed_bytes(ANSWER_LINE, made.canonical())).hex()
     return {"answer": {"answer": made.dump(), "signature": signature}, "evidence": "ab" * 32}
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A desk whose treasury five co-signers share, with recovery officers: three sites, one host each."""
-    base = build.build(tmp_path_factory.mktemp("officers"))
-    files = dict(kept_by(base, three()).files)
-    shared = {**PolicySet.load(kept_by(base, three()).dump()).keys[KEY].dump(), "public_key": POINT}
-    listed = [{**shared, "address": address_of(bytes.fromhex(POINT))}]
-    files["keys.json"] = canonical(listed, limit=1 << 20)
-    policy = base.sign_set(files)
-    document = build.trust_document(policy) | {"cosigners": {name: public(name) for name in NAMES}}
-    return replace(base, files=files, policy=policy, trust_root=TrustRoot.load(document))
-
-
-@pytest.fixture
-def audited(people: World, tmp_path: Path) -> Iterator[Audited]:
-    """A ledger that begins with the set in force."""
-    made = Audited(Desk(tmp_path / "desk", people))
-    policy = people.policy
-    made.tell("policy.adopted", {"manifest": policy.manifest.dump()}, policy.digest)
-    yield made
-    made.desk.ledger.close()
 
 
 def value(found: dict[str, Indicator], name: str) -> Decimal | None:
@@ -324,8 +201,12 @@ def test_an_epoch_told_again(audited: Audited) -> None:
 
 def test_an_epoch_of_another_key(audited: Audited) -> None:
     """It says nothing of this one."""
-    audited.refresh(lie=lambda data: data | {"public_key": TREASURY_KEY, "words": []})
+    made = audited.order("dkg", key="sweep", epoch=1, parameters={"parties": NAMES, "threshold": 3})
+    words = [word(number, public_key=TREASURY_KEY) for number in range(1, 6)]
+    data = {"key": "sweep", "epoch": 1, "public_key": TREASURY_KEY, "order": made.digest, "words": words}
+    audited.tell("key.made", {**data, "address": address_of(bytes.fromhex(TREASURY_KEY))}, made.digest)
     assert f"epoch-days.{KEY}" not in audited.ask()
+    assert f"epoch-days.{made.key}" not in audited.ask()
 
 
 def test_an_epoch_that_officers_have_not_ordered(audited: Audited) -> None:
@@ -349,6 +230,11 @@ MADE: list[tuple[str, Callable[[Json], Json], Refusal]] = [
     ("no words", lambda data: data | {"words": []}, Refusal.RUN),
     ("a forged word", lambda data: data | {"words": [forged(data), *data["words"][1:]]}, Refusal.SIGNATURE),
     ("words of another key", lambda data: data | {"words": others()}, Refusal.EQUIVOCATION),
+    ("another epoch than the words say", lambda data: data | {"epoch": 99}, Refusal.EQUIVOCATION),
+    ("another address", lambda data: data | {"address": f"0x{1:040x}"}, Refusal.EQUIVOCATION),
+    ("another key", lambda data: data | {"public_key": TREASURY_KEY}, Refusal.EQUIVOCATION),
+    ("another name", lambda data: data | {"key": "sweep"}, Refusal.EQUIVOCATION),
+    ("nothing but an address", lambda data: {"address": data["address"]}, Refusal.NOT_FOUND),
     ("no order", lambda data: data | {"order": "ab" * 32}, Refusal.NOT_FOUND),
     ("an order that is not named", lambda data: {**data, "order": None}, Refusal.NOT_FOUND),
 ]

@@ -4,8 +4,8 @@
     ceremony(bundle, trust_root, order, now=…) -> Record        raises unless the key was made as ordered
 
 (1) The bundle verifies under the auditor's trust root, and its policy sets are a chain that quorums signed.
-(2) Each testimony about a key is verified once more, under the co-signer's identity in the trust root; one
-    that fails raises: the ledger would hold what nobody has said.
+(2) Each testimony about a key, and each word that one was made, is verified once more, under the co-signer's
+    identity in the trust root; one that fails raises: the ledger would hold what nobody has said.
 (3) What is told of keys is `rules.key_life`; beside it stands what has an end: whitelist entries, service
     accounts, and approvals of intents that are still open.
 """
@@ -21,6 +21,7 @@ from ledger import bundle, verifier
 from ledger.bundle import Index, Line
 from ledger.entry import parse_data, parse_head
 from workbench.audit.people import policy_sets
+from workbench.audit.testified import MADE, Proofs
 from workbench.rules.ceremony import Ceremony, verify_made
 from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.concentration import Place
@@ -97,7 +98,7 @@ def ceremony(path: Path, trust_root: Path, order: str, *, now: datetime) -> Reco
     """
     size, believed, entries, sets = sound(path, trust_root, now)
     ordered = _one(entries, "key.ordered", lambda told: told.id == order)
-    made = _one(entries, "key.made", lambda told: (told.data or {}).get("order") == order)
+    made = _one(entries, MADE, lambda told: (told.data or {}).get("order") == order)
     signed = SignedOperation.load(ordered.data)
     named = [each for each in sets if each.digest == signed.operation.policy]
     if not named:
@@ -132,8 +133,9 @@ def _present(entries: Sequence[Told], now: datetime) -> list[Present]:
 
 
 def _one(entries: Sequence[Told], kind: str, fits: Callable[[Told], bool]) -> Told:
+    """Return the entry that fits, and where it stands first: one that is written down again says nothing."""
     found = [told for told in entries if told.type == kind and fits(told)]
-    if len(found) != 1:
+    if not found or any(told.data != found[0].data for told in found):
         raise RefusedError(Refusal.NOT_FOUND, f"{len(found)} entries {kind} of this order")
     return found[0]
 
@@ -161,6 +163,9 @@ def sound(path: Path, trust_root: Path, now: datetime) -> tuple[int, TrustRoot, 
     sets = policy_sets(path, index.files, believed, now=entries[-1].at if entries else now)
     for told in entries:
         _verify(told, believed)
+    proofs = Proofs(entries, sets, believed)
+    for told in proofs.of(MADE):
+        proofs.epoch(told)
     return report.size, believed, entries, sets
 
 
@@ -174,7 +179,7 @@ def inventory(path: Path, trust_root: Path, *, now: datetime) -> Inventory:
 
     Raises:
         ledger.verifier.VerificationError: the bundle is not sound (1).
-        workbench.rules.codes.RefusedError: its policy sets, or a testimony, do not count (1) (2).
+        workbench.rules.codes.RefusedError: its policy sets, or what co-signers say, do not count (1) (2).
 
     """
     size, _, entries, sets = sound(path, trust_root, now)

@@ -49,20 +49,24 @@ class Proofs:
         """(2) (3) Return where each epoch of a key stands first."""
         first: dict[int, Told] = {}
         for told in self.of(MADE):
-            data = told.data or {}
-            if data.get("public_key") == key.public_key:
-                _, order = self.ordered(data.get("order"))
-                words = [SignedWord.load(each) for each in data.get("words", [])]
-                self._held(order, words, key)
-                first.setdefault(order.epoch, told)
+            if (told.data or {}).get("public_key") == key.public_key:
+                first.setdefault(self.epoch(told), told)
         return first
 
-    def _held(self, order: KeyOperation, words: Sequence[SignedWord], key: SharedKey) -> None:
+    def epoch(self, told: Told) -> int:
+        """(1) (2) Return the epoch that an entry `key.made` is of; refused when it is not as it says."""
+        data = told.data or {}
+        _, order = self.ordered(data.get("order"))
         parties = key_operation.parties(order, policy=self._named(order), trust_root=self.trust_root)
-        verify_held(words, order.key, order.epoch, parties, self.trust_root)
+        words = [SignedWord.load(each) for each in data.get("words", [])]
+        held = verify_held(words, order.key, order.epoch, parties, self.trust_root)
         # they agree with each other, and have to with the entry
-        if words[0].word.public_key != key.public_key:
-            raise RefusedError(Refusal.EQUIVOCATION, f"co-signers hold another key than {key.id}")
+        agreed = (order.key, order.epoch, words[0].word.public_key, held[0].address)
+        if agreed != tuple(data.get(name) for name in ("key", "epoch", "public_key", "address")):
+            raise RefusedError(
+                Refusal.EQUIVOCATION, f"entry {told.seq} is not what co-signers hold of {order.key}"
+            )
+        return order.epoch
 
     def ordered(self, order: str | None) -> tuple[Told, KeyOperation]:
         """(1) Return an order by its digest, and where it stands."""
