@@ -217,3 +217,42 @@ def test_an_order_runs_out_between_shares(world: Living, what: str) -> None:
     (made,) = [entry["data"] for entry in world.entries() if entry["data"].get("order") == following.digest]
     assert (made["address"] == world.world.treasury) == (what == "refresh")
     assert len(signers(world, sent(world, 1_000 + epoch))) == 3
+
+
+def test_a_key_ends_without_one_that_is_lost(world: Living) -> None:
+    """Four destroy what they have of a key, and the ledger has their word; the fifth's is missing."""
+    victim, survivors, key = NAMES[4], NAMES[:4], "stranded"
+    dies_at(world, victim, LAST)
+    until = datetime.now(UTC) + timedelta(seconds=LIFE_S)
+    made = operation(
+        world,
+        "dkg",
+        key=key,
+        parameters=SHARED,
+        policy=in_force(world).digest,
+        epoch=1,
+        expires_at=write_time(until),
+    )
+    work = client.order_key(world.socket, signed(world, made))
+    assert world.stack.wait_for_end(victim) != 0
+    wait_for(lambda: all((index(world, name, key) or {}).get("made_to") == 1 for name in survivors))
+    last: dict[str, Any] = {"key": key, "epoch": 1, "policy": in_force(world).digest}
+    end = operation(world, "destroy", **last)
+    with pytest.raises(ProblemError, match="another operation on"):
+        client.order_key(world.socket, signed(world, end))
+    past(until)
+    soon = write_time(datetime.now(UTC) + timedelta(seconds=LIFE_S / 2))
+    short = operation(world, "destroy", **last, expires_at=soon)
+    assert done(world, short) == "partly"
+    assert ended(world, work) == "failed"
+    told = {each["data"].get("order"): each["data"] for each in world.entries() if "order" in each["data"]}
+    assert told[work.digest]["reason"] == f"{key} has ended"
+    assert set(told[short.digest]["testimonies"]) == set(survivors)
+    assert victim in told[short.digest]["reason"]
+    for name in survivors:
+        assert not list((world.world.places.root(name) / "shares" / key).glob("*.share"))
+    back(world, victim)
+    assert done(world, end) == "destroyed"
+    (whole,) = [each["data"] for each in world.entries() if each["data"].get("order") == end.digest]
+    assert set(whole["testimonies"]) == set(NAMES)
+    assert len(signers(world, sent(world, 1_900))) == 3

@@ -183,7 +183,20 @@ def test_one_word_again_and_again_is_one(book: Book) -> None:
         book.said("key.destroyed", "destroyed", order=f"{number:02x}" * 32)
     gone, _ = lives(book.entries, book.sets)
     assert gone.state is KeyState.DEACTIVATED
-    assert gone.due(NOW) == ["destroy it"]
+    assert gone.due(NOW) == [f"destroy it (no word yet of {', '.join(NAMES[1:])})"]
+
+
+def test_a_part_that_came_back(book: Book) -> None:
+    """A share that is restored is there again: what its co-signer said before ends nothing."""
+    book.active().active(2).said("key.destroyed", "destroyed", NAMES[0], order="01" * 32)
+    book.active().said("key.restored", "restored", NAMES[0]).active(2)
+    for name in NAMES[1:]:
+        book.said("key.destroyed", "destroyed", name)
+    gone, _ = lives(book.entries, book.sets)
+    assert gone.state is KeyState.DEACTIVATED
+    assert gone.due(NOW) == [f"destroy it (no word yet of {NAMES[0]})"]
+    book.said("key.destroyed", "destroyed", NAMES[0], order="02" * 32)
+    assert lives(book.entries, book.sets)[0].state is KeyState.DESTROYED
 
 
 def test_a_listed_key_is_not_destroyed_by_a_word(book: Book) -> None:

@@ -128,6 +128,8 @@ class Life:
     shares: dict[str, Share] = field(default_factory=dict)
     holders: int = 1
     """How many co-signers have a part of it, or had one when it was made."""
+    gone: set[str] = field(default_factory=set)
+    """Those who have said that their part is destroyed."""
     moments: list[Moment] = field(default_factory=list)
 
     @property
@@ -139,10 +141,12 @@ class Life:
         """(3) Return what is to be done to this key, in words."""
         if self.state not in {KeyState.ACTIVE, KeyState.SUSPENDED}:
             due = {
-                KeyState.DEACTIVATED: ["destroy it"],
-                KeyState.COMPROMISED: ["sweep it, delist it, destroy it"],
+                KeyState.DEACTIVATED: "destroy it",
+                KeyState.COMPROMISED: "sweep it, delist it, destroy it",
             }
-            return due.get(self.state, [])
+            left = sorted(self.shares.keys() - self.gone) if self.gone else []
+            said = f" (no word yet of {', '.join(left)})" if left else ""
+            return [due[self.state] + said] if self.state in due else []
         if not self.is_shared:
             return []
         found = []
@@ -191,7 +195,6 @@ class _Book:
     listed: dict[str, Key] = field(default_factory=dict)
     said: set[bytes] = field(default_factory=set)
     made: set[tuple[str, int]] = field(default_factory=set)
-    gone: dict[str, set[str]] = field(default_factory=dict)
 
     def enter(self, told: Told) -> None:
         data, said = told.data or {}, list(first_said(told, self.said))
@@ -279,6 +282,7 @@ class _Book:
                 share = replace(share, tried=done)
             case _:
                 share = replace(share, restored=done)
+                life.gone.discard(said.cosigner)
         life.shares[said.cosigner] = share
         event = f"{said.did}: {said.cosigner}, epoch {mark.epoch}"
         life.moments.append(Moment(told.seq, told.at, event, life.state))
@@ -288,13 +292,14 @@ class _Book:
         for each in said:
             for point in (*each.whole, *(mark.public_key for mark in each.shares)):
                 address = address_of(bytes.fromhex(point))
-                self.gone.setdefault(address, set()).add(each.cosigner)
-                told_of.add(address)
-        for address in sorted(told_of & self.lives.keys()):
-            life, gone = self.lives[address], self.gone[address]
+                if address in self.lives:
+                    self.lives[address].gone.add(each.cosigner)
+                    told_of.add(address)
+        for address in sorted(told_of):
+            life = self.lives[address]
             if address in self.listed or life.state is KeyState.DESTROYED:
                 continue
-            if len(gone) >= life.holders and gone >= life.shares.keys():
+            if len(life.gone) >= life.holders and life.gone >= life.shares.keys():
                 self._step(told, life, KeyEvent.DESTROYED)
 
     @staticmethod

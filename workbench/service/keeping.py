@@ -7,7 +7,9 @@
 (d) Where some have a share of a run and one promises never to be ready for it, the run comes to nothing. The
     promise is asked for under the order, or, once that has run out, over everything that shows so.
 (e) What each co-signer does by itself (give a backup, make a successor, destroy) is asked of each, and what
-    it says of it, signed, is recorded; who is away is asked again for as long as the operation counts.
+    it says of it, signed, is recorded; who is away is asked again for as long as the operation counts, and
+    after that what the others did is recorded without it. The end of a key waits for no operation on it that
+    has run out, and ends it, too: a co-signer that is lost for good must not keep the others' shares.
 (f) What comes back waits for its officer, who brings it through here (`backing`) while the operation counts.
 The service believes nothing of it: words are verified here for the record, and by each co-signer for itself.
 """
@@ -35,6 +37,8 @@ from workbench.service.lane import Ground, Lane
 from workbench.service.recalling import bring
 
 MADE, RESTORED, ENDED = "key.made", "key.restored", "key.ended"
+PARTLY = "partly"
+"""How an operation ends of which some co-signers have done their part when it runs out, and some have not."""
 DETAIL_MAX = 1500
 TOLD_MAX = 32
 
@@ -117,18 +121,35 @@ class Keeping:
 
     def _record(self, signed: SignedOperation) -> None:
         operation, recorder = signed.operation, self.lane.recorder
-        if operation.operation != "restore" and self._busy(operation.key):
+        if operation.operation != "restore" and self._busy(operation):
             raise RefusedError(Refusal.STATE, f"another operation on {operation.key} is under way")
         self._new(operation)
         receipt = recorder.append(ORDERED, operation.digest, signed.dump(), actor="service")
         self._enter(next(recorder.ledger.entries(receipt.seq, receipt.seq)))
 
-    def _busy(self, key: str) -> bool:
-        """Whether an operation on a key is under way; one that waits for an officer keeps none from it."""
+    def _busy(self, asked: KeyOperation) -> bool:
+        """Whether another operation is under way; one that waits for an officer keeps none from its key."""
+        others = [each for each in self._open(asked.key) if each.operation != "restore"]
+        if asked.operation == "destroy":
+            others = [each for each in others if not self._over(each)]
+        return bool(others)
+
+    def _open(self, key: str) -> list[KeyOperation]:
+        works = [each for each in self.works.values() if each.state == "ordered"]
+        return [each.operation for each in works if each.operation.key == key]
+
+    def _ended(self, work: Work) -> bool:
+        """(e) Whether a co-signer has destroyed its part of the key since this was ordered."""
         return any(
-            each.state == "ordered" and each.operation.key == key and each.operation.operation != "restore"
+            each.operation.operation == "destroy"
+            and each.operation.key == work.operation.key
+            and each.seq > work.seq
+            and each.state in {"destroyed", PARTLY}
             for each in self.works.values()
         )
+
+    def _over(self, operation: KeyOperation) -> bool:
+        return read_time(operation.expires_at) <= self.lane.clock()
 
     def _new(self, operation: KeyOperation) -> None:
         """Refuse an epoch that somebody has already: its shares are of another order."""
@@ -157,8 +178,11 @@ class Keeping:
                 self._tell(digest, error)
 
     def _carry(self, work: Work) -> None:
-        operation, now = work.operation, self.lane.clock()
-        over = read_time(operation.expires_at) <= now
+        operation = work.operation
+        over = self._over(operation)
+        if self._ended(work):
+            self._finish(work, ENDED, "failed", {"reason": f"{operation.key} has ended"})
+            return
         if operation.operation in ENDS:
             self._testified(work, over=over)
             return
@@ -311,13 +335,16 @@ class Keeping:
                 silent.append(str(refusal))
                 continue
             work.testified[name] = signed.dump()
+        reason = "; ".join(silent)[:DETAIL_MAX]
+        if silent and not over:
+            raise RefusedError(Refusal.UNAVAILABLE, reason)
+        data: dict[str, Any] = {"key": operation.key, "testimonies": work.testified}
         if not silent:
-            data = {"key": operation.key, "testimonies": work.testified}
             self._finish(work, ended.kind, ended.state, data)
-        elif over:
-            self._finish(work, ENDED, "failed", {"reason": "; ".join(silent)[:DETAIL_MAX]})
+        elif work.testified:
+            self._finish(work, ended.kind, PARTLY, data | {"reason": reason})
         else:
-            raise RefusedError(Refusal.UNAVAILABLE, "; ".join(silent)[:DETAIL_MAX])
+            self._finish(work, ENDED, "failed", {"reason": reason})
 
     def ticket(self, backup: str, asked: TicketAsked) -> SignedTicket:
         """(f) Return the one-time key of the co-signer that made a backup."""
