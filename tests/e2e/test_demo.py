@@ -9,11 +9,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import sync_playwright
 
 from ledger import verifier
 from ledger.verifier import VerificationError
 from tests import alone
+from tests.approver.browser import chromium
 from workbench import cli
 from workbench.commands import COULD_NOT_RUN
 from workbench.commands import demo as demo_command
@@ -110,8 +110,7 @@ def test_the_notebook_waited_for_people(outcome: Outcome) -> None:
 
 def test_report_asks_for_nothing(outcome: Outcome) -> None:
     """A browser opens the report under its strict policy without one request, script or complaint."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+    with chromium() as browser:
         for scheme in ("light", "dark"):
             for width in (1280, 420):
                 page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
@@ -126,7 +125,29 @@ def test_report_asks_for_nothing(outcome: Outcome) -> None:
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
                 assert page.locator(".workbench table").count() >= 8
                 assert page.locator("svg").count() == 1
-        browser.close()
+
+
+ON_PAPER = """() => {
+  const of = (which, what) => [...new Set([...document.querySelectorAll(which)].map(
+    (each) => getComputedStyle(each)[what]))];
+  return {
+    ground: of("body", "backgroundColor"), inks: of("h1, h2, p, td, th, svg", "color"),
+    heads: of("h1, h2, .workbench > p", "breakAfter"), rows: of("tr, svg", "breakInside"),
+    scrolled: of("main *", "overflowX"),
+  };
+}"""
+
+
+def test_report_on_paper(outcome: Outcome) -> None:
+    """Dark ink on white whatever the screen is; a head stays with what it heads; nothing is scrolled."""
+    with chromium() as browser:
+        page = browser.new_page(color_scheme="dark")
+        page.goto(outcome.report.as_uri())
+        page.emulate_media(media="print")
+        paper = page.evaluate(ON_PAPER)
+    assert (paper["ground"], paper["inks"]) == (["rgb(255, 255, 255)"], ["rgb(28, 28, 28)"])
+    assert (paper["heads"], paper["rows"]) == (["avoid"], ["avoid"])
+    assert "auto" not in paper["scrolled"]
 
 
 def test_bundle_verifies_alone(outcome: Outcome, tmp_path: Path) -> None:

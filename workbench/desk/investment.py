@@ -63,7 +63,12 @@ def reach(read: Read, figure: str = Figure.TVAR) -> Shown:
     middle = found[0].middle if found else 0.0
     bars = {each.name + (" *" if each.is_assumed else ""): (each.low, each.high) for each in found}
     drawn = chart.bars(f"{figure} with controls: one figure from its 5 % to its 95 %", bars, middle=middle)
-    return Shown(drawn.markup + "<p>* stated as certain: varied from half to double.</p>")
+    note = (
+        "<p>* stated as certain: varied from half to double.</p>"
+        if any(each.is_assumed for each in found)
+        else ""
+    )
+    return Shown(drawn.markup + note)
 
 
 def indices(read: Read, figure: str = Figure.TVAR, *, seed: int = 1) -> Shown:
@@ -71,8 +76,8 @@ def indices(read: Read, figure: str = Figure.TVAR, *, seed: int = 1) -> Shown:
     lines = [
         {
             "figure": each.name,
-            "alone": f"{each.first:.2f} ± {each.first_reach:.2f}",
-            "in total": f"{each.total:.2f} ± {each.total_reach:.2f}",
+            "alone": f"{each.first:z.2f} ± {each.first_reach:.2f}",
+            "in total": f"{each.total:z.2f} ± {each.total_reach:.2f}",
             "": "assumed" if each.is_assumed else "",
         }
         for each in sobol(read.portfolio, Figure(figure), seed=seed)[:BARS]

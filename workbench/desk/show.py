@@ -30,6 +30,7 @@ from workbench.rules.trust import TrustRoot
 PPM_A_PERCENT = 10_000
 WIDTH, HEIGHT = 520, 200
 ACCENT = "#b4530f"
+DAY = re.compile(r">(\d{4}-\d\d-\d\d(?: \d\d:\d\d)?)<")
 LAST = re.compile(r'<td style="text-align: left">(?=[^<]*</td>\s*</tr>)')
 
 
@@ -54,6 +55,8 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> Shown:
         "<th>", '<th style="text-align: left">'
     )
     body = LAST.sub('<td style="text-align: left; overflow-wrap: anywhere">', body)
+    # a day is not broken at its hyphens
+    body = DAY.sub(r'><span style="white-space: nowrap">\1</span><', body)
     # where a page is too narrow for a head, each value says what it is
     columns = cycle(f'<td data-label="{html.escape(str(name), quote=True)}"' for name in rows[0])
     body = re.sub("<td(?= style)", lambda _: next(columns), body)

@@ -34,7 +34,9 @@ HEAD = """<meta http-equiv="Content-Security-Policy" content="%s">
 <style>%s</style>"""
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --ground: #ffffff; --line: #d4d4d4; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e4e4; --ground: #161616; --line: #454545; } }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #e4e4e4; --ground: #161616; --line: #454545; }
+}
 html, body, .jp-Notebook { background: var(--ground) !important; color: var(--ink) !important; }
 body { max-width: 60rem; margin: 0 auto !important; padding: 1rem !important; }
 .jp-RenderedHTMLCommon, .jp-RenderedHTMLCommon * { color: var(--ink) !important; }
@@ -63,6 +65,21 @@ body { max-width: 60rem; margin: 0 auto !important; padding: 1rem !important; }
   }
 }
 .jp-RenderedHTMLCommon code { background: transparent !important; }
+@media print {
+  /* paper is light whatever the screen is; a heading goes with what it heads, and no row is torn apart */
+  :root { color-scheme: light; }
+  .jp-InputArea, .jp-MarkdownOutput, .jp-OutputArea, .jp-OutputArea-child, .jp-OutputArea-output {
+    display: block !important; width: auto !important; overflow: visible !important;
+  }
+  .jp-OutputArea-child { break-inside: auto; }
+  .jp-RenderedHTMLCommon :is(h1, h2, h3), .jp-MarkdownCell, p:has(+ :is(table, svg, div, pre)) {
+    break-after: avoid;
+  }
+  .jp-RenderedHTMLCommon p { break-inside: avoid; }
+  .workbench thead { display: table-header-group; }
+  .workbench tr, svg { break-inside: avoid; }
+  .anchor-link { display: none; }
+}
 """
 
 
