@@ -15,6 +15,7 @@ from tests.hsm import no_token_open
 from tests.world import COSIGNER, Living, living
 from workbench.demo.world import SERVICE
 from workbench.rules.lifecycle import Event, State
+from workbench.service import releasing
 from workbench.service.__main__ import _desk as open_desk
 from workbench.service.desk import Desk
 
@@ -84,12 +85,12 @@ def test_what_no_rule_released_is_not_signed(  # noqa: PLR0917 - the row of the 
 ) -> None:
     """The co-signer evaluates the rules by itself; its signed refusal ends the intent, unsigned."""
     digest = outstanding[name]
-    liar.lane.simulate(digest, step=4, purpose="signing", sequence=[digest], actor="service")
+    releasing.simulate(liar.lane, digest, step=4, purpose="signing", sequence=[digest], actor="service")
     before = list((world.world.places.root(COSIGNER) / "signed").iterdir())
     if liar.lane.books.matter(digest).state is State.OUTSTANDING:
         forged = {"facts": {"amount_usd_cents": 0}, "policy": ""}
         liar.lane.enter(Event.RELEASED, digest, forged, actor="service")
-    liar.lane.sign(digest)
+    releasing.sign(liar.lane, digest)
     matter = liar.lane.books.matter(digest)
     refused = matter.outcome["answer"]["answer"]["refused"]
     assert (refused["step"], refused["code"]) == (step, code), refused

@@ -25,6 +25,7 @@ from workbench.rules.decision import Decision
 from workbench.rules.fees import Fees
 from workbench.rules.intent import Intent
 from workbench.rules.lifecycle import Event
+from workbench.service import bringing, looking, releasing
 from workbench.service.__main__ import _desk as open_desk
 from workbench.service.books import Matter
 from workbench.service.courier import Courier
@@ -52,7 +53,9 @@ class TakenOver:
 
     def look(self, digest: str) -> None:
         """Have the genuine observers look at an intent once more, for its signature."""
-        self.desk.lane.simulate(digest, step=4, purpose="signing", sequence=[digest], actor=SERVICE)
+        releasing.simulate(
+            self.desk.lane, digest, step=4, purpose="signing", sequence=[digest], actor=SERVICE
+        )
 
     def unsigned(self, digest: str, *, nonce: int | None = None, gwei: int = 40) -> UnsignedTransaction:
         """Return an intent's bytes."""
@@ -66,9 +69,9 @@ class TakenOver:
         """Return what the genuine service would bring to a co-signer, over what the ledger has by now."""
         lane = self.desk.lane
         brought = unsigned or self.unsigned(digest)
-        known = lane._attestations(self.matter(digest), "sign")
-        return lane._evidence(
-            digest, name, "sign", unsigned=brought, ground=lane.ground(), attestations=known
+        known = looking.attestations(lane, self.matter(digest), "sign")
+        return bringing.evidence(
+            lane, digest, name, "sign", unsigned=brought, ground=bringing.ground(lane), attestations=known
         )
 
     def reserved(self, name: str, digest: str, nonce: int, *presses: tuple[str, str]) -> Said:
@@ -86,7 +89,7 @@ class TakenOver:
         )
         evidence = self.evidence(name, digest, self.unsigned(digest, nonce=nonce))
         size = int(evidence["head"]["checkpoint"].split("\n")[1])
-        evidence["reservation"] = lane.entry_proof(receipt.seq, size)
+        evidence["reservation"] = bringing.entry_proof(lane, receipt.seq, size)
         evidence["decisions"] = [
             self.decision(evidence["decisions"][0]["decision"], person=person, role=role, nonce=nonce)
             for person, role in presses

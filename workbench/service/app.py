@@ -42,6 +42,7 @@ from workbench.rules.price_feed import PriceQuestion
 from workbench.rules.roles import Permission
 from workbench.rules.session import CertifiedSession, Request
 from workbench.rules.storage import PoolQuestion
+from workbench.service import bringing
 from workbench.service.answers import Strangers, about, answered, body_of, problem
 from workbench.service.backing import TicketAsked, WayBack
 from workbench.service.changes import Changes
@@ -448,10 +449,10 @@ class Api:
             "v": 1,
             "intent": call.digest,
             "checkpoint": note,
-            "entries": [lane.entry_proof(entry.seq, size) for entry in entries],
+            "entries": [bringing.entry_proof(lane, entry.seq, size) for entry in entries],
             "policy_chain": [policy.dump() for policy in lane.policies],
             "activations": [
-                lane.entry_proof(entry.seq, size)
+                bringing.entry_proof(lane, entry.seq, size)
                 for entry in lane.books.changes
                 if entry.type == PolicyEvent.ACTIVATED and entry.seq < size
             ],

@@ -30,8 +30,9 @@ from workbench.rules.lifecycle import FINAL, PROPOSED_EVENT, Event, State, free_
 from workbench.rules.session import CertifiedSession
 from workbench.rules.storage import Held
 from workbench.rules.worth import Worth
+from workbench.service import confirming, looking, releasing
 from workbench.service.books import WAITING, Matter, expired
-from workbench.service.lane import ANY_AGE_S, SERVICE, Lane, ready
+from workbench.service.lane import SERVICE, Lane, ready
 from workbench.service.pending import Pending, frozen, held_up, require_going, stopped
 from workbench.service.sessions import Sessions
 from workbench.service.tickets import Ticket, Tickets
@@ -108,7 +109,7 @@ class Desk:
             if matter.state not in {State.PROPOSED, State.OUTSTANDING}:
                 raise RefusedError(Refusal.STATE, f"simulating while {matter.state.value}")
             actor = speaker.session.person
-            self.lane.simulate(digest, step=3, purpose="approval", sequence=sequence, actor=actor)
+            releasing.simulate(self.lane, digest, step=3, purpose="approval", sequence=sequence, actor=actor)
             return self.view(digest)
 
     def ask(self, digest: str, speaker: CertifiedSession) -> dict[str, Any]:
@@ -202,13 +203,13 @@ class Desk:
                 # an expired intent goes as it is: the co-signer's refusal ends it
                 if not self._over(matter):
                     self._refresh(digest, matter)
-                self.lane.sign(digest)
+                releasing.sign(self.lane, digest)
             if matter.state is State.SIGNED:
-                self.lane.broadcast(digest)
+                releasing.broadcast(self.lane, digest)
             if matter.state in {State.BROADCAST, State.INCLUDED}:
-                newest = self.lane.confirm(digest)
+                newest = confirming.confirm(self.lane, digest)
                 if matter.state is State.BROADCAST and self._pending.step(digest, newest):
-                    self.lane.confirm(digest)
+                    confirming.confirm(self.lane, digest)
                 if matter.state is not State.BROADCAST:
                     self._pending.forget(digest)
             return self.view(digest)
@@ -307,7 +308,7 @@ class Desk:
             return False
         if matter.nonce is None:
             return True
-        return self.lane.account_nonce(matter, self.lane.look(matter)) >= matter.nonce
+        return looking.account_nonce(self.lane, matter, looking.look(self.lane, matter)) >= matter.nonce
 
     def _lane_says(self, matter: Matter) -> str:
         """Say why nothing is signed in the lane of an intent that is not at its end."""
@@ -438,7 +439,7 @@ class Desk:
     def _refresh(self, digest: str, matter: Matter) -> None:
         """(4) Simulate again, alone, and prove the state again: approval was a while ago."""
         if matter.state is State.OUTSTANDING or self._stale(matter):
-            self.lane.simulate(digest, step=4, purpose="signing", sequence=[digest], actor=SERVICE)
+            releasing.simulate(self.lane, digest, step=4, purpose="signing", sequence=[digest], actor=SERVICE)
         # an absent price refuses here, by its pair and sources: a co-signer's refusal would end the intent
         self._weigh(matter, self.lane.clock())
 
@@ -506,7 +507,7 @@ class Desk:
             policy=self.lane.policy,
             trust_root=self.lane.trust_root,
             now=now,
-            age_s_max=ANY_AGE_S,
+            age_s_max=looking.ANY_AGE_S,
         )
 
     def _speaks(self, proposal: Proposal, now: datetime) -> bool:
@@ -518,7 +519,9 @@ class Desk:
 
     def _state(self, attested: Sequence[Held], now: datetime) -> attestation.State:
         # age is a fact that the rules judge; here the signature and the proofs are what counts
-        return storage.verify_held(attested, trust_root=self.lane.trust_root, now=now, age_s_max=ANY_AGE_S)
+        return storage.verify_held(
+            attested, trust_root=self.lane.trust_root, now=now, age_s_max=looking.ANY_AGE_S
+        )
 
     def _simulation(self, statements: Sequence[Statement], intent: Intent) -> Simulation:
         return attestation.verify_simulation(
@@ -527,5 +530,5 @@ class Desk:
             call=execution.simulated(intent, self.lane.policy),
             trust_root=self.lane.trust_root,
             now=self.lane.clock(),
-            age_s_max=ANY_AGE_S,
+            age_s_max=looking.ANY_AGE_S,
         )

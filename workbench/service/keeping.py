@@ -31,9 +31,11 @@ from workbench.rules.documents import Digest, Document, Name, Whole, read_time, 
 from workbench.rules.key_operation import ORDERED, KeyOperation, Restoration, SignedOperation
 from workbench.rules.recovery import Did, SignedTestimony, SignedTicket
 from workbench.rules.threshold import WORD_LINE, SignedWord
+from workbench.service import bringing
 from workbench.service.backing import TRIED, Backing, TicketAsked, WayBack, refused
+from workbench.service.bringing import Ground
 from workbench.service.courier import Courier, StepError
-from workbench.service.lane import Ground, Lane
+from workbench.service.lane import Lane
 from workbench.service.recalling import bring
 
 MADE, RESTORED, ENDED = "key.made", "key.restored", "key.ended"
@@ -204,9 +206,9 @@ class Keeping:
     def _run(self, work: Work, parties: Sequence[str]) -> None:
         """(b) Have all allow it, then carry the run to its shares."""
         operation, lane = work.operation, self.lane
-        ground = lane.ground()
+        ground = bringing.ground(lane)
         for name in parties:
-            said = lane.links.ask(name, lane.ordered(work.signed.dump(), work.seq, name, ground))
+            said = lane.links.ask(name, bringing.ordered(lane, work.signed.dump(), work.seq, name, ground))
             if "agreed" not in said:
                 raise refused(name, said)
         if operation.operation == "refresh":
@@ -291,7 +293,7 @@ class Keeping:
         self, work: Work, missing: Sequence[str], run: str, *, over: bool
     ) -> tuple[str, SignedWord]:
         """(d) Return the first promise; who has settled its share before says that it is ready."""
-        ground = self.lane.ground()
+        ground = bringing.ground(self.lane)
         said = []
         for name in missing:
             try:
@@ -306,7 +308,7 @@ class Keeping:
 
     def _never(self, work: Work, name: str, run: str, ground: Ground, *, over: bool) -> dict[str, Any]:
         ask = self.lane.links.ask
-        evidence = self.lane.ordered(work.signed.dump(), work.seq, name, ground)
+        evidence = bringing.ordered(self.lane, work.signed.dump(), work.seq, name, ground)
         if over:
             return ask(name, {"v": 1, "operation": "key-over", "run": run, "evidence": evidence})
         allowed = ask(name, evidence)
@@ -316,7 +318,7 @@ class Keeping:
 
     def _testified(self, work: Work, *, over: bool) -> None:
         """(e) Have each co-signer that takes part do it, once, and say so."""
-        operation, ground = work.operation, self.lane.ground()
+        operation, ground = work.operation, bringing.ground(self.lane)
         ended = ENDS[operation.operation]
         silent = []
         for name in self._parties(operation):
@@ -324,7 +326,7 @@ class Keeping:
                 continue
             try:
                 said = self.lane.links.ask(
-                    name, self.lane.ordered(work.signed.dump(), work.seq, name, ground)
+                    name, bringing.ordered(self.lane, work.signed.dump(), work.seq, name, ground)
                 )
                 signed = self.backing.testimony(
                     name, said, did=ended.did, order=operation.digest, key=operation.key
@@ -353,7 +355,7 @@ class Keeping:
         work = self._restoring(asked.order, backup)
         name = self._parties(work.operation)[0]
         said = self.lane.links.ask(
-            name, self.lane.ordered(work.signed.dump(), work.seq, name, self.lane.ground())
+            name, bringing.ordered(self.lane, work.signed.dump(), work.seq, name, bringing.ground(self.lane))
         )
         if "agreed" not in said:
             raise refused(name, said)

@@ -26,6 +26,7 @@ from workbench.rules.codes import Refusal, RefusedError
 from workbench.rules.documents import read_time
 from workbench.rules.fees import Fees
 from workbench.rules.lifecycle import Event
+from workbench.service import looking, releasing
 from workbench.service.books import Matter
 from workbench.service.lane import SERVICE, Lane
 
@@ -67,9 +68,9 @@ class Pending:
     def step(self, digest: str, newest: str) -> bool:
         """(5) (6) Do what is due; `newest` is what nodes say of the last bytes. Say whether any are sent."""
         matter, lane = self.lane.books.matter(digest), self.lane
-        look = lane.look(matter)
+        look = looking.look(lane, matter)
         waiting = self._waiting.setdefault(digest, Waiting(look.block_number))
-        if matter.nonce is not None and lane.account_nonce(matter, look) > matter.nonce:
+        if matter.nonce is not None and looking.account_nonce(lane, matter, look) > matter.nonce:
             self._beyond(digest, matter, waiting, look)
             return False
         waiting.beyond = None
@@ -102,10 +103,10 @@ class Pending:
         if waiting.pooled == sent.tx_hash and matter.dropped < DROPPED_MAX:
             self.lane.happened(Event.DROPPED, digest, {"tx_hash": sent.tx_hash}, actor=SERVICE)
         waiting.pooled = ""
-        sending = self.lane.sending(matter, look)
+        sending = releasing.way(self.lane, matter, look)
         if not sending.goes(look.block_number) or sending == waiting.given:
             return False
-        self.lane.tell(digest, sending)
+        releasing.tell(self.lane, digest, sending)
         if sending.by is Way.RELAY and waiting.given is None:
             # what a relay has not taken is not outbid by anybody: it waits for the relay, not for a block
             waiting.since = look.block_number
@@ -146,9 +147,9 @@ class Pending:
         waiting.asked = now
         if cancel:
             self._recall(digest, matter)
-            self.lane.cancel(digest, higher)
+            releasing.cancel(self.lane, digest, higher)
         else:
-            self.lane.replace(digest, higher)
+            releasing.replace(self.lane, digest, higher)
         waiting.asked = None
         return True
 
@@ -157,11 +158,11 @@ class Pending:
         if waiting.beyond is None:
             waiting.beyond = look.block_number
             return
-        if not self.lane.is_final(waiting.beyond, look.block_number):
+        if not looking.is_final(self.lane, waiting.beyond, look.block_number):
             return
         data = {
             "nonce": matter.nonce,
-            "account_nonce": self.lane.account_nonce(matter, look),
+            "account_nonce": looking.account_nonce(self.lane, matter, look),
             "block_number": look.block_number,
             "block_hash": look.block_hash,
             "ours": [each.tx_hash for each in matter.sent],
