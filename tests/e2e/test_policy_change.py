@@ -153,7 +153,7 @@ def test_who_may_change_anything(world: Living) -> None:
         refused("role_not_held", lambda: world.officer("auditor-1").speaks.amend(next_set))
         refused("role_not_held", lambda: world.pm.activate(next_set.digest))
         path = f"/v1/policies/{next_set.digest}/veto"
-        refused("session_unknown", lambda: client._send(world.socket, "POST", path, b"{}", {}))
+        refused("session_unknown", lambda: client.send(world.socket, "POST", path, b"{}", {}))
     assert world.pm.changes().in_force == [world.world.policy.digest]
 
 

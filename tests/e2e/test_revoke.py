@@ -293,4 +293,4 @@ def test_who_may_see_it(terminal: Terminal) -> None:
     assert auditor.effect(newest).standing == "activated"
     with world.unchanged(refusals=2):
         for path in ("/v1/policy", f"/v1/policies/{newest}/effect"):
-            refused("session_unknown", lambda path=path: client._send(world.socket, "GET", path, b"", {}))
+            refused("session_unknown", lambda path=path: client.send(world.socket, "GET", path, b"", {}))

@@ -160,9 +160,9 @@ def signed_headers(world: Living, method: Literal["GET"], path: str) -> dict[str
 def test_replayed_request(world: Living) -> None:
     """A request counts once, even the very same bytes."""
     headers = signed_headers(world, "GET", "/v1/intents")
-    client._send(world.socket, "GET", "/v1/intents", b"", headers)
+    client.send(world.socket, "GET", "/v1/intents", b"", headers)
     with world.unchanged(refusals=1):
-        refused("replayed", lambda: client._send(world.socket, "GET", "/v1/intents", b"", headers))
+        refused("replayed", lambda: client.send(world.socket, "GET", "/v1/intents", b"", headers))
 
 
 def test_replays_at_once(world: Living) -> None:
@@ -171,7 +171,7 @@ def test_replays_at_once(world: Living) -> None:
 
     def once(_: int) -> str:
         try:
-            client._send(world.socket, "GET", "/v1/intents", b"", headers)
+            client.send(world.socket, "GET", "/v1/intents", b"", headers)
         except ProblemError as problem:
             return problem.code
         return "answered"
@@ -190,7 +190,7 @@ def test_foreign_session_key(world: Living) -> None:
 def test_no_session(world: Living) -> None:
     """Without a signed request nothing is even read."""
     with world.unchanged(refusals=1):
-        refused("session_unknown", lambda: client._send(world.socket, "GET", "/v1/intents", b"", {}))
+        refused("session_unknown", lambda: client.send(world.socket, "GET", "/v1/intents", b"", {}))
 
 
 def test_proposal_of_another_session(world: Living) -> None:
@@ -236,7 +236,7 @@ def test_renewal(world: Living, waiting: str) -> None:
     body = {"public_key": "ab" * 32}
     with world.unchanged(refusals=5):
         refused("session_ended", lambda: charter_login(world, person))
-        refused("session_unknown", lambda: client._send(world.socket, "POST", path, canonical(body), {}))
+        refused("session_unknown", lambda: client.send(world.socket, "POST", path, canonical(body), {}))
         refused("session_of_another", lambda: second.post(path, body))
         refused("session_of_another", lambda: world.officer("admin-1").speaks.post(path, body))
         refused("malformed", lambda: first.post(path, body | {"person": "admin-1"}))
@@ -439,7 +439,7 @@ def test_what_another_process_refused(world: Living) -> None:
         told = RefusedError(Refusal.ASSERTION, "Host: evil.example")
         client.report(world.socket, told, about="approver")
         bad = {"code": "nothing_of_ours", "detail": "", "about": ""}
-        refused("malformed", lambda: client._send(world.socket, "POST", "/v1/refusals", canonical(bad), {}))
+        refused("malformed", lambda: client.send(world.socket, "POST", "/v1/refusals", canonical(bad), {}))
     last = [entry for entry in world.entries() if entry["type"] == "request.refused"][-2]["data"]
     assert (last["code"], last["about"]) == ("assertion_invalid", "reported: approver")
 
@@ -518,7 +518,7 @@ def test_header_that_is_no_text(world: Living) -> None:
     """A header with other bytes than base64 is malformed, not an error of the service."""
     headers = {"Workbench-Request": "\xe9", "Workbench-Signature": "00"}
     with world.unchanged(refusals=1):
-        refused("malformed", lambda: client._send(world.socket, "GET", "/v1/intents", b"", headers))
+        refused("malformed", lambda: client.send(world.socket, "GET", "/v1/intents", b"", headers))
 
 
 def test_half_a_request(world: Living) -> None:
@@ -603,5 +603,5 @@ def test_strangers_cannot_flood_the_ledger(world: Living) -> None:
     """Refusals of callers without a session are recorded up to a rate; the others are counted."""
     before = world.photograph().refusals
     for _ in range(300):
-        refused("session_unknown", lambda: client._send(world.socket, "GET", "/v1/intents", b"", {}))
+        refused("session_unknown", lambda: client.send(world.socket, "GET", "/v1/intents", b"", {}))
     assert world.photograph().refusals - before <= 120

@@ -1,9 +1,7 @@
-"""The service's HTTP interface as typed calls: what a kernel, the CLI or an OMS speaks.
+"""Who speaks to the service under a session: a key in memory, and a request signed with it each time.
 
-A client holds a session key in memory and nothing else. It proposes, reads and carries
-decisions that people signed elsewhere; it cannot approve. What it shows is the
-service's word: for proof, verify a receipt or a bundle. A pool's state alone it proves
-itself, under a trust root that it is given.
+It proposes, reads and carries decisions that people signed elsewhere; it cannot approve. A pool's state, a
+price and an allowance it proves itself, under a trust root that it is given.
 """
 
 from __future__ import annotations
@@ -12,263 +10,61 @@ import base64
 import hashlib
 import os
 import secrets
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field
 
-from ledger.encoding import canonical, parse
+from ledger.encoding import canonical
+from workbench.client.bearing import asked, asked_change, asked_registration
+from workbench.client.views import (
+    Access,
+    ChangeView,
+    Effect,
+    Exported,
+    Head,
+    IntentView,
+    KeyWork,
+    OpenSession,
+    Place,
+    PolicyChanges,
+    ProvenPool,
+    RegisteredKey,
+    SeenPrice,
+    Ticket,
+)
+from workbench.client.wire import ServiceUnavailableError, send
 from workbench.risk import layout
-from workbench.risk.pool import Pool
-from workbench.risk.prices import Gates, Price
+from workbench.risk.prices import Gates
 from workbench.risk.venue import Venue
 from workbench.rules.allowances import Allowances, AllowancesQuestion, verify_allowances
-from workbench.rules.approval import ApprovalRequest
-from workbench.rules.assertion import Assertion, Credential
-from workbench.rules.attestation import OBSERVERS_MAX, Simulation, State, Statement
-from workbench.rules.change import Change, SignedVeto, between
-from workbench.rules.change_request import ChangeRequest, Word
-from workbench.rules.codes import Refusal, RefusedError
+from workbench.rules.attestation import Statement
+from workbench.rules.change import SignedVeto
 from workbench.rules.decision import SignedDecision
 from workbench.rules.documents import (
     DOCUMENT_MAX,
-    Digest,
     Document,
-    Hex16,
-    Name,
-    Time,
-    Whole,
     signed_bytes,
     write_time,
 )
-from workbench.rules.enrolment import CredentialPath, Registration, RegistrationRequest
+from workbench.rules.enrolment import CredentialPath
 from workbench.rules.events import EVENTS_MAX, CloudEvent
 from workbench.rules.intent import INTENT_LINE, Intent, Proposal
-from workbench.rules.key_operation import SignedOperation
 from workbench.rules.policy import PolicySet, Signature
-from workbench.rules.price_feed import PriceQuestion, Told, agreed, verify_quotes
+from workbench.rules.price_feed import PriceQuestion, agreed, verify_quotes
 from workbench.rules.receipt import Receipt
-from workbench.rules.recovery import SignedTestimony, SignedTicket
-from workbench.rules.session import REQUEST_LINE, CertifiedSession, LoginRequest, Request, Session
+from workbench.rules.session import REQUEST_LINE, CertifiedSession, Request, Session
 from workbench.rules.storage import AttestedStorage, PoolQuestion, verify_slots
 from workbench.rules.trust import TrustRoot
 
-ANSWER_MAX = 4 * DOCUMENT_MAX
-TIMEOUT_S = 180.0
 POLL_S = 0.1
 BATCH_BYTES = DOCUMENT_MAX // 2
 POOL_AGE_S_MAX = 60
 """A pool's state is asked for when it is needed; an older one is somebody else's."""
-
-
-@dataclass(frozen=True, slots=True)
-class SeenPrice:
-    """A price that the sources agree on, the statements behind it, and when and by which gates.
-
-    Of several observers it is the first one's; by these gates the others' are no further from it.
-    """
-
-    price: Price
-    told: Told
-    now: datetime
-    gates: Gates
-
-
-class ServiceUnavailableError(Exception):
-    """Nobody answers on the service's socket."""
-
-
-class ProblemError(Exception):
-    """The service refused: its code, the facts, the field, and the entry that records it."""
-
-    def __init__(self, problem: dict[str, Any]) -> None:
-        super().__init__(
-            f"{problem['code']}: {problem['detail']}" + (f" at {problem['path']}" if problem["path"] else "")
-        )
-        self.code: str = problem["code"]
-        self.detail: str = problem["detail"]
-        self.path: str = problem["path"]
-        self.status: int = problem["status"]
-        self.entry_seq: int | None = problem["entry_seq"]
-
-
-class IntentView(Document):
-    """An intent as the service sees it: its state, what is outstanding, what was decided."""
-
-    digest: Digest
-    state: Name
-    intent: Intent
-    nonce: Whole | None
-    simulations: Annotated[list[Statement], Field(max_length=OBSERVERS_MAX)]
-    quotes: list[Statement]
-    """What sources said of the pairs that the policy set demands, when it was simulated last."""
-    denying: list[str]
-    needs: list[str]
-    missing: list[str]
-    decisions: list[SignedDecision]
-    void: dict[Hex16, Name]
-    """The decisions that have lost their object (another policy set, another simulation), and why."""
-    waits_for_nonces: list[Whole]
-    lane: str
-    """Why nothing is signed in its lane; empty when something can be."""
-    tx_hash: str | None
-    outcome: dict[str, Any]
-    entry_seq: Whole
-
-    @property
-    def simulated(self) -> Simulation:
-        """The simulation that decisions are about."""
-        if not self.simulations:
-            raise LookupError("this intent has not been simulated")
-        return Simulation.load(self.simulations[0].document)
-
-
-class ChangeSummary(Document):
-    """A proposed policy set: where it stands, and who has said what of it."""
-
-    digest: Digest
-    standing: Name
-    version: Whole
-    proposer: Name
-    proposed_at: Time
-    activates_at: Time
-    signed_by: list[Name]
-    veto: SignedVeto | None
-
-
-class PolicyChanges(Document):
-    """The digests of the sets that are or were in force, and every proposed set, oldest first."""
-
-    in_force: list[Digest]
-    changes: list[ChangeSummary]
-
-
-class ChangeView(ChangeSummary):
-    """A proposed set beside its predecessor; `change` is the service's word, `compared` one's own."""
-
-    change: Change
-    previous: dict[str, Any]
-    following: dict[str, Any]
-
-    def compared(self) -> Change:
-        """Return what changes, from the two sets themselves; the digest covers both."""
-        previous, following = PolicySet.load(self.previous), PolicySet.load(self.following)
-        if (following.digest, following.manifest.previous) != (self.digest, previous.digest):
-            raise RefusedError(Refusal.POLICY_CHAIN, f"the service shows other sets than {self.digest[:12]}")
-        return between(previous, following)
-
-
-class RevokedSession(Document):
-    """A session that a policy set has ended, and the entry that says so."""
-
-    session: Digest
-    person: Name
-    seq: Whole
-    at: Time
-
-
-class VoidDecision(Document):
-    """A decision on an intent still open that a policy set has made void."""
-
-    intent: Digest
-    decision: Hex16
-    person: Name
-    verb: Name
-
-
-class Effect(Document):
-    """What a policy set has ended: the entry from which on it counts, sessions, whose word is void."""
-
-    digest: Digest
-    standing: Name
-    since: Whole | None
-    at: Time | None
-    sessions: list[RevokedSession]
-    void: list[VoidDecision]
-
-
-class Place(Document):
-    """Where the ledger keeps an event: its number, its link of the chain, its leaf of the tree."""
-
-    seq: Whole
-    h: Digest
-    leaf: Digest
-
-
-class OpenSession(Document):
-    """A session that could speak, and when it last did."""
-
-    session: Digest
-    issued_at: Time
-    expires_at: Time
-    last_used: Time
-
-
-class Access(Document):
-    """What a person holds, and when it was used last; `left` is who is in no policy set any more."""
-
-    person: Name
-    roles: list[Name]
-    permissions: list[Name]
-    credentials: Whole
-    last_login: Time | None
-    stale: bool
-    left: bool
-    sessions: list[OpenSession]
-
-
-class Head(Document):
-    """The ledger's head and the newest checkpoint."""
-
-    size: Whole
-    root: Digest
-    h: Digest
-    checkpoint: str
-
-
-class Ticket(Document):
-    """Opens one intent or proposed set to one person until then; whoever has it can only read."""
-
-    ticket: Digest
-    expires_at: Time
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """A request as a file for another machine, and until when its answer is taken."""
-
-    raw: bytes
-    expires_at: str
-
-    @classmethod
-    def of(cls, ticket: Ticket, name: str, request: Document) -> Self:
-        """Put a request and its ticket together."""
-        document = {"v": 1, "ticket": ticket.ticket, name: request.dump()}
-        return cls(canonical(document, limit=ANSWER_MAX), ticket.expires_at)
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenPool:
-    """A pool as the chain has it, and the attested state under which that is proven."""
-
-    pool: Pool
-    state: State
-
-
-class RegisteredKey(Document):
-    """A key that was registered for a person; it counts when a policy set lists it."""
-
-    person: Name
-    credential: Credential
 
 
 @dataclass(slots=True)
@@ -521,7 +317,7 @@ class Client:
             "Workbench-Request": base64.b64encode(request).decode(),
             "Workbench-Signature": self.key.sign(signed_bytes(REQUEST_LINE, request)).hex(),
         }
-        return _send(self.service, method, path, body, headers)
+        return send(self.service, method, path, body, headers)
 
 
 def _batches(events: list[CloudEvent]) -> Iterator[bytes]:
@@ -541,7 +337,7 @@ def open_login(service: Path, person: str) -> tuple[Ed25519PrivateKey, Session]:
     """Make a session key and open a login for it."""
     key = Ed25519PrivateKey.generate()
     asked = {"person": person, "public_key": key.public_key().public_bytes_raw().hex()}
-    answer = _send(service, "POST", "/v1/sessions", canonical(asked), {})
+    answer = send(service, "POST", "/v1/sessions", canonical(asked), {})
     return key, _own(answer, asked["public_key"], person)
 
 
@@ -555,142 +351,5 @@ def _own(answer: dict[str, Any], public_key: str, person: str) -> Session:
 
 def certified(service: Path, session: Session) -> CertifiedSession | None:
     """Return a session that its person has signed, or None while the login is open."""
-    value = _send(service, "GET", f"/v1/sessions/{session.digest}", b"", {})
+    value = send(service, "GET", f"/v1/sessions/{session.digest}", b"", {})
     return None if value == {"pending": True} else CertifiedSession.load(value)
-
-
-def waiting_logins(service: Path, person: str) -> list[Session]:
-    """Return the open logins of a person."""
-    found = _send(service, "GET", f"/v1/sessions/waiting/{person}", b"", {})["sessions"]
-    return [Session.load(each) for each in found]
-
-
-def asked_login(service: Path, session: str) -> LoginRequest:
-    """Return an open login: claims, until `session.verify_login` has seen them."""
-    return LoginRequest.load(_send(service, "GET", f"/v1/logins/{session}", b"", {}))
-
-
-def certify(service: Path, session: Session, assertion: Assertion) -> CertifiedSession:
-    """Carry a person's assertion over an open login to the service."""
-    body = canonical({"assertion": assertion.dump()})
-    return CertifiedSession.load(_send(service, "POST", f"/v1/sessions/{session.digest}", body, {}))
-
-
-def asked(service: Path, ticket: str) -> ApprovalRequest:
-    """Return what the holder of a ticket is asked: claims, until `approval.verify` has seen them."""
-    return ApprovalRequest.load(_send(service, "GET", f"/v1/tickets/{ticket}", b"", {}))
-
-
-def answer(service: Path, ticket: str, signed: SignedDecision) -> IntentView:
-    """Bring the decision that answers a ticket."""
-    return IntentView.load(_send(service, "POST", f"/v1/tickets/{ticket}", signed.canonical(), {}))
-
-
-def asked_change(service: Path, ticket: str) -> ChangeRequest:
-    """Return what a ticket about a policy set asks: claims, until `change_request.verify` has seen them."""
-    return ChangeRequest.load(_send(service, "GET", f"/v1/policy-tickets/{ticket}", b"", {}))
-
-
-def answer_change(service: Path, ticket: str, word: Word) -> ChangeView:
-    """Bring the signature or the veto that answers a ticket about a policy set."""
-    return ChangeView.load(_send(service, "POST", f"/v1/policy-tickets/{ticket}", word.canonical(), {}))
-
-
-def asked_registration(service: Path, ticket: str) -> RegistrationRequest:
-    """Return whose key a ticket registers: claims, until `enrolment.verify` has seen them."""
-    return RegistrationRequest.load(_send(service, "GET", f"/v1/registrations/{ticket}", b"", {}))
-
-
-def registered(service: Path, ticket: str, done: Registration) -> RegisteredKey:
-    """Bring what the holder of a ticket has registered."""
-    answered = _send(service, "POST", f"/v1/registrations/{ticket}", done.canonical(), {})
-    return RegisteredKey.load({name: answered[name] for name in ("person", "credential")})
-
-
-def report(service: Path, refused: RefusedError, *, about: str) -> None:
-    """Have a refusal recorded that happened before anything reached the service."""
-    told = {"code": refused.code.value, "detail": refused.detail[:2000], "about": about[:400]}
-    _send(service, "POST", "/v1/refusals", canonical(told), {})
-
-
-def status(service: Path) -> dict[str, Any]:
-    """Ask whether the service is up."""
-    return _send(service, "GET", "/v1/status", b"", {})
-
-
-class _UnixConnection(HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("service", timeout=TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect, or leave nothing open."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(self.timeout)
-            connection.connect(str(self._path))
-        except OSError:
-            connection.close()
-            raise
-        self.sock = connection
-
-
-def _send(service: Path, method: str, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
-    with closing(_UnixConnection(service)) as http:
-        try:
-            http.request(method, path, body, headers)
-            response = http.getresponse()
-            content = response.read(ANSWER_MAX + 1)
-        except (OSError, HTTPException) as error:
-            raise ServiceUnavailableError(f"{service.name}: {error}") from error
-    return answered(response.status, content)
-
-
-def answered(status: int, content: bytes) -> dict[str, Any]:
-    """Return what an answer says, or raise the problem that it is."""
-    if len(content) > ANSWER_MAX:
-        raise ServiceUnavailableError(f"an answer of over {ANSWER_MAX} bytes")
-    try:
-        value = parse(content, limit=ANSWER_MAX)
-    except ValueError as error:
-        raise ServiceUnavailableError(f"HTTP {status}: {error}") from error
-    if not isinstance(value, dict):
-        raise ServiceUnavailableError(f"HTTP {status}: no object")
-    if status >= HTTPStatus.BAD_REQUEST:
-        try:
-            problem = ProblemError(value)
-        except KeyError as error:
-            raise ServiceUnavailableError(f"HTTP {status}: no problem document") from error
-        raise problem
-    return value
-
-
-class KeyWork(Document):
-    """An operation on a key, as the service has it."""
-
-    digest: Digest
-    state: Name
-    entry_seq: Whole
-
-
-def backup(service: Path, digest: str) -> dict[str, Any]:
-    """Return a signed backup of a share, as the service has it: who opens it verifies it."""
-    return _send(service, "GET", f"/v1/backups/{digest}", b"", {})
-
-
-def backup_ticket(service: Path, digest: str, *, cosigner: str, order: str | None) -> SignedTicket:
-    """Ask a co-signer for the one-time key to which what opens its backup is encrypted."""
-    asked = canonical({"cosigner": cosigner, "order": order})
-    return SignedTicket.load(_send(service, "POST", f"/v1/backups/{digest}/tickets", asked, {}))
-
-
-def bring_back(service: Path, digest: str, way: bytes) -> SignedTestimony:
-    """Bring what opens a backup to its co-signer; return what that says came of it."""
-    return SignedTestimony.load(_send(service, "POST", f"/v1/backups/{digest}/shares", way, {}))
-
-
-def order_key(service: Path, signed: SignedOperation) -> KeyWork:
-    """Bring an operation on a key that officers have signed."""
-    return KeyWork.load(_send(service, "POST", "/v1/key-operations", signed.canonical(), {}))

@@ -1,0 +1,101 @@
+"""The service's HTTP interface as typed calls: what a kernel, the CLI or an OMS speaks.
+
+A client holds a session key in memory and nothing else. It proposes, reads and carries
+decisions that people signed elsewhere; it cannot approve. What it shows is the
+service's word: for proof, verify a receipt or a bundle. A pool's state alone it proves
+itself, under a trust root that it is given.
+"""
+
+from workbench.client.bearing import (
+    answer,
+    answer_change,
+    asked,
+    asked_change,
+    asked_login,
+    asked_registration,
+    backup,
+    backup_ticket,
+    bring_back,
+    certify,
+    order_key,
+    registered,
+    report,
+    waiting_logins,
+)
+from workbench.client.speaking import (
+    Client,
+    certified,
+    open_login,
+)
+from workbench.client.views import (
+    Access,
+    ChangeSummary,
+    ChangeView,
+    Effect,
+    Exported,
+    Head,
+    IntentView,
+    KeyWork,
+    OpenSession,
+    Place,
+    PolicyChanges,
+    ProvenPool,
+    RegisteredKey,
+    RevokedSession,
+    SeenPrice,
+    Ticket,
+    VoidDecision,
+)
+from workbench.client.wire import (
+    ANSWER_MAX,
+    TIMEOUT_S,
+    ProblemError,
+    ServiceUnavailableError,
+    answered,
+    send,
+    status,
+)
+
+__all__ = [
+    "ANSWER_MAX",
+    "TIMEOUT_S",
+    "Access",
+    "ChangeSummary",
+    "ChangeView",
+    "Client",
+    "Effect",
+    "Exported",
+    "Head",
+    "IntentView",
+    "KeyWork",
+    "OpenSession",
+    "Place",
+    "PolicyChanges",
+    "ProblemError",
+    "ProvenPool",
+    "RegisteredKey",
+    "RevokedSession",
+    "SeenPrice",
+    "ServiceUnavailableError",
+    "Ticket",
+    "VoidDecision",
+    "answer",
+    "answer_change",
+    "answered",
+    "asked",
+    "asked_change",
+    "asked_login",
+    "asked_registration",
+    "backup",
+    "backup_ticket",
+    "bring_back",
+    "certified",
+    "certify",
+    "open_login",
+    "order_key",
+    "registered",
+    "report",
+    "send",
+    "status",
+    "waiting_logins",
+]
