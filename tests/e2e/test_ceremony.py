@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from tests.e2e.test_recovery import fetch, officer
 from tests.e2e.test_shared import NAMES
 from tests.e2e.test_watcher import said
 from tests.world import Living, living
+from workbench.audit.keys import inventory
 from workbench.demo import charter
+from workbench.rules.documents import write_time
 from workbench.rules.words import words
 from workbench.runner import notebook
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "committee" / "key-ceremony.ipynb"
 SHARED = {"parties": list(NAMES), "threshold": 3}
 LEADER = "committee-1"
+LIFE_S = 15
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +116,23 @@ def test_a_bundle_that_somebody_changed(world: Living, tmp_path: Path) -> None:
     told = said("audit", "keys", copy, "--trust-root", world.world.places.trust_root)
     assert (told.returncode, "NOT PROVEN" in told.stdout) == (1, True)
     assert "active since" not in told.stdout
+
+
+def test_a_backup_that_one_has_missed(world: Living, order: str) -> None:
+    """Four give theirs while the order counts, as the ledger has it; the older one of the fifth stands."""
+    del order
+    world.stack.stop_one(NAMES[4])
+    until = write_time(datetime.now(UTC) + timedelta(seconds=LIFE_S))
+    asked = operation(world, "backup", epoch=1, expires_at=until)
+    assert done(world, asked) == "partly"
+    world.stack.start(NAMES[4])
+    (made,) = [each["data"] for each in world.entries() if each["data"].get("order") == asked.digest]
+    assert set(made["testimonies"]) == set(NAMES[:4])
+    assert NAMES[4] in made["reason"]
+    bundle = world.officer("auditor-1").speaks.bundle()
+    told = inventory(bundle, world.world.places.trust_root, now=datetime.now(UTC))
+    (key,) = [each for each in told.keys if each.name == charter.KEY_ID]
+    dates = {name: share.backed_up.at for name, share in key.shares.items() if share.backed_up is not None}
+    assert set(dates) == set(NAMES)
+    assert len(set(dates.values())) == 2
+    assert min(dates, key=lambda name: dates[name]) == NAMES[4]
