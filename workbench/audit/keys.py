@@ -163,7 +163,7 @@ def sound(path: Path, trust_root: Path, now: datetime) -> tuple[int, TrustRoot, 
     sets = policy_sets(path, index.files, believed, now=entries[-1].at if entries else now)
     for told in entries:
         _verify(told, believed)
-    proofs = Proofs(entries, sets, believed)
+    proofs = Proofs([told for told in entries if told.type.startswith("key.")], sets, believed)
     for told in proofs.of(MADE):
         proofs.epoch(told)
     return report.size, believed, entries, sets
