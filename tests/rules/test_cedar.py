@@ -243,8 +243,8 @@ def test_every_rule_of_the_desk_has_a_row(world: World) -> None:
     """A forbid that nothing here denies by would be a rule nobody tried."""
     text = world.files["policies.cedar"].decode()
     written = set(re.findall(r'@id\("([^"]+)"\)\n@needs\([^\n]+\nforbid', text))
-    # the worth of an exchange speaks only where the limits do: `test_worth` tries it
-    assert written == {case.values[1] for case in RULES} | {"exchange.worth"}
+    # what speaks only where a set demands it is tried by `test_worth` and `test_critical`
+    assert written == {case.values[1] for case in RULES} | {"exchange.worth", "safe.critical"}
 
 
 def test_who_neither_trades_nor_manages_is_permitted_nothing(world: World) -> None:

@@ -161,6 +161,7 @@ def test_everything_is_known_of_a_good_swap(world: World) -> None:
         "approvals": 2,
         "approvals_cro": 1,
         "approvals_console": 0,
+        "critical_approvals_missing": 0,
         "contract_whitelisted": True,
         "function_permitted": True,
         "arguments_within_bounds": True,
@@ -189,7 +190,13 @@ def test_everything_is_known_of_a_good_swap(world: World) -> None:
     [
         pytest.param(
             "approvals",
-            {"approvals", "approvals_cro", "approvals_console", "within_tolerance"},
+            {
+                "approvals",
+                "approvals_cro",
+                "approvals_console",
+                "critical_approvals_missing",
+                "within_tolerance",
+            },
             id="no decisions",
         ),
         pytest.param(

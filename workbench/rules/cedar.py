@@ -14,14 +14,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 from typing import Any, Literal
 
 import cedarpy
 
 from workbench.rules.account import ServiceAccount
 from workbench.rules.codes import Refusal, RefusedError
-from workbench.rules.keys import Key
+from workbench.rules.keys import Key, SafeKey
 from workbench.rules.policy import Limits, PolicySet, Proposer
 
 Action = Literal["release", "sign"]
@@ -55,6 +54,8 @@ SIGN_FACTS: Mapping[str, type] = {
 RELEASE_FACTS: Mapping[str, type] = {**SIGN_FACTS, "session_active": bool, "daily_usd_cents": int}
 WORTH_FACTS: Mapping[str, type] = {"worth_loss_bps": int}
 """What is demanded besides where the limits say what an exchange may lose."""
+CRITICAL_FACTS: Mapping[str, type] = {"critical_approvals_missing": int}
+"""What is demanded besides where the pins of a Safe say how many must approve its change."""
 SILENT: Mapping[str, int] = {"approvals": 0, "approvals_cro": 0, "approvals_console": 0}
 """Counts start at nothing; every other unknown is true or zero, where rules are silent."""
 REQUIRED: Mapping[Action, Mapping[str, type]] = {"sign": SIGN_FACTS, "release": RELEASE_FACTS}
@@ -95,6 +96,8 @@ def check(policy: PolicySet) -> None:
     """Refuse a set whose rules cannot be read, do not fit their schema, or cannot judge its accounts."""
     _engine(policy.files["policies.cedar"].decode(), policy.files["schema.cedarschema"].decode())
     _limits_worth(policy)
+    for safe in _quorums(policy):
+        _denies(policy, safe, {"critical_approvals_missing": 1}, "what too few approve of a Safe's change")
     for account in policy.service_accounts.values():
         for action in REQUIRED:
             # a schema without the kind refuses every question: better now than at its first intent
@@ -106,20 +109,30 @@ def _limits_worth(policy: PolicySet) -> None:
     if policy.limits.worth is None:
         return
     lost = {"worth_loss_bps": policy.limits.worth.loss_bps_max + 1}
+    for key in policy.keys.values():
+        _denies(policy, key, lost, "what loses more than limits.worth says")
+
+
+def _denies(policy: PolicySet, key: Key, facts: Mapping[str, int | bool], what: str) -> None:
+    """Refuse a set none of whose rules denies such facts."""
     person = next(iter(policy.people.values()))  # a forbid names itself, whoever is permitted anything
-    for key, action in product(policy.keys.values(), REQUIRED):
+    for action in REQUIRED:
         within = explain(policy, action, proposer=person, key=key, facts={})
-        beyond = explain(policy, action, proposer=person, key=key, facts=lost)
+        beyond = explain(policy, action, proposer=person, key=key, facts=facts)
         if within.denying == beyond.denying:
-            raise RefusedError(
-                Refusal.POLICY_INVALID, f"no rule denies to {action} what loses more than limits.worth says"
-            )
+            raise RefusedError(Refusal.POLICY_INVALID, f"no rule denies to {action} {what}")
 
 
 def required(policy: PolicySet, action: Action) -> Mapping[str, type]:
     """Return the facts that must be there under this policy set, with their types."""
-    asked = REQUIRED[action]
-    return asked if policy.limits.worth is None else {**asked, **WORTH_FACTS}
+    worth = {} if policy.limits.worth is None else WORTH_FACTS
+    return {**REQUIRED[action], **worth, **(CRITICAL_FACTS if _quorums(policy) else {})}
+
+
+def _quorums(policy: PolicySet) -> list[SafeKey]:
+    """Return the Safes that a quorum may change."""
+    safes = [each for each in policy.keys.values() if isinstance(each, SafeKey)]
+    return [each for each in safes if each.pins.critical_quorum is not None]
 
 
 def evaluate(

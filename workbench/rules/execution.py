@@ -11,6 +11,8 @@
     chain, says so, and says under which nonce.
 (6) A Safe has done it when its own event names the transaction's hash: a receipt says only that the
     executor's call did not fail.
+(7) What would change the Safe waits for as many people as its pins demand; owners, asked earlier, would
+    refuse, and a refusal is the intent's end.
 
 Pure. Whether owners may sign is `safe`'s; whether signed bytes are admitted, and in which order, the gate's.
 """
@@ -84,10 +86,29 @@ def verify_proposable(intent: Intent, policy: PolicySet) -> None:
     if not isinstance(key, SafeKey):
         return
     what, pinned = proposed(intent, key, nonce=0), key.pinned(intent.chain_id)
-    root = safe.verify_runs(what, pinned, abis=calls.abis(policy))
-    found = safe.critical(what, root)
+    safe.verify_runs(what, pinned, abis=calls.abis(policy))
+    found = critical(intent, policy)
     if found and pinned.critical_quorum is None:
         raise RefusedError(Refusal.SAFE_CRITICAL, f"{', '.join(found)}: no quorum for it", path="/data")
+
+
+def critical(intent: Intent, policy: PolicySet) -> tuple[str, ...]:
+    """(7) Return what of an intent would change the Safe that it is of; nothing where it is of none."""
+    key = policy.key(intent.key)
+    if not isinstance(key, SafeKey):
+        return ()
+    what = proposed(intent, key, nonce=0)
+    root = safe.read(what, pinned=key.pinned(intent.chain_id), abis=calls.abis(policy))
+    return safe.critical(what, root)
+
+
+def approvals_missing(intent: Intent, policy: PolicySet, *, approvals: int) -> int:
+    """(7) Return how many people's consent a change of the Safe lacks before an owner signs it."""
+    key = policy.key(intent.key)
+    quorum = key.pins.critical_quorum if isinstance(key, SafeKey) else None
+    if quorum is None or not critical(intent, policy):
+        return 0
+    return max(0, quorum - approvals)
 
 
 def unsigned(intent: Intent, policy: PolicySet, *, nonce: int) -> UnsignedTransaction | Proposed:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from workbench.evm.transaction import UnsignedTransaction
 from workbench.evm.tree import Node
@@ -68,6 +69,9 @@ def compute(given: Given) -> dict[str, int | bool]:
         found["approvals"] = len(given.approvals.roles)
         found["approvals_cro"] = given.approvals.holding("cro")
         found["approvals_console"] = given.approvals.consoles
+        found["critical_approvals_missing"] = execution.approvals_missing(
+            given.intent, given.policy, approvals=len(given.approvals.roles)
+        )
     if given.transaction is not None and given.reserved_nonce is not None:
         found["nonce_reserved"] = execution.nonce_of(given.transaction) == given.reserved_nonce
         found["bytes_are_intent"] = execution.is_intents(given.transaction, given.intent, given.policy)
@@ -136,7 +140,7 @@ def _simulation_facts(given: Given, fresh: Simulation, root: Node) -> dict[str, 
         "simulation_alone": fresh.sequence is None,
         "simulation_age_s": age_s(given.now, read_time(fresh.at)),
         "state_diff_declared": state_diff_declared(given.intent, fresh, given.policy),
-        "admin_changes": len(fresh.admin_changes),
+        "admin_changes": len(unexpected_changes(fresh, given.intent, given.policy)),
         "findings": len(unexpected(fresh, given.intent, given.policy))
         + items.undeclared(fresh, ours(fresh, given.policy))
         + len(contradictions(fresh, given.policy)),
@@ -156,6 +160,15 @@ def unexpected(simulation: Simulation, intent: Intent, policy: PolicySet) -> lis
         return list(simulation.findings)
     expected = ("borrowed_code", key.address, borrowed(key.pins.multi_send))
     return [each for each in simulation.findings if (each.kind, each.contract, each.detail) != expected]
+
+
+def unexpected_changes(simulation: Simulation, intent: Intent, policy: PolicySet) -> list[Mapping[str, Any]]:
+    """Return who else comes to govern what, but for the Safe itself where so many must approve that."""
+    key = policy.key(intent.key)
+    quorum = key.pins.critical_quorum if isinstance(key, SafeKey) else None
+    if quorum is None or not execution.critical(intent, policy):
+        return list(simulation.admin_changes)
+    return [each for each in simulation.admin_changes if each["contract"] != key.address]
 
 
 def ours(simulation: Simulation, policy: PolicySet) -> frozenset[str]:
