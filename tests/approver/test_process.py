@@ -26,7 +26,7 @@ from tests.ledger.authority import holder
 from tests.world import Living
 from workbench import client
 from workbench.approver.web import HEADERS
-from workbench.client import _UnixConnection
+from workbench.client import UnixConnection
 from workbench.demo.world import APPROVER, SERVICE, at_free_port
 from workbench.rules.trust import RelyingParty
 from workbench.rules.words import words
@@ -243,7 +243,7 @@ def lying_service(world: Living, path: Path, lie: Callable[[str, Any], Any]) -> 
             if line.lower().startswith(b"content-length:"):
                 length = int(line.split(b":")[1])
         body = stream.read(length)
-        with closing(_UnixConnection(world.socket)) as http:
+        with closing(UnixConnection(world.socket)) as http:
             http.request(method, target, body)
             answer = http.getresponse()
             raw = answer.read()

@@ -44,8 +44,9 @@ from ledger.tree import Nodes, Tree
 from tests.bench import postgres
 from tests.bench.generate import GENESIS_HASH, frames, generate
 from tests.world import living
-from workbench.client import CertifiedSession, Client
+from workbench.client import Client
 from workbench.rules.events import CloudEvent
+from workbench.rules.session import CertifiedSession
 
 CORES, CLIENTS = 2, 4
 BLOCK, PADDING = 64, 9  # SHA-256 takes 64 bytes at once, and at least 9 of padding

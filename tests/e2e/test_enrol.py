@@ -11,8 +11,9 @@ from tests.e2e.test_policy_change import in_force
 from tests.e2e.test_revoke import only
 from tests.e2e.test_session_commands import Terminal, at_his_key
 from tests.world import Living, living
-from workbench import cli, client
+from workbench import cli
 from workbench.commands import COULD_NOT_RUN, DONE, REFUSED
+from workbench.rules.policy import PolicySet
 
 ADMIN, TRADER = "admin-1", "trader-1"
 
@@ -104,7 +105,7 @@ def test_a_newcomer(terminal: Terminal, tmp_path: Path) -> None:
     assert code == DONE, terminal.err
     assert "  new-1 joins\n  new-1 gains the role trader\n" in out
     named = only(r"^  ([0-9a-f]{64})$", out)
-    policy = client.PolicySet.load(world.pm.change(named).following)
+    policy = PolicySet.load(world.pm.change(named).following)
     for person in ("risk-1", "cro-1"):
         world.signs(policy, person)
     assert in_force(world).digest != named

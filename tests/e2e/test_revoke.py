@@ -22,7 +22,7 @@ from workbench.demo import charter
 from workbench.demo.people import Officer
 from workbench.desk import access
 from workbench.rules.documents import digest as digest_of
-from workbench.rules.policy import Signature
+from workbench.rules.policy import PolicySet, Signature
 from workbench.rules.session import SESSION_LINE
 from workbench.rules.words import words
 
@@ -84,7 +84,7 @@ def logs_in(world: Living, person: str, device: str, credential: str) -> client.
     return client.Client(world.socket, key, client.certify(world.socket, session, signed))
 
 
-def proposes_only(world: Living, admin: client.Client, policy: client.PolicySet) -> None:
+def proposes_only(world: Living, admin: client.Client, policy: PolicySet) -> None:
     """Assert that the administrator's own signature is refused."""
     credential = next(each.id for each in policy.people[ADMIN].credentials if each.path == "approval")
     device = charter.authenticator(world.world.places.officers, ADMIN, world.world.trust_root.approval)
@@ -177,7 +177,7 @@ def test_a_leaver(terminal: Terminal) -> None:
     # (2) the administrator proposes, and signs nothing
     admin = terminal.place(ADMIN).read()
     assert admin is not None
-    policy = client.PolicySet.load(admin.change(named).following)
+    policy = PolicySet.load(admin.change(named).following)
     proposes_only(world, admin, policy)
     with world.unchanged(refusals=0):
         code, out = revoke(terminal, "revoke", "--status", named)
@@ -217,7 +217,7 @@ def test_a_lost_key(terminal: Terminal) -> None:
     assert "leaves" not in out
     admin = terminal.place(ADMIN).read()
     assert admin is not None
-    policy = client.PolicySet.load(admin.change(named).following)
+    policy = PolicySet.load(admin.change(named).following)
     before = in_force(world)
     for person in ("risk-1", "cro-1"):
         world.signs(policy, person)
@@ -258,7 +258,7 @@ def test_a_role(terminal: Terminal) -> None:
     assert "  risk-1 loses the role risk_officer\n" in out
     admin = terminal.place(ADMIN).read()
     assert admin is not None
-    policy = client.PolicySet.load(admin.change(named).following)
+    policy = PolicySet.load(admin.change(named).following)
     for person in ("risk-1", "cro-1"):
         world.signs(policy, person)
     taken_over(world, policy)

@@ -39,7 +39,7 @@ class ProblemError(Exception):
         self.entry_seq: int | None = problem["entry_seq"]
 
 
-class _UnixConnection(HTTPConnection):
+class UnixConnection(HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class _UnixConnection(HTTPConnection):
 
 def send(service: Path, method: str, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
     """Ask the service once; return what it says, or raise the problem that it is."""
-    with closing(_UnixConnection(service)) as http:
+    with closing(UnixConnection(service)) as http:
         try:
             http.request(method, path, body, headers)
             response = http.getresponse()
