@@ -1,6 +1,7 @@
 """Cedar: fails closed on every absent fact, wrong type and broken rule; each rule denies as its @id says."""
 
 import re
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -68,6 +69,15 @@ def ruled(
     return world.policy_of(
         {**world.files, "policies.cedar": rules.encode(), "schema.cedarschema": text.encode()}
     )
+
+
+def refused_without(world: World, policy: PolicySet, file: str, bend: Callable[[str], str]) -> None:
+    """Assert that a set is good as it is, and is refused with this file bent."""
+    cedar.check(policy)
+    text = bend(policy.files[file].decode())
+    assert text != policy.files[file].decode()
+    with refused(Refusal.POLICY_INVALID):
+        cedar.check(world.policy_of({**policy.files, file: text.encode()}))
 
 
 @pytest.mark.parametrize("action", BOTH)

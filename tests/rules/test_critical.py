@@ -9,35 +9,21 @@ import pytest
 
 from tests.evm.plans import Plan, multi_send
 from tests.rules.build import World, address, refused
-from tests.rules.test_cedar import BOTH, GOOD
+from tests.rules.test_cedar import BOTH, GOOD, refused_without
 from tests.rules.test_facts import approvals
-from tests.rules.test_keys import MULTI_SEND, SAFE, listed
+from tests.rules.test_keys import MULTI_SEND, SAFE, with_a_safe
 from workbench.demo import charter
 from workbench.evm import calldata, known
 from workbench.rules import cedar, execution, facts
 from workbench.rules.cedar import Action, Verdict
 from workbench.rules.codes import Refusal
 from workbench.rules.intent import Intent
-from workbench.rules.policy import PolicySet
 
 FACT, RULE = "critical_approvals_missing", "safe.critical"
 QUORUM = 4
 PEOPLE = ("a", "b", "c", "d", "e")
 THRESHOLD = calldata.encode(known.fragment("changeThreshold(uint256 threshold)"), {"threshold": "4"})
 BATCH = multi_send(Plan(address("token"), b"\x12\x34\x56\x78"), Plan(SAFE, THRESHOLD))
-
-
-def demanding(world: World, quorum: int | None = QUORUM) -> PolicySet:
-    """Return a set whose treasury is a Safe that so many people may have changed."""
-    safe, executor = listed()
-    keys = [{**safe, "pins": {**safe["pins"], "critical_quorum": quorum}}, executor]
-    files = world.with_file("keys.json", lambda _: keys)
-    files |= {
-        "cosigners.json": world.with_file("cosigners.json", lambda _: [*charter.places("safe")])[
-            "cosigners.json"
-        ]
-    }
-    return world.policy_of(files)
 
 
 def change(world: World, *, batched: bool = False) -> Intent:
@@ -51,7 +37,7 @@ def change(world: World, *, batched: bool = False) -> Intent:
 @pytest.mark.parametrize("count", range(6))
 def test_how_many_are_missing(world: World, count: int, *, batched: bool) -> None:
     """Each person's consent counts once, wherever in the intent the change stands; more are no credit."""
-    policy, intent = demanding(world), change(world, batched=batched)
+    policy, intent = with_a_safe(world, QUORUM), change(world, batched=batched)
     consent = approvals(**dict.fromkeys(PEOPLE[:count], "committee"))
     computed = facts.compute(
         world.given(intent, policy=policy, approvals=consent, transaction=None, state=None)
@@ -61,19 +47,20 @@ def test_how_many_are_missing(world: World, count: int, *, batched: bool) -> Non
 
 def test_what_is_no_change(world: World) -> None:
     """A payment of the Safe lacks nobody, nor does an intent for a key that is none."""
-    policy = demanding(world)
+    policy = with_a_safe(world, QUORUM)
     assert execution.critical(world.approval(), policy) == ()
-    assert execution.approvals_missing(world.approval(), policy, approvals=0) == 0
-    assert execution.approvals_missing(change(world), world.policy, approvals=0) == 0
+    assert execution.quorum(world.approval(), policy) is None
+    assert execution.quorum(change(world), world.policy) is None
+    assert execution.quorum(change(world), policy) == QUORUM
     with refused(Refusal.SAFE_CRITICAL):
-        execution.verify_proposable(change(world), demanding(world, None))
+        execution.verify_proposable(change(world), with_a_safe(world))
     execution.verify_proposable(change(world), policy)
 
 
 @pytest.mark.parametrize("action", BOTH)
 def test_the_rule(world: World, action: Action) -> None:
     """One missing denies by name, whatever else is good; none missing does not; not known is refused."""
-    policy = demanding(world)
+    policy = with_a_safe(world, QUORUM)
     asked: dict[str, Any] = {"proposer": policy.proposer("pm-1"), "key": policy.key(charter.KEY_ID)}
     assert cedar.evaluate(policy, action, facts={**GOOD, FACT: 0}, **asked).allowed
     denied = cedar.evaluate(policy, action, facts={**GOOD, FACT: 1}, **asked)
@@ -87,10 +74,10 @@ def test_who_governs_the_safe_is_expected_then(world: World) -> None:
     """Of the Safe itself, where a quorum decides on it and the intent says so; of nobody else."""
     own, other = ({"contract": each, "change": "ChangedThreshold"} for each in (SAFE, address("token")))
     fresh = world.simulation(world.approval()).model_copy(update={"admin_changes": [own, other]})
-    policy = demanding(world)
+    policy = with_a_safe(world, QUORUM)
     assert facts.unexpected_changes(fresh, change(world), policy) == [other]
     assert facts.unexpected_changes(fresh, world.approval(), policy) == [own, other]
-    assert facts.unexpected_changes(fresh, change(world), demanding(world, None)) == [own, other]
+    assert facts.unexpected_changes(fresh, change(world), with_a_safe(world)) == [own, other]
     assert facts.unexpected_changes(fresh, change(world), world.policy) == [own, other]
 
 
@@ -106,9 +93,4 @@ WITHOUT: list[Any] = [
 @pytest.mark.parametrize(("file", "bend"), WITHOUT)
 def test_a_quorum_without_its_rule(world: World, file: str, bend: Callable[[str], str]) -> None:
     """A set that says how many must approve a change of its Safe, and waits for none of them, is refused."""
-    policy = demanding(world)
-    cedar.check(policy)
-    text = bend(policy.files[file].decode())
-    assert text != policy.files[file].decode()
-    with refused(Refusal.POLICY_INVALID):
-        cedar.check(world.policy_of({**policy.files, file: text.encode()}))
+    refused_without(world, with_a_safe(world, QUORUM), file, bend)

@@ -27,7 +27,7 @@ OWNERS = {name: POINTS[name] for name in charter.COSIGNERS}
 SAFE, SINGLETON, MULTI_SEND = address("safe"), address("singleton"), address("multi send")
 
 
-def listed() -> list[Json]:
+def listed(critical_quorum: int | None = None) -> list[Json]:
     """Return a Safe that five own, and its executor, as a policy set lists them."""
     pinned = Pinned(
         chain_id=1,
@@ -40,7 +40,7 @@ def listed() -> list[Json]:
         fallback_handler=NOBODY,
         modules=frozenset(),
         code_hashes={each: bytes.fromhex(digest_of(each)) for each in (SAFE, SINGLETON, MULTI_SEND)},
-        critical_quorum=None,
+        critical_quorum=critical_quorum,
     )
     return charter.owned(pinned, OWNERS, POINTS[charter.EXECUTOR])
 
@@ -161,10 +161,10 @@ def test_two_safes_share_no_executor() -> None:
         checked([*values, other])
 
 
-def with_a_safe(world: World, **hands: str) -> policy.PolicySet:
+def with_a_safe(world: World, critical_quorum: int | None = None, **hands: str) -> policy.PolicySet:
     """Return a set whose treasury is a Safe, its owners' places changed."""
     places = [{**each, **hands} for each in charter.places("safe")]
-    files = world.with_file("keys.json", lambda _: listed())
+    files = world.with_file("keys.json", lambda _: listed(critical_quorum))
     files["cosigners.json"] = world.with_file("cosigners.json", lambda _: places)["cosigners.json"]
     return policy.PolicySet(
         policy.manifest_of(files, name="desk", version=1, previous=None, at=write_time(NOW)), files, []

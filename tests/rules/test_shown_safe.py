@@ -42,10 +42,9 @@ ARGUMENTS = {
 def rows(world: World, *, quorum: int | None = None, **fields: Any) -> list[Row]:
     """Return the rows of an intent for a Safe, with these fields."""
     asked = approval.verify(world.request("cro-1"), trust_root=world.trust_root, now=NOW)
-    policy = with_a_safe(world)
+    policy = with_a_safe(world, quorum)
     key = policy.key(charter.KEY_ID)
     assert isinstance(key, SafeKey)
-    key = key.model_copy(update={"pins": key.pins.model_copy(update={"critical_quorum": quorum})})
     return list(shown_safe.rows(replace(asked, intent=world.approval(**fields), policy=policy, key=key)))
 
 

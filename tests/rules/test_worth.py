@@ -24,6 +24,7 @@ from tests.rules.build import (
     refused,
     statement,
 )
+from tests.rules.test_cedar import refused_without
 from workbench.rules import approval, cedar, shown, shown_worth, worth
 from workbench.rules.attestation import Simulation, Statement
 from workbench.rules.codes import Refusal
@@ -503,12 +504,7 @@ WITHOUT: list[Any] = [
 @pytest.mark.parametrize(("file", "change"), WITHOUT)
 def test_a_limit_without_its_rule(world: World, file: str, change: Callable[[str], str]) -> None:
     """A set that says what an exchange may lose, and denies nothing for it, is refused."""
-    policy = demanding(world)
-    cedar.check(policy)
-    text = change(policy.files[file].decode())
-    assert text != policy.files[file].decode()
-    with refused(Refusal.POLICY_INVALID):
-        cedar.check(world.policy_of({**policy.files, file: text.encode()}))
+    refused_without(world, demanding(world), file, change)
 
 
 @settings(max_examples=60, deadline=None)

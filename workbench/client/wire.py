@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.encoding import parse
-from workbench.rules.documents import (
-    DOCUMENT_MAX,
-)
+from workbench.rules.documents import DOCUMENT_MAX
 
 ANSWER_MAX = 4 * DOCUMENT_MAX
 TIMEOUT_S = 180.0

@@ -219,6 +219,7 @@ def owned(pinned: Pinned, owners: Mapping[str, str], executor: str) -> list[dict
         "fallback_handler": pinned.fallback_handler,
         "modules": sorted(pinned.modules),
         "code_hashes": {address: code.hex() for address, code in pinned.code_hashes.items()},
+        "critical_quorum": pinned.critical_quorum,
     }
     carrier = whole(executor)[0] | {"id": EXECUTOR_ID, "cosigners": [EXECUTOR]}
     return [

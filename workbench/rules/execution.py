@@ -102,13 +102,11 @@ def critical(intent: Intent, policy: PolicySet) -> tuple[str, ...]:
     return safe.critical(what, root)
 
 
-def approvals_missing(intent: Intent, policy: PolicySet, *, approvals: int) -> int:
-    """(7) Return how many people's consent a change of the Safe lacks before an owner signs it."""
+def quorum(intent: Intent, policy: PolicySet) -> int | None:
+    """(7) Return how many people must approve what changes the Safe; None where nothing does, or none may."""
     key = policy.key(intent.key)
-    quorum = key.pins.critical_quorum if isinstance(key, SafeKey) else None
-    if quorum is None or not critical(intent, policy):
-        return 0
-    return max(0, quorum - approvals)
+    found = key.pins.critical_quorum if isinstance(key, SafeKey) else None
+    return found if found is not None and critical(intent, policy) else None
 
 
 def unsigned(intent: Intent, policy: PolicySet, *, nonce: int) -> UnsignedTransaction | Proposed:

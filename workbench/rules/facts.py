@@ -69,9 +69,8 @@ def compute(given: Given) -> dict[str, int | bool]:
         found["approvals"] = len(given.approvals.roles)
         found["approvals_cro"] = given.approvals.holding("cro")
         found["approvals_console"] = given.approvals.consoles
-        found["critical_approvals_missing"] = execution.approvals_missing(
-            given.intent, given.policy, approvals=len(given.approvals.roles)
-        )
+        quorum = execution.quorum(given.intent, given.policy) or 0
+        found["critical_approvals_missing"] = max(0, quorum - len(given.approvals.roles))
     if given.transaction is not None and given.reserved_nonce is not None:
         found["nonce_reserved"] = execution.nonce_of(given.transaction) == given.reserved_nonce
         found["bytes_are_intent"] = execution.is_intents(given.transaction, given.intent, given.policy)
@@ -164,11 +163,10 @@ def unexpected(simulation: Simulation, intent: Intent, policy: PolicySet) -> lis
 
 def unexpected_changes(simulation: Simulation, intent: Intent, policy: PolicySet) -> list[Mapping[str, Any]]:
     """Return who else comes to govern what, but for the Safe itself where so many must approve that."""
-    key = policy.key(intent.key)
-    quorum = key.pins.critical_quorum if isinstance(key, SafeKey) else None
-    if quorum is None or not execution.critical(intent, policy):
+    if execution.quorum(intent, policy) is None:
         return list(simulation.admin_changes)
-    return [each for each in simulation.admin_changes if each["contract"] != key.address]
+    safe = policy.key(intent.key).address
+    return [each for each in simulation.admin_changes if each["contract"] != safe]
 
 
 def ours(simulation: Simulation, policy: PolicySet) -> frozenset[str]:
